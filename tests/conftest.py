@@ -1,0 +1,25 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+@pytest.fixture(scope="session")
+def reference_folder() -> Path:
+    """Numbers computed once with the authors' public implementation, shipped with the tests."""
+    return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The data folder, holding real MNIST; fetched on first use."""
+    from data_prep import sources
+
+    root = sources.default_root()
+    sources.mnist(root, progress=False)
+    return root

@@ -1,0 +1,202 @@
+"""Steerable filter bases: Hermite-Gauss functions sampled on the pixel grid, at every scale.
+
+The functions (Sosnovik, Szmaja and Smeulders, "Scale-Equivariant Steerable Networks", ICLR 2020, equation 9) are
+
+    psi_{sigma,n,m}(x, y) = A sigma^-2 He_n(x / sigma) He_m(y / sigma) exp(-(x^2 + y^2) / (2 sigma^2)),
+
+with He_n the probabilists' Hermite polynomials. A filter at scale s is `sum_b w_b psi_b(s)`: the same weights w on a basis
+that is fixed in advance, so scaling a filter never resamples it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.polynomial.hermite_e import hermeval
+from torch import Tensor, nn
+
+__all__ = ["Basis", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
+
+
+def hermite_gauss(coordinates: np.ndarray, sigma: float, order: int) -> np.ndarray:
+    """One-dimensional factor of psi: `He_n(x / sigma) exp(-x^2 / (2 sigma^2)) / sigma`, at the given coordinates [pixel].
+
+    The two-dimensional function is the outer product of two such factors, which gives it the factor sigma^-2.
+    """
+    x = np.asarray(coordinates, dtype=np.float64) / sigma
+    return hermeval(x, [0.0] * order + [1.0]) * np.exp(-(x**2) / 2) / sigma
+
+
+def support(size: int, scale: float, largest: float) -> int:
+    """Odd number of pixels on which the filters of a scale are sampled, out of `size` at the largest scale."""
+    return int(size * scale / largest) // 2 * 2 + 1
+
+
+def hermite_a(
+    size: int, scales: Sequence[float], effective_size: int, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Type A: one width per scale, sigma = s, and all orders 0 .. effective_size - 1 in both directions.
+
+    Arguments:
+        size: odd number of pixels of the filters at the largest scale.
+        scales: increasing positive scales s [pixel].
+        effective_size: number of orders per direction; the basis has effective_size^2 functions.
+        dtype: type of the result. Everything is computed in float64 and rounded once.
+
+    Returns:
+        Tensor [N_b, S, size, size] = [function, scale, row (x), column (y)]; order n of x runs fastest. Every function is
+        divided by its own L2 norm at the first scale, and sampled on that scale's own support (see `support`), zero outside.
+
+    Raises:
+        ValueError: even size, scales not positive and increasing, effective_size below 1.
+    """
+    _check(size, scales, effective_size)
+    orders = [(n, m) for m in range(effective_size) for n in range(effective_size)]
+    return _sample(size, scales, [(1.0, n, m) for n, m in orders], dtype)
+
+
+def hermite_b(
+    size: int,
+    scales: Sequence[float],
+    effective_size: int,
+    *,
+    mult: float,
+    max_order: int,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Type B: several widths per scale, sigma = s, s / mult, s / mult^2, ..., and total order n + m <= max_order.
+
+    Functions are listed width by width, then by the order m of y, then by the order n of x, and the list is cut after
+    effective_size^2 functions, so that a filter has as many weights as an effective_size x effective_size kernel.
+
+    Arguments and result as `hermite_a`, and:
+        mult: ratio of neighbouring widths, greater than 1.
+        max_order: highest total order n + m.
+
+    Raises:
+        ValueError: as `hermite_a`; mult not above 1; max_order negative.
+    """
+    _check(size, scales, effective_size)
+    if not (math.isfinite(mult) and mult > 1):
+        raise ValueError(f"mult is {mult}: it must be greater than 1, the ratio of neighbouring widths")
+    if max_order < 0:
+        raise ValueError(f"max_order is {max_order}: it must be 0 or greater")
+    orders = [(n, m) for m in range(max_order + 1) for n in range(max_order + 1 - m)]
+    count = effective_size**2
+    widths = math.ceil(count / len(orders))
+    functions = [(mult**-k, n, m) for k in range(widths) for n, m in orders]
+    return _sample(size, scales, functions[:count], dtype)
+
+
+def _check(size: int, scales: Sequence[float], effective_size: int) -> None:
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"kernel size is {size}: it must be odd and positive, so that a filter has a centre pixel")
+    if len(scales) == 0:
+        raise ValueError("scales is empty: at least one scale is needed")
+    if not all(math.isfinite(s) and s > 0 for s in scales):
+        raise ValueError(f"scales are {list(scales)}: every scale must be a positive number of pixels")
+    if any(b <= a for a, b in zip(scales[:-1], scales[1:])):
+        raise ValueError(f"scales are {list(scales)}: they must increase, smallest first")
+    if effective_size < 1:
+        raise ValueError(f"effective_size is {effective_size}: it must be 1 or greater")
+
+
+def _sample(
+    size: int, scales: Sequence[float], functions: list[tuple[float, int, int]], dtype: torch.dtype
+) -> Tensor:
+    """Sample functions (width relative to s, order in x, order in y) at every scale and normalise at the first one."""
+    sampled = np.zeros((len(functions), len(scales), size, size))
+    for i, scale in enumerate(scales):
+        width = support(size, scale, max(scales))
+        margin = (size - width) // 2
+        inner = slice(margin, margin + width)
+        grid = np.arange(width) - width // 2
+        for b, (ratio, n, m) in enumerate(functions):
+            sigma = scale * ratio
+            sampled[b, i, inner, inner] = np.outer(hermite_gauss(grid, sigma, n), hermite_gauss(grid, sigma, m))
+    norms = np.sqrt((sampled[:, :1] ** 2).sum(axis=(2, 3), keepdims=True))
+    if (norms == 0).any():
+        missing = [functions[b][1:] for b in np.flatnonzero(norms.ravel() == 0)]
+        raise ValueError(
+            f"basis functions of orders {missing} vanish on the {support(size, scales[0], max(scales))}-pixel support of the "
+            f"first scale {scales[0]}: use a larger kernel size than {size}, a larger first scale, or lower orders"
+        )
+    return torch.from_numpy(sampled / norms).to(dtype)
+
+
+class Basis(nn.Module):
+    """A fixed set of functions at S scales; maps weights to filters.
+
+    Arguments:
+        functions: tensor [N_b, S, size, size], as `hermite_a` and `hermite_b` make it.
+        scales: the S scales, increasing.
+
+    Attributes:
+        functions: the tensor, a buffer that follows the module's device and dtype and stays out of its state dict.
+        supports: per scale, the odd number of pixels outside of which every function is zero.
+    """
+
+    functions: Tensor
+
+    def __init__(self, functions: Tensor, scales: Sequence[float]) -> None:
+        super().__init__()
+        if functions.dim() != 4 or functions.shape[1] != len(scales) or functions.shape[2] != functions.shape[3]:
+            raise ValueError(
+                f"functions has shape {list(functions.shape)}: it must be [N_b, S, size, size] with S = {len(scales)}, the "
+                "number of scales"
+            )
+        self.scales = tuple(float(s) for s in scales)
+        self.size = functions.shape[2]
+        self.supports = tuple(support(self.size, s, max(self.scales)) for s in self.scales)
+        self.register_buffer("functions", functions, persistent=False)
+
+    @property
+    def num_functions(self) -> int:
+        return self.functions.shape[0]
+
+    @property
+    def num_scales(self) -> int:
+        return self.functions.shape[1]
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Filters at all scales: `kappa(s) = sum_b w_b psi_b(s)`; weight [..., N_b] -> [..., S, size, size]."""
+        kernels = weight @ self.functions.flatten(1)
+        return kernels.view(*weight.shape[:-1], self.num_scales, self.size, self.size)
+
+    def on_support(self, weight: Tensor, scale: int) -> Tensor:
+        """Filters at one scale on its own support t: weight [..., N_b] -> [..., t, t]; the rest of `forward` is zero."""
+        width = self.supports[scale]
+        margin = (self.size - width) // 2
+        inner = self.functions[:, scale, margin : margin + width, margin : margin + width]
+        return (weight @ inner.flatten(1)).view(*weight.shape[:-1], width, width)
+
+    def extra_repr(self) -> str:
+        return f"functions={self.num_functions}, scales={self.scales}, size={self.size}, supports={self.supports}"
+
+
+def make_basis(
+    kind: str,
+    size: int,
+    scales: Sequence[float],
+    effective_size: int,
+    *,
+    mult: float | None = None,
+    max_order: int | None = None,
+) -> Basis:
+    """A `Basis` by its kind, "A" (`hermite_a`) or "B" (`hermite_b`, which needs mult and max_order).
+
+    Raises:
+        ValueError: unknown kind; options that the kind does not have, or lacks; and what the functions raise.
+    """
+    if kind == "A":
+        if mult is not None or max_order is not None:
+            raise ValueError(f"mult={mult}, max_order={max_order} given: a type A basis has neither, leave them out")
+        return Basis(hermite_a(size, scales, effective_size), scales)
+    if kind == "B":
+        if mult is None or max_order is None:
+            raise ValueError(f"mult={mult}, max_order={max_order}: a type B basis needs both, e.g. mult=1.4, max_order=4")
+        return Basis(hermite_b(size, scales, effective_size, mult=mult, max_order=max_order), scales)
+    raise ValueError(f"basis kind is {kind!r}: it must be 'A' or 'B'")

@@ -1,0 +1,130 @@
+"""The networks of the MNIST-scale experiment: three blocks of convolution, pooling and normalisation, and a classifier.
+
+Architecture of Sosnovik, Szmaja and Smeulders, "Scale-Equivariant Steerable Networks" (ICLR 2020), section 5.1, with the
+widths, pools and initial values of the authors' public code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from sesn_lib.layers import ConvHH, ConvTH, ScaleMaxProjection
+
+__all__ = ["CHANNELS", "MNISTNet", "cnn_blocks", "scalar_blocks", "vector_blocks"]
+
+CHANNELS = (32, 63, 95)
+EFFECTIVE_SIZE = 7
+MAX_ORDER = 4
+INPUT_SIZE = 28
+
+
+class MNISTNet(nn.Module):
+    """Three blocks, then Linear, BatchNorm, ReLU, Dropout, Linear.
+
+    Arguments:
+        blocks: maps a normalised image [B, 1, H, H] to features [B, 95, 2, 2].
+        upsample: factor by which the input is enlarged first (nearest neighbour), 1 or 2.
+        num_classes: number of outputs.
+
+    Shapes: input [B, 1, 28, 28], output logits [B, num_classes].
+
+    Raises:
+        ValueError: an input of another shape.
+    """
+
+    def __init__(self, blocks: nn.Sequential, *, upsample: int = 1, num_classes: int = 10) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}: it must be 1 or greater")
+        self.upsample = nn.Upsample(scale_factor=upsample, mode="nearest") if upsample > 1 else nn.Identity()
+        self.blocks = blocks
+        self.classifier = nn.Sequential(
+            nn.Linear(4 * CHANNELS[-1], 256, bias=False),
+            nn.BatchNorm1d(256),
+            nn.ReLU(),
+            nn.Dropout(0.7),
+            nn.Linear(256, num_classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or tuple(x.shape[1:]) != (1, INPUT_SIZE, INPUT_SIZE):
+            raise ValueError(f"input has shape {list(x.shape)}: the network needs [B, 1, {INPUT_SIZE}, {INPUT_SIZE}]")
+        return self.classifier(self.blocks(self.upsample(x)).flatten(1))
+
+
+def _last_pool(upsample: int) -> nn.MaxPool2d:
+    return nn.MaxPool2d(4 * upsample, padding=2)
+
+
+def scalar_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
+    """Scalar features: each block lifts to scales and takes the maximum over them at once, so maps stay [B, C, H, W]."""
+    blocks = nn.Sequential()
+    pools = [nn.MaxPool2d(2), nn.MaxPool2d(2), _last_pool(upsample)]
+    for i, (before, after) in enumerate(zip((1, *CHANNELS[:-1]), CHANNELS)):
+        conv = ConvTH(
+            before,
+            after,
+            kernel_size,
+            EFFECTIVE_SIZE,
+            scales,
+            basis="B",
+            mult=mult,
+            max_order=MAX_ORDER,
+            padding=kernel_size // 2,
+        )
+        blocks.extend([conv, ScaleMaxProjection(), nn.ReLU(), pools[i], nn.BatchNorm2d(after)])
+    return blocks
+
+
+def vector_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
+    """Vector features: the scale axis is kept, [B, C, S, H, W], up to the maximum in the last block."""
+
+    def conv(kind: type[ConvTH] | type[ConvHH], *shape: int) -> nn.Module:
+        return kind(
+            *shape,
+            kernel_size,
+            EFFECTIVE_SIZE,
+            scales,  # type: ignore[arg-type]
+            basis="B",
+            mult=mult,
+            max_order=MAX_ORDER,
+            padding=kernel_size // 2,
+        )
+
+    first, second, third = CHANNELS
+    return nn.Sequential(
+        conv(ConvTH, 1, first),
+        nn.ReLU(),
+        nn.MaxPool3d((1, 2, 2)),
+        nn.BatchNorm3d(first),
+        conv(ConvHH, first, second, 1),
+        nn.ReLU(),
+        nn.MaxPool3d((1, 2, 2)),
+        nn.BatchNorm3d(second),
+        conv(ConvHH, second, third, 1),
+        ScaleMaxProjection(),
+        nn.ReLU(),
+        _last_pool(upsample),
+        nn.BatchNorm2d(third),
+    )
+
+
+def cnn_blocks(*, upsample: int) -> nn.Sequential:
+    """The baseline: the same network with plain 7x7 convolutions."""
+    first, second, third = CHANNELS
+    return nn.Sequential(
+        nn.Conv2d(1, first, 7, padding=3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(first),
+        nn.Conv2d(first, second, 7, padding=3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(second),
+        nn.Conv2d(second, third, 7, padding=3),
+        nn.ReLU(),
+        _last_pool(upsample),
+        nn.BatchNorm2d(third),
+    )

@@ -1,0 +1,160 @@
+"""Every network by the authors' name: one row of a table each.
+
+Scales are `min_scale * q^i` with `q = factor^(1 / (num_scales - 1))`, rounded to two decimals as the authors do; the rounding
+changes kernel supports, so it stays.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sesn_lib.basis import Basis
+from sesn_lib.models import mnist
+
+__all__ = ["MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What distinguishes one SESN model for MNIST-scale from another.
+
+    Attributes:
+        kind: "scalar" or "vector".
+        upsample: 1 for 28-pixel input, 2 for 56-pixel input.
+        num_scales, factor, min_scale: S, largest over smallest scale, smallest scale [pixel].
+        mult: ratio of neighbouring widths of the type B basis.
+        size: pixels of the filters at the largest scale.
+    """
+
+    kind: str
+    upsample: int
+    num_scales: int
+    factor: float
+    min_scale: float
+    mult: float
+    size: int
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        ratio = self.factor ** (1 / (self.num_scales - 1))
+        return tuple(round(self.min_scale * ratio**i, 2) for i in range(self.num_scales))
+
+
+MNIST_CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
+    {
+        "mnist_ses_scalar_28": Configuration("scalar", 1, 4, 3.0, 1.7, 1.5, 15),
+        "mnist_ses_scalar_28p": Configuration("scalar", 1, 4, 3.0, 1.5, 1.4, 13),
+        "mnist_ses_vector_28": Configuration("vector", 1, 3, 3.0, 1.5, 1.5, 13),
+        "mnist_ses_vector_28p": Configuration("vector", 1, 3, 3.0, 1.5, 1.4, 15),
+        "mnist_ses_scalar_56": Configuration("scalar", 2, 3, 2.0, 2.0, 1.4, 15),
+        "mnist_ses_scalar_56p": Configuration("scalar", 2, 3, 3.0, 1.0, 1.4, 17),
+        "mnist_ses_vector_56": Configuration("vector", 2, 4, 2.0, 2.0, 1.5, 15),
+        "mnist_ses_vector_56p": Configuration("vector", 2, 4, 2.0, 1.5, 1.4, 13),
+    }
+)
+CNN_UPSAMPLING: Mapping[str, int] = MappingProxyType({"mnist_cnn_28": 1, "mnist_cnn_56": 2})
+
+
+def names() -> list[str]:
+    """Names that `build` takes, MNIST-scale models first."""
+    return [*MNIST_CONFIGURATIONS, *CNN_UPSAMPLING]
+
+
+def configuration(name: str) -> Configuration:
+    """The row of the table for an MNIST-scale SESN model.
+
+    Raises:
+        ValueError: no such SESN model.
+    """
+    if name not in MNIST_CONFIGURATIONS:
+        raise ValueError(_unknown(name, list(MNIST_CONFIGURATIONS)))
+    return MNIST_CONFIGURATIONS[name]
+
+
+def build(name: str, *, num_classes: int = 10) -> nn.Module:
+    """A fresh network by the authors' name, with random weights from torch's global generator.
+
+    Raises:
+        ValueError: unknown name (the message lists the valid ones); num_classes below 1.
+    """
+    if name in CNN_UPSAMPLING:
+        upsample = CNN_UPSAMPLING[name]
+        return mnist.MNISTNet(mnist.cnn_blocks(upsample=upsample), upsample=upsample, num_classes=num_classes)
+    if name not in MNIST_CONFIGURATIONS:
+        raise ValueError(_unknown(name, names()))
+    row = MNIST_CONFIGURATIONS[name]
+    make = mnist.scalar_blocks if row.kind == "scalar" else mnist.vector_blocks
+    blocks = make(upsample=row.upsample, kernel_size=row.size, scales=row.scales, mult=row.mult)
+    return mnist.MNISTNet(blocks, upsample=row.upsample, num_classes=num_classes)
+
+
+def _unknown(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown model {name!r}{hint} Valid names: {', '.join(valid)}"
+
+
+def load_official(model: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module:
+    """Load a checkpoint of the authors' code into one of our models; returns the model.
+
+    Their keys are translated, every entry must find its place and every parameter its entry, and the bases that their
+    checkpoints carry must equal ours.
+
+    Arguments:
+        model: from `build`.
+        state_dict: the authors' state dict, their keys.
+
+    Raises:
+        ValueError: entries missing, left over or of another shape; a basis that is not the model's.
+    """
+    ours = _official_names(model)
+    bases = {key: value for key, value in state_dict.items() if key.endswith(".basis")}
+    theirs = {key: value for key, value in state_dict.items() if key not in bases}
+    # Checkpoints of old torch versions lack the batch counters, and nothing here depends on them.
+    required = {key for key in ours if not key.endswith("num_batches_tracked")}
+    missing, extra = sorted(required - set(theirs)), sorted(set(theirs) - set(ours))
+    if missing or extra:
+        raise ValueError(f"checkpoint does not fit the model: missing {missing or 'none'}, left over {extra or 'none'}")
+    own: dict[str, Any] = model.state_dict()
+    translated = {}
+    for key, name in ours.items():
+        value = theirs.get(key, own[name])
+        if name.endswith("num_batches_tracked"):
+            translated[name] = value
+            continue
+        if value.numel() != own[name].numel() or [n for n in value.shape if n > 1] != [n for n in own[name].shape if n > 1]:
+            raise ValueError(f"{key} has shape {list(value.shape)}: the model needs {list(own[name].shape)}")
+        translated[name] = value.reshape(own[name].shape)
+    layers = dict(model.named_modules())
+    for key, value in bases.items():
+        name = ours.get(key.removesuffix("basis") + "weight")
+        basis = layers[name.removesuffix("weight") + "basis"] if name else None
+        if not isinstance(basis, Basis) or basis.functions.shape != value.shape:
+            raise ValueError(f"{key} of shape {list(value.shape)} is not the basis of this model")
+        deviation = (basis.functions.double() - value.double().to(basis.functions.device)).abs().max().item()
+        if deviation > 1e-5:
+            raise ValueError(f"{key} deviates by {deviation:.1e} from the model's basis: at most 1e-5 is expected")
+    model.load_state_dict(translated, strict=True)
+    return model
+
+
+def _official_names(model: nn.Module) -> dict[str, str]:
+    """The authors' key of each of our entries: {theirs: ours}."""
+    names: dict[str, str] = {}
+    for name in model.state_dict():
+        names[_official_name(model, name)] = name
+    return names
+
+
+def _official_name(model: nn.Module, name: str) -> str:
+    # Our blocks and classifier are laid out as the authors' `main` and `linear`; their upsampling wraps the whole network.
+    upsampled = isinstance(getattr(model, "upsample", None), nn.Upsample)
+    renamed = name.replace("blocks.", "main.", 1).replace("classifier.", "linear.", 1)
+    return f"1.{renamed}" if upsampled else renamed

@@ -1,0 +1,1 @@
+"""Every figure that two notebooks could want, by subject."""

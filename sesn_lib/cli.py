@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,20 @@ from data_prep import DataError
 
 from . import arguments
 from .experiments import PROTOCOL, Cell, select
+from .options import (
+    BatchOption,
+    CheckpointsOption,
+    DataOption,
+    DeviceOption,
+    Engine,
+    EpochsOption,
+    ImagesOption,
+    PrecisionOption,
+    Profile,
+    SourceOption,
+    TestOption,
+    ThreadsOption,
+)
 
 __all__ = ["app", "main"]
 
@@ -28,30 +41,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Fetch, verify and make the data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; fetched into when empty. [data/]")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16.")]
-EpochsOption = Annotated[int | None, typer.Option(help="Other than the protocol's 60; the run is then partial.")]
-ImagesOption = Annotated[int | None, typer.Option(help="Fewer than the 10,000 training images; likewise.")]
-TestOption = Annotated[int | None, typer.Option(help="Fewer than the 50,000 test images; likewise.")]
-BatchOption = Annotated[int | None, typer.Option(help="Other than the protocol's 128; likewise.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
-CheckpointsOption = Annotated[Path | None, typer.Option(help="Folder of the checkpoints of unfinished runs.")]
-
-
-class Profile(StrEnum):
-    """How much the report trains."""
-
-    quick = "quick"
-    full = "full"
-
-
-class Engine(StrEnum):
-    """Where `sesn run --cluster` sends the work."""
-
-    slurm = "slurm"
-    local = "local"
 
 
 @app.command()
@@ -169,7 +158,9 @@ def run(
     summary = run_job(job, jobs=min(jobs, max(len(missing), 1)), retry_failed=retry_failed, notify=display)
     display.close()
     left = [cell for cell in cells if not store.has(cell)]
-    typer.echo(f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left")
+    line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
+    elsewhere = sum(cell in summary.elsewhere for cell in left)
+    typer.echo(line + (f", {elsewhere} of them at work in another process" if elsewhere else ""))
     _exit(bool(summary.failed), summary.interrupted)
 
 
@@ -227,28 +218,34 @@ def report(
 
 @data_app.command("mnist-scale")
 def data_mnist_scale(
-    realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5]")] = None,
-    protocol: Annotated[str, typer.Option(help="paper or report.")] = "paper",
+    protocol: Annotated[str, typer.Option(help="paper, report or both.")] = "paper",
+    realization: Annotated[str, typer.Option(help="0 to 5, or all.")] = "all",
     data: DataOption = None,
-    source: Annotated[Path | None, typer.Option(help="Folder to look for raw MNIST in first.")] = None,
+    source: SourceOption = None,
+    png: Annotated[Path | None, typer.Option(help="Export the authors' folders of PNG files here too.")] = None,
+    png_md5: Annotated[bool, typer.Option("--png-md5", help="Compare with the MD5 that the authors publish.")] = False,
 ) -> None:
     """Make and verify MNIST-scale, fetching MNIST if need be."""
-    cells = select(realizations=arguments.whole_numbers(realizations))
-    for realization in sorted({cell.realization for cell in cells}):
-        made = arguments.prepare_data([realization], data, protocol=protocol, source=source)[0]
-        sizes = f"{len(made.train):,} + {len(made.val):,} + {len(made.test):,} images"
-        typer.echo(f"MNIST-scale {protocol} {realization}: {sizes}, verified, sha256 {made.checksum}")
+    from data_prep import commands
+
+    commands.mnist_scale(
+        data,
+        protocol=protocol,
+        realization=realization,
+        source=source,
+        png=png,
+        png_md5=png_md5,
+        progress=sys.stderr.isatty(),
+        write=typer.echo,
+    )
 
 
 @data_app.command("stl10")
-def data_stl10(
-    data: DataOption = None,
-    source: Annotated[Path | None, typer.Option(help="Folder to look for the archive in first.")] = None,
-) -> None:
+def data_stl10(data: DataOption = None, source: SourceOption = None) -> None:
     """Fetch and verify STL-10."""
-    from data_prep import stl10
+    from data_prep import commands
 
-    typer.echo(stl10.prepare(data, source=source))
+    commands.stl10_files(data, source=source, progress=sys.stderr.isatty(), write=typer.echo)
 
 
 def _exit(failed: bool, interrupted: bool) -> None:

@@ -47,7 +47,7 @@ class ClusterRunner:
         return summary
 
     def checkpoint(self) -> Any:
-        """What submitit submits anew when the cluster takes the machine away: the same, to go on from the checkpoint."""
+        """What submitit submits anew when the cluster takes the machine away: the same, to go on."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)

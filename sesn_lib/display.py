@@ -71,8 +71,6 @@ class Display:
         elif event.kind == "stopped":
             self._close(cell)
             self._line(f"{cell}: stopped; the next run goes on from its checkpoint")
-        elif event.kind == "elsewhere":
-            self._line(f"{cell}: another process works on it")
         elif event.kind == "too_long":
             self._line(f"{cell}: not begun, it needs about {format_duration(event.data)}")
 

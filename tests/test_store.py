@@ -1,0 +1,268 @@
+"""Records on disk: whole or absent, never overwritten, and nothing damaged is believed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from toy_cells import make_record
+
+from sesn_lib import store as store_module
+from sesn_lib.experiments import GRID, Cell
+from sesn_lib.store import RecordError, Store, collect, deterministic_part, validate
+
+CELL = Cell("mnist_ses_vector_28", 0.5, 3)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    store, record = Store(tmp_path), make_record(CELL)
+    assert not store.has(CELL)
+    assert store.load_all() == []
+    path = store.write(record)
+    assert path == tmp_path / "runs" / "mnist_ses_vector_28-x0.5-r3.json"
+    assert store.has(CELL)
+    assert store.load(CELL) == record
+    assert store.load_all() == [record]
+    assert files(tmp_path) == [path.name], "nothing but the record is left"
+
+
+def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    before = store.write(make_record(CELL, error=2.0)).read_bytes()
+    with pytest.raises(FileExistsError, match="not overwritten"):
+        store.write(make_record(CELL, error=1.0))
+    assert store.path(CELL).read_bytes() == before
+    assert files(tmp_path) == [store.path(CELL).name]
+
+
+def test_records_come_in_the_order_of_the_grid(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    outside = Cell("mnist_cnn_28", 0.75, 0)
+    for cell in (outside, *reversed(GRID[:25])):
+        store.write(make_record(cell))
+    assert [Cell(**record["cell"]) for record in store.load_all()] == [*GRID[:25], outside]
+
+
+@pytest.mark.parametrize("function", ["link", "fsync"])
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module.os, function, full)
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        store.write(make_record(CELL))
+    assert files(tmp_path) == []
+
+
+def test_without_hard_links_records_are_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*arguments: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(store_module.os, "link", no_links)
+    store = Store(tmp_path)
+    store.write(make_record(CELL, error=2.0))
+    with pytest.raises(FileExistsError):
+        store.write(make_record(CELL, error=1.0))
+    assert store.load(CELL)["test_error_50k"] == 2.0
+    assert files(tmp_path) == [store.path(CELL).name]
+
+
+def change(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with one value changed, by dotted path; Ellipsis removes it."""
+    copy = json.loads(json.dumps(record))
+    part: Any = copy
+    *parents, last = path.split(".")
+    for key in parents:
+        part = part[int(key) if isinstance(part, list) else key]
+    if value is ...:
+        del part[last]
+    else:
+        part[int(last) if isinstance(part, list) else last] = value
+    return copy
+
+
+BAD_VALUES = [
+    ("schema", 2, "schema is 2; this program reads schema 1"),
+    ("schema", ..., "schema is None"),
+    ("cell.model", "mnist_ses_tensor_28", "unknown model 'mnist_ses_tensor_28'"),
+    ("cell.realization", 6, "realization must be one of 0 to 5, not 6"),
+    ("cell.colour", "red", "cell has the keys"),
+    ("seed", ..., "seed is missing"),
+    ("test_error_50k", float("nan"), "test_error_50k cannot be nan"),
+    ("test_error_50k", 101.0, "test_error_50k cannot be 101.0"),
+    ("test_error_48k", "2.1", "test_error_48k cannot be '2.1'"),
+    ("val_accuracy", 97.5, "val_accuracy cannot be 97.5"),
+    ("best_epoch", 0, "best_epoch cannot be 0"),
+    ("best_epoch", 61, "best_epoch is 61 of 60"),
+    ("parameters", True, "parameters cannot be True"),
+    ("complete", False, "complete is False, but its protocol says otherwise"),
+    ("protocol.epochs", 59, "history has 60 epochs, the protocol 59"),
+    ("protocol.precision", ..., "protocol.precision is missing"),
+    ("history.3.train_loss", float("inf"), "history: epoch 4: train_loss cannot be inf"),
+    ("history.3.epoch", 5, "history: epoch 5 stands at place 4"),
+    ("history.0", None, "history: epoch 1 cannot be None"),
+    ("timing.train_seconds", -1.0, "timing.train_seconds cannot be -1.0"),
+    ("environment.device", "", "environment.device cannot be ''"),
+    ("environment.note", float("-inf"), "environment.note is -inf, which is no number"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD_VALUES)
+def test_impossible_records_are_not_written(tmp_path: Path, path: str, value: Any, message: str) -> None:
+    record = change(make_record(CELL), path, value)
+    with pytest.raises(RecordError) as caught:
+        Store(tmp_path).write(record)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == []
+
+
+def test_what_is_no_dictionary_is_no_record() -> None:
+    with pytest.raises(RecordError, match="not list"):
+        validate([])
+    assert validate(make_record(CELL)) == CELL, "the control: an unchanged record passes"
+
+
+def damage(path: Path, how: str) -> None:
+    text = path.read_text()
+    if how == "half":
+        path.write_text(text[: len(text) // 2])
+    elif how == "empty":
+        path.write_text("")
+    elif how == "binary":
+        path.write_bytes(os.urandom(500))
+    elif how == "nan":
+        path.write_text(text.replace('"test_error_50k": 2.0', '"test_error_50k": NaN'))
+    elif how == "infinity":
+        path.write_text(text.replace('"test_error_50k": 2.0', '"test_error_50k": 1e999'))
+    elif how == "schema":
+        path.write_text(text.replace('"schema": 1', '"schema": 99'))
+    elif how == "nested":
+        path.write_text("[" * 100000)
+    elif how == "list":
+        path.write_text("[1, 2]")
+
+
+@pytest.mark.parametrize("how", ["half", "empty", "binary", "nan", "infinity", "schema", "nested", "list"])
+def test_damaged_files_are_set_aside_and_the_rest_goes_on(tmp_path: Path, how: str) -> None:
+    store = Store(tmp_path)
+    good, bad = GRID[0], GRID[1]
+    store.write(make_record(good))
+    path = store.write(make_record(bad))
+    damage(path, how)
+    content = path.read_bytes()
+    with pytest.raises(RecordError):
+        store.load(bad)
+    assert [Cell(**record["cell"]) for record in store.load_all()] == [good]
+    aside = path.with_name(path.name + ".damaged")
+    assert aside.read_bytes() == content, "set aside, not deleted"
+    assert [found for found, reason in store.damaged] == [aside]
+    assert not store.has(bad)
+    store.write(make_record(bad))
+    assert len(store.load_all()) == 2
+    damage(path, "half")
+    store.load_all()
+    assert len(store.set_aside_before()) == 2, "an earlier damaged file is not lost to a later one"
+
+
+def test_a_copied_record_counts_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.write(make_record(GRID[0]))
+    shutil.copy(path, store.path(GRID[1]))
+    shutil.copy(path, path.with_name(path.stem + " (copy).json"))
+    assert len(store.load_all()) == 1
+    assert len(store.damaged) == 2
+    assert all(f"it holds the record of {GRID[0].name}" in reason for _, reason in store.damaged)
+
+
+def test_a_folder_that_cannot_be_changed_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.write(make_record(GRID[0]))
+    damage(store.write(make_record(GRID[1])), "half")
+
+    def read_only(*arguments: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(store_module.os, "rename", read_only)
+    assert len(store.load_all()) == 1
+    assert "could not be set aside (Read-only file system)" in store.damaged[0][1]
+
+
+def test_failures(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.failures() == []
+    store.write_failure(GRID[0], "Diverged: the loss is nan")
+    store.write_failure(GRID[0], "Diverged: the loss is inf", {"device": "toy"})
+    store.write_failure(GRID[1], "MemoryError")
+    (store.failed / f"{GRID[2].name}.json").write_text("{")
+    assert [failure["error"] for failure in store.failures()] == ["MemoryError", "Diverged: the loss is inf"]
+    assert len(store.damaged) == 1
+    assert store.has_failed(GRID[0])
+    store.write(make_record(GRID[0]))
+    assert not store.has_failed(GRID[0]), "a success makes up for a failure"
+    assert store.load_all()[0]["cell"] == GRID[0].as_dict()
+
+
+def test_leftovers_of_a_dead_writer_are_no_records(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(make_record(GRID[0]))
+    leftover = store.runs / f".{GRID[1].name}.json.0123456789ab.tmp"
+    leftover.write_text("{")
+    assert len(store.load_all()) == 1
+    store.forget_leftovers(GRID[0])
+    assert leftover.exists()
+    store.forget_leftovers(GRID[1])
+    assert not leftover.exists()
+
+
+def test_deterministic_part_leaves_out_time_and_place() -> None:
+    one, two = make_record(CELL), make_record(CELL)
+    two["timing"]["wall_seconds"] = 1.0
+    two["environment"]["device"] = "another"
+    two["history"][0]["seconds"] = 99.0
+    assert deterministic_part(one) == deterministic_part(two)
+    two["history"][0]["train_loss"] = 99.0
+    assert deterministic_part(one) != deterministic_part(two)
+
+
+def test_collect_takes_complete_runs_of_the_grid_only(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    model = "mnist_ses_scalar_28"
+    for realization in (2, 0):
+        store.write(make_record(Cell(model, 1.0, realization), error=1 + realization))
+    store.write(make_record(Cell(model, 0.5, 5), error=0.5))
+    store.write(make_record(Cell("mnist_cnn_28", 0.75, 0)))
+    store.write(make_record(Cell("mnist_cnn_28", 1.0, 0), epochs=3))
+    store.write_failure(GRID[1], "Diverged")
+    path = collect(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    assert path == tmp_path / "results.yml"
+    assert content["counts"] == {"cells": 120, "complete": 3, "partial": 2, "failed": 1}
+    assert content["by_condition"] == {model: {1.0: {0: 1.0, 2: 3.0}, 0.5: {5: 0.5}}}
+    assert content["single_runs"] == {model: [1.0, 3.0, 0.5]}
+    before = path.read_bytes()
+    assert collect(tmp_path).read_bytes() == before, "the same records give the same file"
+
+
+def test_collect_of_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no records in .*runs"):
+        collect(tmp_path / "nowhere")
+    assert files(tmp_path) == []
+
+
+def test_the_store_needs_no_torch() -> None:
+    code = "import sys, sesn_lib.store, sesn_lib.runner, sesn_lib.cli; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

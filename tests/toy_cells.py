@@ -1,0 +1,106 @@
+"""A stand-in for training: seconds become milliseconds, everything else is as in earnest (epochs, checkpoints, records).
+
+Run as a program it is a runner that a test can kill: `python toy_cells.py RESULTS CHECKPOINTS LOG NUMBER [JOBS]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sesn_lib.checkpoint import Interrupted
+from sesn_lib.experiments import GRID, PROTOCOL, Cell, is_complete
+from sesn_lib.store import now, write_aside
+
+EPOCHS = 5
+
+
+def make_record(cell: Cell, *, error: float = 2.0, epochs: int = 60, **changes: Any) -> dict[str, Any]:
+    """A valid record; `changes` replace top-level values."""
+    protocol = {**PROTOCOL, "epochs": epochs, "precision": "float32"}
+    history = [
+        {
+            "epoch": epoch,
+            "learning_rate": 0.01,
+            "train_loss": 1 / epoch,
+            "train_accuracy": 0.9,
+            "val_loss": 0.2,
+            "val_accuracy": 0.95,
+            "seconds": 1.5,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+    return {
+        "schema": 1,
+        "cell": cell.as_dict(),
+        "seed": 7,
+        "protocol": protocol,
+        "complete": is_complete(protocol, 50000),
+        "parameters": 494549,
+        "best_epoch": epochs,
+        "val_accuracy": 0.95,
+        "test_error_50k": error,
+        "test_error_48k": error,
+        "test_images": 50000,
+        "history": history,
+        "data_checksum": "0" * 64,
+        "environment": {"device": "toy", "device_type": "cpu", "torch": "2.11.0", "git_commit": None},
+        "timing": {"train_seconds": 90.0, "evaluation_seconds": 5.0, "wall_seconds": 100.0, "finished": now()},
+        **changes,
+    }
+
+
+def toy_cell(
+    cell: Cell,
+    *,
+    log: str | Path,
+    checkpoints: str | Path,
+    on_epoch: Callable[[Any], None],
+    stop: Callable[[], bool],
+    seconds: float = 0.01,
+    broken: tuple[str, ...] = (),
+    deadly: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """'Trains' by hashing on from epoch to epoch, so that the result depends on every epoch having been done once.
+
+    `broken` names cells that raise, `deadly` cells whose process dies. Each begin is noted in the file `log`.
+    """
+    with open(log, "a") as file:
+        file.write(f"{cell.name} {os.getpid()}\n")
+    path = Path(checkpoints) / f"{cell.name}.pt"
+    done, value = json.loads(path.read_text()) if path.exists() else (0, cell.name)
+    for epoch in range(done + 1, EPOCHS + 1):
+        if cell.name in broken:
+            raise ArithmeticError("the loss is nan after epoch 1")
+        if cell.name in deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(seconds)
+        value = hashlib.sha256(f"{epoch} {value}".encode()).hexdigest()
+        write_aside(path, json.dumps([epoch, value]).encode(), replace=True)
+        write_aside(path.with_suffix(".json"), json.dumps({"epoch": epoch, "epochs": EPOCHS}).encode(), replace=True)
+        if stop():
+            raise Interrupted
+        on_epoch({"epoch": epoch, "epochs": EPOCHS, "train_loss": 0.1, "val_accuracy": 0.9, "seconds": seconds})
+    return make_record(cell, error=int(value[:8], 16) % 5000 / 500, data_checksum=value)
+
+
+def main(results: str, checkpoints: str, log: str, number: str, jobs: str = "1") -> None:
+    """Runs the first cells of the grid until they are done or someone ends it."""
+    from sesn_lib.runner import Job, run
+
+    execute = partial(toy_cell, log=log, checkpoints=checkpoints)
+    job = Job(GRID[: int(number)], Path(results), execute, Path(checkpoints))
+    summary = run(job, jobs=int(jobs), notify=lambda event: print(event.kind, event.cell, flush=True))
+    sys.exit(130 if summary.interrupted else 0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

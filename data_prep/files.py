@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from data_prep import DataError
 
-__all__ = ["ensure_folder", "progress_bar", "read_bytes", "write_aside"]
+__all__ = ["ensure_folder", "on_terminal", "progress_bar", "read_bytes", "reason", "write_aside"]
 
 STALE_SECONDS = 3600.0
 
@@ -93,8 +93,10 @@ def _remove_stale(path: Path) -> None:
 
 def progress_bar(total: int, description: str, *, progress: bool, unit: str = "it") -> Any:
     """A tqdm bar; silent when `progress` is false, or where neither a terminal nor a notebook would show it."""
-    seen = "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
-    scale = total >= 10_000 and unit == "B"
-    return tqdm(
-        total=total, desc=description, unit=unit, unit_scale=scale, disable=not (progress and seen), leave=False
-    )
+    hidden = not (progress and ("ipykernel" in sys.modules or on_terminal()))
+    return tqdm(total=total, desc=description, unit=unit, unit_scale=unit == "B", disable=hidden, leave=False)
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches the standard error stream."""
+    return sys.stderr is not None and sys.stderr.isatty()

@@ -6,16 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL
-import sklearn
 from PIL import Image
 from torchvision.datasets import VisionDataset
 
 from data_prep import DataError, realizations, sources
-from data_prep.files import progress_bar
+from data_prep.preparation import Row, prepare, prepare_all
 from data_prep.realizations import Realization, Split, export_png, png_md5
-from data_prep.splits import PROTOCOLS, REALIZATIONS, SIZES, SPLITS, check
+from data_prep.splits import PROTOCOLS, REALIZATIONS, SPLITS, check
 
 __all__ = [
     "MEAN",
@@ -24,49 +21,18 @@ __all__ = [
     "STD",
     "MNISTScale",
     "Realization",
+    "Row",
     "Split",
     "export_png",
     "png_md5",
     "prepare",
+    "prepare_all",
 ]
 
 MEAN = 0.0607
 """Mean pixel value, white = 1, that the authors normalise with."""
 STD = 0.2161
 """Standard deviation, likewise."""
-
-
-def prepare(
-    root: str | Path | None = None,
-    realization: int = 0,
-    protocol: str = "paper",
-    *,
-    source: str | Path | None = None,
-    progress: bool = True,
-) -> Realization:
-    """A verified realization; made and stored under `root` where it is not there yet, or damaged.
-
-    Arguments: root, the data folder (default `sources.default_root()`); source, a folder to look for raw MNIST first.
-    Raises ValueError for an unknown protocol or realization, DataError if the data cannot be had or come out wrong.
-    """
-    check(protocol, realization)
-    folder = sources.default_root() if root is None else Path(root).expanduser()
-    path = realizations.path_of(folder, realization, protocol)
-    found = realizations.load(path, realization, protocol)
-    if found is not None:
-        return found
-    images, labels = sources.mnist(folder, source=source, progress=progress)
-    total = sum(SIZES[protocol].values())
-    with progress_bar(total, f"MNIST-scale {protocol} {realization}", progress=progress, unit="image") as bar:
-        made = realizations.make(images, labels, realization, protocol, done=bar.update)
-    fault = realizations.verify(made)
-    if fault is not None:
-        raise DataError(
-            f"MNIST-scale {protocol} {realization} came out with {fault}, and was not stored; "
-            f"Pillow {PIL.__version__}, scikit-learn {sklearn.__version__} or NumPy {np.__version__} may differ from those of environment.yml"
-        )
-    realizations.store(made, path)
-    return made
 
 
 class MNISTScale(VisionDataset):
@@ -78,7 +44,7 @@ class MNISTScale(VisionDataset):
     Raises ValueError for an unknown split, protocol or realization, DataError if the data are absent.
     """
 
-    classes = [str(digit) for digit in range(10)]  # noqa: RUF012
+    classes = tuple(str(digit) for digit in range(10))
 
     def __init__(
         self,
@@ -95,11 +61,15 @@ class MNISTScale(VisionDataset):
             raise ValueError(f"unknown split {split!r}; choose one of train, val, test")
         folder = sources.default_root() if root is None else Path(root).expanduser()
         super().__init__(str(folder), transform=transform, target_transform=target_transform)
-        path = realizations.path_of(folder, realization, protocol)
-        data = realizations.load(path, realization, protocol) if not download else None
-        if not download and data is None:
-            raise DataError(f"MNIST-scale {protocol} {realization} is not in {folder}; use download=True to make it")
-        data = data or prepare(folder, realization, protocol, progress=False)
+        if download:
+            data = prepare(folder, realization, protocol, progress=False)
+        else:
+            found = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
+            if found is None:
+                raise DataError(
+                    f"MNIST-scale {protocol} {realization} is not in {folder}; use download=True to make it"
+                )
+            data = found
         self.realization, self.split, self.protocol = realization, split, protocol
         chosen: Split = getattr(data, split)
         self.data, self.targets, self.factors = chosen.images, chosen.labels, chosen.factors

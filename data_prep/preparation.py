@@ -1,0 +1,155 @@
+"""Realizations on demand: load what is stored and right, make, verify and store the rest, several at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from data_prep import DataError, checksums, realizations, sources
+from data_prep.files import progress_bar
+from data_prep.realizations import Realization
+from data_prep.splits import SIZES, check
+
+__all__ = ["Row", "prepare", "prepare_all"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the checksum table: a verified realization, and the MD5 of its PNG files where it was computed."""
+
+    protocol: str
+    realization: int
+    images: int
+    checksum: str
+    path: Path
+    made: bool
+    png_md5: str | None = None
+
+    @property
+    def published_md5(self) -> str | None:
+        """The MD5 that the authors publish for this realization, None for the `report` protocol."""
+        return checksums.PAPER_PNG_MD5[self.realization] if self.protocol == "paper" else None
+
+
+def prepare(
+    root: str | Path | None = None,
+    realization: int = 0,
+    protocol: str = "paper",
+    *,
+    source: str | Path | None = None,
+    progress: bool = True,
+) -> Realization:
+    """A verified realization; made and stored under `root` where it is not there yet, or damaged.
+
+    Arguments: root, the data folder (default `sources.default_root()`); source, a folder to look for raw MNIST first.
+    Raises ValueError for an unknown protocol or realization, DataError if the data cannot be had or come out wrong.
+    """
+    check(protocol, realization)
+    folder = _folder(root)
+    found = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
+    return found or _make(folder, realization, protocol, source, progress)
+
+
+def prepare_all(
+    root: str | Path | None,
+    wanted: Iterable[tuple[str, int]],
+    *,
+    source: str | Path | None = None,
+    png_md5: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[Row]:
+    """Prepare several (protocol, realization); those that have to be made are made side by side, one process each.
+
+    A `paper` realization that is made here is also checked against the authors' PNG MD5; `png_md5` computes the MD5 of
+    every realization, stored ones too. `workers` defaults to the number of usable processor cores. Errors as `prepare`.
+    Returns the rows in the order of `wanted`.
+    """
+    pairs = list(dict.fromkeys(wanted))
+    for protocol, realization in pairs:
+        check(protocol, realization)
+    folder = _folder(root)
+    rows = {pair: _stored(folder, *pair) for pair in pairs}
+    missing = [pair for pair in pairs if rows[pair] is None]
+    if missing:
+        sources.mnist(folder, source=source, progress=progress)  # once, before several processes need it
+    tasks = [pair for pair in pairs if rows[pair] is None or png_md5]
+    workers = min(workers or _cores(), len(tasks))
+    with progress_bar(len(tasks), "MNIST-scale", progress=progress and workers > 1, unit="realization") as bar:
+        for row in _in_processes(folder, tasks, png_md5, workers) if workers > 1 else ():
+            rows[row.protocol, row.realization] = row
+            tasks.remove((row.protocol, row.realization))
+            bar.update()
+    for pair in tasks:  # what processes did not do
+        rows[pair] = _work(folder, *pair, png_md5, progress)
+    return [replace(row, made=pair in missing) for pair, row in rows.items() if row is not None]
+
+
+def _folder(root: str | Path | None) -> Path:
+    return sources.default_root() if root is None else Path(root).expanduser()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _make(folder: Path, realization: int, protocol: str, source: str | Path | None, progress: bool) -> Realization:
+    """Make, verify and store a realization; raises DataError."""
+    images, labels = sources.mnist(folder, source=source, progress=progress)
+    total = sum(SIZES[protocol].values())
+    with progress_bar(total, f"MNIST-scale {protocol} {realization}", progress=progress, unit="image") as bar:
+        made = realizations.make(images, labels, realization, protocol, done=bar.update)
+    fault = realizations.verify(made)
+    if fault is not None:
+        raise DataError(
+            f"MNIST-scale {protocol} {realization} came out with {fault}, and was not stored; "
+            f"Pillow {version('pillow')}, scikit-learn {version('scikit-learn')} or NumPy {version('numpy')} may compute differently"
+        )
+    realizations.store(made, realizations.path_of(folder, realization, protocol))
+    return made
+
+
+def _row(folder: Path, data: Realization, made: bool, png_md5: str | None = None) -> Row:
+    path = realizations.path_of(folder, data.realization, data.protocol)
+    images = sum(len(split) for _, split in data.splits())
+    return Row(data.protocol, data.realization, images, data.checksum, path, made, png_md5)
+
+
+def _stored(folder: Path, protocol: str, realization: int) -> Row | None:
+    data = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
+    return None if data is None else _row(folder, data, False)
+
+
+def _work(folder: Path, protocol: str, realization: int, png_md5: bool, progress: bool = False) -> Row:
+    """Prepare one realization, in this process or another, and say how it came out."""
+    path = realizations.path_of(folder, realization, protocol)
+    data = realizations.load(path, realization, protocol)
+    made = data is None
+    if data is None:
+        data = _make(folder, realization, protocol, None, progress)
+    md5 = realizations.png_md5(data) if png_md5 or (made and protocol == "paper") else None
+    return _row(folder, data, made, md5)
+
+
+def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> Iterable[Row]:
+    """Yield the rows as they are finished; fewer than asked for where the platform refuses to start processes.
+
+    New processes are spawned: a fork of one that has started threads (torch does) may hang.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = [pool.submit(_work, folder, protocol, realization, png_md5) for protocol, realization in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            return
+        finally:
+            for future in futures:
+                future.cancel()

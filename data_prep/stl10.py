@@ -1,0 +1,197 @@
+"""STL-10, the labelled splits: fetched through torchvision, or taken from a folder; checked; loaded.
+
+The binary format: images as bytes [N, 3, 96, 96], each channel stored column by column; labels as bytes 1 to 10.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from data_prep import DataError, checksums
+from data_prep.files import ensure_folder, progress_bar, reason, write_aside
+from data_prep.sources import default_root, quiet_network
+
+__all__ = ["CLASSES", "SHAPE", "fetch", "load"]
+
+CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+SHAPE = (3, 96, 96)
+SPLITS = ("train", "test")
+CHUNK = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+def load(
+    root: str | Path | None = None,
+    split: str = "train",
+    *,
+    source: str | Path | None = None,
+    progress: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [N, 3, 96, 96] (red, green, blue; row, column) and labels int64 [N], 0 to 9, of `train` or `test`.
+
+    Arguments as `fetch`. Raises ValueError for an unknown split, DataError if the data cannot be had.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    folder = fetch(root, source=source, progress=progress, splits=(split,))
+    try:
+        images = np.fromfile(folder / f"{split}_X.bin", dtype=np.uint8)
+        labels = np.fromfile(folder / f"{split}_y.bin", dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"cannot read {folder}: {reason(error)}") from None
+    shaped = images.reshape(-1, *SHAPE).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(shaped), labels.astype(np.int64) - 1
+
+
+def fetch(
+    root: str | Path | None = None,
+    *,
+    source: str | Path | None = None,
+    progress: bool = True,
+    splits: tuple[str, ...] = SPLITS,
+) -> Path:
+    """The folder `root`/stl10_binary with the checked files of `splits`; fetches what is missing or wrong.
+
+    Arguments: root, the data folder (default `default_root()`); source, a folder with the archive
+    stl10_binary.tar.gz or its unpacked .bin files, looked at before torchvision's download (2.6 GB).
+    Raises DataError, naming what was tried, if the files cannot be had.
+    """
+    folder = (default_root() if root is None else Path(root).expanduser()) / "stl10_binary"
+    names = [name for name in checksums.STL10_FILES if name.split("_")[0] in splits]
+    missing = []
+    for name in names:
+        fault = _fault(folder / name, *checksums.STL10_FILES[name], progress)
+        if fault is not None:
+            missing.append(name)
+            if (folder / name).exists():
+                log.warning("refused %s: %s; fetching it again", folder / name, fault)
+    if not missing:
+        return folder
+    ensure_folder(folder)
+    tried = []
+    if source is not None:
+        named = Path(source).expanduser()
+        if not named.is_dir():
+            raise DataError(f"source {named} is not a folder; name the one that holds {checksums.STL10_ARCHIVE[0]}")
+        tried.append(f"folder {named} ({_from_folder(named, folder, missing, progress)})")
+    if missing:
+        tried.append(f"torchvision's download ({_from_torchvision(folder, missing, progress)})")
+    if missing:
+        raise DataError(
+            f"STL-10 could not be had: {', '.join(missing)} missing after trying {'; '.join(tried)}. "
+            f"Put {checksums.STL10_ARCHIVE[0]} into a folder and name it as the source"
+        )
+    return folder
+
+
+def _fault(path: Path, size: int, expected: str, progress: bool) -> str | None:
+    """What is wrong with a file, in a few words; None if nothing is; raises DataError if it cannot be read."""
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"{found} bytes instead of {size}"
+        with path.open("rb") as file:
+            digest = _copy(file, None, size, f"checking {path.name}", progress)
+    except (FileNotFoundError, NotADirectoryError):
+        return "not there"
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from None
+    return None if digest == expected else f"MD5 {digest} instead of {expected}"
+
+
+def _copy(source: IO[bytes], target: IO[bytes] | None, size: int, title: str, progress: bool) -> str:
+    """Read at most `size` bytes, write them if there is a target, and return their MD5."""
+    digest = hashlib.md5(usedforsecurity=False)
+    left = size
+    with progress_bar(size, title, progress=progress, unit="B") as bar:
+        while left and (chunk := source.read(min(CHUNK, left))):
+            digest.update(chunk)
+            if target is not None:
+                target.write(chunk)
+            left -= len(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+class _Refused(Exception):
+    """A file that turned out wrong while it was copied; nothing of it is kept."""
+
+
+def _accept(source: IO[bytes], name: str, folder: Path, progress: bool) -> str | None:
+    """Copy one file into place if its size and MD5 are right; otherwise say what is wrong."""
+    size, expected = checksums.STL10_FILES[name]
+    try:
+        with write_aside(folder / name) as target:
+            digest = _copy(source, target, size, name, progress)
+            if digest != expected or source.read(1):
+                raise _Refused(f"{name} has another size or MD5 than {expected}")
+    except _Refused as error:
+        return str(error)
+    return None
+
+
+def _from_folder(named: Path, folder: Path, missing: list[str], progress: bool) -> str:
+    """Take what is right from unpacked files, then from the archive; shortens `missing`, returns what was wrong."""
+    faults = []
+    for place in (named, named / "stl10_binary"):
+        for name in list(missing):
+            fault = _fault(place / name, *checksums.STL10_FILES[name], progress)
+            if fault is None:
+                with (place / name).open("rb") as file:
+                    fault = _accept(file, name, folder, progress)
+            if fault is None:
+                missing.remove(name)
+            elif (place / name).exists():
+                faults.append(f"{name}: {fault}")
+    archive = named / checksums.STL10_ARCHIVE[0]
+    if missing and archive.is_file():
+        faults.append(_from_archive(archive, folder, missing, progress))
+    return ", ".join(faults) or f"neither {checksums.STL10_ARCHIVE[0]} nor all of the .bin files"
+
+
+def _from_archive(archive: Path, folder: Path, missing: list[str], progress: bool) -> str:
+    """Stream the wanted members out of the archive; every target path is ours, links are not followed."""
+    faults = []
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./").removeprefix("stl10_binary/")
+                if name not in missing or not member.isreg():
+                    continue
+                content = tar.extractfile(member)
+                fault = "no content" if content is None else _accept(content, name, folder, progress)
+                if fault is None:
+                    missing.remove(name)
+                    if not missing:
+                        break
+                else:
+                    faults.append(fault)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        faults.append(f"damaged {archive.name}: {error}")
+    return ", ".join(faults) or f"{archive.name} does not hold {', '.join(missing)}"
+
+
+def _from_torchvision(folder: Path, missing: list[str], progress: bool) -> str:
+    """Download torchvision's archive beside the target, check its MD5, take the files, and delete it again."""
+    name, expected = checksums.STL10_ARCHIVE
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as aside:
+        try:
+            with quiet_network(progress):
+                from torchvision.datasets import STL10
+                from torchvision.datasets.utils import download_url
+
+                download_url(STL10.url, aside, name, expected)
+        except ImportError:
+            return "torchvision is not installed"
+        except (OSError, RuntimeError, ValueError) as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        return _from_archive(Path(aside) / name, folder, missing, progress)

@@ -35,9 +35,7 @@ def support(size: int, scale: float, largest: float) -> int:
     return int(size * scale / largest) // 2 * 2 + 1
 
 
-def hermite_a(
-    size: int, scales: Sequence[float], effective_size: int, *, dtype: torch.dtype = torch.float32
-) -> Tensor:
+def hermite_a(size: int, scales: Sequence[float], effective_size: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Type A: one width per scale, sigma = s, and all orders 0 .. effective_size - 1 in both directions.
 
     Arguments:
@@ -104,9 +102,7 @@ def _check(size: int, scales: Sequence[float], effective_size: int) -> None:
         raise ValueError(f"effective_size is {effective_size}: it must be 1 or greater")
 
 
-def _sample(
-    size: int, scales: Sequence[float], functions: list[tuple[float, int, int]], dtype: torch.dtype
-) -> Tensor:
+def _sample(size: int, scales: Sequence[float], functions: list[tuple[float, int, int]], dtype: torch.dtype) -> Tensor:
     """Sample functions (width relative to s, order in x, order in y) at every scale and normalise at the first one."""
     sampled = np.zeros((len(functions), len(scales), size, size))
     for i, scale in enumerate(scales):
@@ -197,6 +193,8 @@ def make_basis(
         return Basis(hermite_a(size, scales, effective_size), scales)
     if kind == "B":
         if mult is None or max_order is None:
-            raise ValueError(f"mult={mult}, max_order={max_order}: a type B basis needs both, e.g. mult=1.4, max_order=4")
+            raise ValueError(
+                f"mult={mult}, max_order={max_order}: a type B basis needs both, e.g. mult=1.4, max_order=4"
+            )
         return Basis(hermite_b(size, scales, effective_size, mult=mult, max_order=max_order), scales)
     raise ValueError(f"basis kind is {kind!r}: it must be 'A' or 'B'")

@@ -1,0 +1,181 @@
+"""Where a number comes from: seeds, versions, the commit, the device. Host, user and paths are never named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+__all__ = [
+    "Commit",
+    "cell_seed",
+    "device_description",
+    "environment",
+    "git_commit",
+    "resolve_device",
+    "seed_everything",
+    "seeded",
+    "versions",
+]
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
+COMMIT_VARIABLE = "SESN_GIT_COMMIT"
+_CODE = ("sesn_lib", "data_prep", "pyproject.toml")
+
+
+# Seeds
+
+
+def cell_seed(cell: Any) -> int:
+    """The seed of a cell of the grid: 31 bits of SHA-256 over its name, the same in every process and on every machine.
+
+    `cell` is a name, e.g. ``mnist_ses_vector_28-x0.5-r3``, or an object with such a ``name``.
+    """
+    name = cell if isinstance(cell, str) else cell.name
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+
+def seed_everything(seed: int, deterministic: bool = True) -> int:
+    """Seeds ``random``, NumPy's legacy state and torch (every device); returns the seed.
+
+    `deterministic` also makes cuDNN choose deterministic algorithms, and the same ones each time. The CPU is
+    deterministic as it is. Raises ValueError unless 0 <= seed < 2**32 (NumPy's range).
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed!r}, must be a whole number from 0 to {2**32 - 1}")
+    seed = int(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    if deterministic:
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return seed
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block ambient randomness follows `seed`; after it everything goes on as if the block had not been."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        initialised = torch.cuda.is_available() and torch.cuda.is_initialized()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if initialised else []):
+            seed_everything(seed, deterministic=False)
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+# Versions and commit
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on; ``cuda``, ``cudnn`` where this torch has them."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = torch.__version__ if package == "torch" else metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+        if torch.backends.cudnn.is_available():
+            found["cudnn"] = str(torch.backends.cudnn.version())
+    return found
+
+
+class Commit(NamedTuple):
+    """The commit that the running code came from (None: unknown) and whether the code differs from it."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+def git_commit(folder: Path | None = None) -> Commit:
+    """The commit of the checkout that holds this library. Changed code makes it dirty, notebooks and records do not.
+
+    A copy without its ``.git`` (a GPU machine, say) can be told by the environment variable ``SESN_GIT_COMMIT``, e.g.
+    ``1a2b3c4`` or ``1a2b3c4-dirty``. An installed library and a machine without git give ``Commit(None, None)``.
+    """
+    root = folder or Path(__file__).resolve().parent.parent
+    # Asking for a tracked file keeps an environment that merely lies inside some checkout from borrowing its commit.
+    if _git(root, "ls-files", "--error-unmatch", "sesn_lib/provenance.py") is None:
+        told = os.environ.get(COMMIT_VARIABLE, "").strip()
+        return Commit(told.removesuffix("-dirty"), told.endswith("-dirty")) if told else Commit(None, None)
+    head = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--", *_CODE)
+    return Commit(head, None if changes is None else bool(changes))
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+# Device
+
+
+def resolve_device(name: str | torch.device = "auto") -> torch.device:
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` as a device that exists here, else ValueError."""
+    text = str(name)
+    if text == "auto":
+        text = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = text.partition(":")
+    if kind not in ("cpu", "cuda") or (text != kind and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(f"device is {text!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise ValueError(f"device is {text!r}, but torch finds no CUDA device here: use 'cpu' or 'auto'")
+    number = int(index) if index else torch.cuda.current_device()
+    if number >= count:
+        last = f" to 'cuda:{count - 1}'" if count > 1 else ""
+        raise ValueError(f"device is {text!r}, but this machine has {count}: use 'cuda:0'{last}")
+    return torch.device("cuda", number)
+
+
+def device_description(device: torch.device | str = "cpu") -> str:
+    """The processor's model and torch's thread count, e.g. ``AMD EPYC (2 threads)``, or the GPU's model."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_cpu_model()} ({threads} thread{'s' if threads > 1 else ''})"
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown processor"
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """All of the above as one flat dict, as a run's record stores it."""
+    commit = git_commit()
+    return {
+        "device": device_description(device),
+        "device_type": torch.device(device).type,
+        **versions(),
+        "git_commit": commit.commit,
+        "git_dirty": commit.dirty,
+    }

@@ -1,0 +1,90 @@
+"""What decides a training run, apart from model and data: one validated, frozen object. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+__all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_whole"]
+
+PRECISIONS = ("float32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The protocol by default. Raises ValueError on construction, naming the value and what would be right.
+
+    `milestones`: the learning rate is multiplied by `gamma` after these epochs. `extra_scaling`: e of the scale
+    augmentation, 1 for none. `precision`: ``float32``, or ``bf16`` for bfloat16 autocast (weights, loss and optimiser
+    stay float32). `eval_batch`: images a batch in evaluation.
+    """
+
+    epochs: int = 60
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    milestones: tuple[int, ...] = (20, 40)
+    gamma: float = 0.1
+    extra_scaling: float = 1.0
+    precision: str = "float32"
+    seed: int = 0
+    eval_batch: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "eval_batch"):
+            check_whole(name, getattr(self, name), 1)
+        check_whole("seed", self.seed, 0)
+        if self.batch_size == 1:
+            raise ValueError("batch_size is 1, must be at least 2: batch normalisation needs more than one image")
+        for name in ("learning_rate", "gamma"):
+            check_positive(name, getattr(self, name))
+        check_extra_scaling(self.extra_scaling)
+        check_precision(self.precision)
+        if isinstance(self.milestones, (str, bytes)) or not hasattr(self.milestones, "__iter__"):
+            raise ValueError(f"milestones is {self.milestones!r}, must be a sequence of epochs such as (20, 40)")
+        milestones = tuple(self.milestones)
+        for milestone in milestones:
+            check_whole("a milestone", milestone, 1)
+        if any(b <= a for a, b in pairwise(milestones)):
+            raise ValueError(f"milestones are {milestones}, must be increasing such as (20, 40)")
+        object.__setattr__(self, "milestones", milestones)
+
+    def shortened(self, epochs: int) -> Settings:
+        """Another number of epochs, the learning rate's steps at a third and two thirds of it: not the protocol."""
+        check_whole("epochs", epochs, 1)
+        steps = sorted({round(epochs / 3), round(2 * epochs / 3)})
+        return replace(self, epochs=epochs, milestones=tuple(step for step in steps if 1 <= step < epochs))
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """The learning rate that epoch 1, 2, ... is trained with."""
+        return self.learning_rate * self.gamma ** sum(milestone < epoch for milestone in self.milestones)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raises ValueError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} is {value!r}, must be a whole number of at least {least}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a finite number above 0."""
+    if not _is_number(value) or not value > 0:
+        raise ValueError(f"{name} is {value!r}, must be a finite number above 0")
+
+
+def check_extra_scaling(value: Any) -> None:
+    """Raises ValueError unless 0 < value <= 1."""
+    if not _is_number(value) or not 0 < value <= 1:
+        raise ValueError(f"extra_scaling is {value!r}, must be above 0 and at most 1 (1 = no augmentation)")
+
+
+def check_precision(value: Any) -> None:
+    """Raises ValueError unless `value` is one of `PRECISIONS`."""
+    if value not in PRECISIONS:
+        raise ValueError(f"precision is {value!r}, must be one of {', '.join(PRECISIONS)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

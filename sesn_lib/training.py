@@ -1,0 +1,282 @@
+"""Training and evaluation by the paper's protocol. Knows no paths and no grid.
+
+Adam, learning rate 0.01, times 0.1 after epochs 20 and 40, 60 epochs, batches of 128 with the last partial one kept,
+cross-entropy; the weights of the best validation epoch (the first of equals) are the result. All randomness follows
+``Settings.seed``: the same settings on the same machine give the same weights bit for bit on the CPU, also when a run
+is interrupted and taken up again from a saved state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sesn_lib.data import DeviceSplit, epoch_batches, normalise
+from sesn_lib.settings import PRECISIONS, Settings, check_precision, check_whole
+
+__all__ = ["PRECISIONS", "Diverged", "EpochReport", "Evaluation", "FitResult", "Settings", "evaluate", "fit"]
+
+State = dict[str, Any]
+
+
+class Diverged(RuntimeError):
+    """The loss was not finite at the end of an epoch."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One finished epoch. Losses are means over images, accuracies fractions; training's taken as weights change."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    epochs: int
+    best_epoch: int
+
+    def row(self) -> dict[str, float]:
+        """The entry of a run's history."""
+        return {key: value for key, value in asdict(self).items() if key not in ("epochs", "best_epoch")}
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """`best_epoch` counts from 1, `val_accuracy` its fraction; `history`: a dict an epoch, `best_state` is on CPU."""
+
+    best_epoch: int
+    val_accuracy: float
+    history: list[dict[str, float]]
+    best_state: dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """`correct` ``bool [N]``, `predictions` ``int64 [N]``, in the split's order, on the CPU; `loss` is their mean."""
+
+    correct: Tensor
+    predictions: Tensor
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.double().mean())
+
+    def error(self, n: int | None = None) -> float:
+        """Error in percent on the first `n` images, on all when left out. Raises ValueError unless 1 <= n <= N."""
+        count = len(self.correct) if n is None else n
+        if not 1 <= count <= len(self.correct):
+            raise ValueError(f"error on the first {count} images asked for, must be 1 to {len(self.correct)}")
+        return 100.0 * (count - int(self.correct[:count].sum())) / count
+
+
+def fit(
+    model: nn.Module,
+    train: DeviceSplit,
+    val: DeviceSplit,
+    settings: Settings,
+    *,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    state: State | None = None,
+    save: Callable[[State], None] | None = None,
+    save_every: int = 5,
+) -> FitResult:
+    """Trains `model` in place, on the splits' device; leaves it in evaluation mode with the best epoch's weights.
+
+    Initial weights are the caller's (seed before building the model). Global random state is the same after as before.
+
+    Arguments:
+        on_epoch: called after every epoch, and after `save` if both are due; it may raise to stop the run.
+        state: what `save` was once given; the run goes on from there and ends as if never interrupted. `model` must be
+            of the same kind.
+        save: called with the complete state (CPU tensors, numbers, strings; ``torch.load(weights_only=True)`` reads it)
+            every `save_every` epochs and after the last.
+
+    Raises Diverged when a loss is not finite at the end of an epoch, ValueError for data or a state that do not fit.
+    """
+    check_whole("save_every", save_every, 1)
+    _check_data(train, val, settings)
+    device = train.device
+    model.to(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        run = _Run(model, settings, device, len(train))
+        if state is not None:
+            run.load(state)
+        while run.epoch < settings.epochs:
+            report = _train_epoch(run, train, val)
+            if save is not None and (run.epoch % save_every == 0 or run.epoch == settings.epochs):
+                save(run.state())
+            if on_epoch is not None:
+                on_epoch(report)
+    model.load_state_dict(run.best_state)
+    model.eval()
+    return FitResult(run.best_epoch, run.best_accuracy, run.history, run.best_state)
+
+
+def evaluate(model: nn.Module, split: DeviceSplit, *, batch_size: int = 1000, precision: str = "float32") -> Evaluation:
+    """Predictions of `model`, which must be on the split's device, in evaluation mode; its mode is then restored."""
+    check_whole("batch_size", batch_size, 1)
+    check_precision(precision)
+    if not len(split):
+        raise ValueError("there are 0 images to evaluate on, must be at least 1")
+    was_training = model.training
+    model.eval()
+    losses, predictions = [], []
+    try:
+        with torch.inference_mode():
+            for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
+                with _autocast(split.device, precision):
+                    logits = model(normalise(images))
+                losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
+                predictions.append(logits.argmax(dim=1))
+            # Back to the CPU once, so that a GPU is never waited for in between.
+            predicted = torch.cat(predictions)
+            correct = (predicted == split.labels).cpu()
+            loss = torch.stack(losses).double().sum().item() / len(split)
+    finally:
+        model.train(was_training)
+    return Evaluation(correct.clone(), predicted.cpu().clone(), loss)
+
+
+class _Run:
+    """All that changes in the course of a run."""
+
+    def __init__(self, model: nn.Module, settings: Settings, device: torch.device, train_images: int) -> None:
+        self.model, self.settings, self.device, self.train_images = model, settings, device, train_images
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+        self.generator = torch.Generator().manual_seed(_stream(settings.seed, "order and factors"))
+        torch.manual_seed(_stream(settings.seed, "dropout"))
+        self.epoch, self.best_epoch, self.best_accuracy = 0, 0, -1.0
+        self.best_state: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+
+    def state(self) -> State:
+        optimizer = self.optimizer.state_dict()
+        moments = {index: _to_cpu(values) for index, values in optimizer["state"].items()}
+        return {
+            "settings": asdict(self.settings),
+            "train_images": self.train_images,
+            "epoch": self.epoch,
+            "model": _to_cpu(self.model.state_dict()),
+            "optimizer": {"state": moments, "param_groups": optimizer["param_groups"]},
+            "generator": self.generator.get_state(),
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "best_epoch": self.best_epoch,
+            "best_accuracy": self.best_accuracy,
+            "best_state": dict(self.best_state),
+            "history": [dict(row) for row in self.history],
+        }
+
+    def load(self, state: State) -> None:
+        expected = {**asdict(self.settings), "train_images": self.train_images}
+        try:
+            saved = {**state["settings"], "train_images": state["train_images"]}
+            for name, value in expected.items():
+                if saved[name] != value:
+                    raise ValueError(f"the saved state has {name} {saved[name]!r}, this run {value!r}: must be equal")
+            self.model.load_state_dict(state["model"])
+            # Copied, because the optimiser would go on to write into the caller's tensors.
+            moments = {index: _to_cpu(values) for index, values in state["optimizer"]["state"].items()}
+            self.optimizer.load_state_dict({**state["optimizer"], "state": moments})
+            self.generator.set_state(state["generator"])
+            torch.set_rng_state(state["dropout"])
+            # A state saved on a CPU and taken up on a GPU goes on with the GPU's stream as seeded.
+            if self.device.type == "cuda" and state["dropout_cuda"] is not None:
+                torch.cuda.set_rng_state(state["dropout_cuda"], self.device)
+            self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
+            self.best_accuracy = state["best_accuracy"]
+            self.best_state, self.history = dict(state["best_state"]), [dict(row) for row in state["history"]]
+        except KeyError as error:
+            raise ValueError(f"the saved state lacks {error.args[0]!r}, must come from `save`") from error
+        except RuntimeError as error:
+            name = type(self.model).__name__
+            raise ValueError(f"the saved state is of another model, must be of this {name}") from error
+
+
+def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport:
+    """Trains and validates one epoch and brings `run` up to date."""
+    settings, epoch, start = run.settings, run.epoch + 1, time.perf_counter()
+    for group in run.optimizer.param_groups:
+        group["lr"] = settings.learning_rate_in(epoch)
+    run.model.train()
+    # Summed loss and number correct stay on the device and are read once an epoch: a GPU is never waited for.
+    totals = torch.zeros(2, dtype=torch.float64, device=run.device)
+    for images, labels in epoch_batches(train, settings.batch_size, run.generator, settings.extra_scaling):
+        totals += _train_step(run.model, run.optimizer, images, labels, settings.precision)
+    train_loss, train_accuracy = (totals / len(train)).tolist()
+    _check_finite("training", train_loss, epoch, settings)
+    validation = evaluate(run.model, val, batch_size=settings.eval_batch, precision=settings.precision)
+    _check_finite("validation", validation.loss, epoch, settings)
+    run.epoch = epoch
+    if validation.accuracy > run.best_accuracy:
+        run.best_epoch, run.best_accuracy = epoch, validation.accuracy
+        run.best_state = _to_cpu(run.model.state_dict())
+    report = EpochReport(
+        epoch=epoch,
+        learning_rate=settings.learning_rate_in(epoch),
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        val_loss=validation.loss,
+        val_accuracy=validation.accuracy,
+        seconds=time.perf_counter() - start,
+        epochs=settings.epochs,
+        best_epoch=run.best_epoch,
+    )
+    run.history.append(report.row())
+    return report
+
+
+def _train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, precision: str
+) -> Tensor:
+    """One step of Adam; returns ``[loss summed over the batch, number correct]`` without waiting for the device."""
+    optimizer.zero_grad(set_to_none=True)
+    with _autocast(images.device, precision):
+        logits = model(images)
+    loss = F.cross_entropy(logits.float(), labels)
+    loss.backward()
+    optimizer.step()
+    return torch.stack([loss.detach() * len(labels), (logits.detach().argmax(dim=1) == labels).sum()])
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _stream(seed: int, purpose: str) -> int:
+    """A seed of its own for each purpose, so that no two streams of random numbers coincide."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}: {seed}".encode()).digest()[:8], "big") >> 1
+
+
+def _to_cpu(values: dict[str, Any]) -> dict[str, Any]:
+    """A copy that shares no tensor with `values`."""
+    return {k: v.detach().to("cpu", copy=True) if isinstance(v, Tensor) else v for k, v in values.items()}
+
+
+def _check_finite(which: str, loss: float, epoch: int, settings: Settings) -> None:
+    if not math.isfinite(loss):
+        rate = settings.learning_rate_in(epoch)
+        raise Diverged(f"the {which} loss is {loss} after epoch {epoch}, must be finite (learning rate {rate:g})")
+
+
+def _check_data(train: DeviceSplit, val: DeviceSplit, settings: Settings) -> None:
+    if train.device != val.device:
+        raise ValueError(f"training images on {train.device}, validation images on {val.device}, must be one device")
+    if not len(val):
+        raise ValueError("there are 0 validation images, must be at least 1")
+    count, batch = len(train), settings.batch_size
+    if count < 2:
+        raise ValueError(f"the number of training images is {count}, must be at least 2")
+    if count % batch == 1:  # batch normalisation needs two
+        raise ValueError(f"{count} training images in batches of {batch} leave a last batch of one: use {count - 1}")

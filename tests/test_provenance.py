@@ -1,0 +1,137 @@
+"""sesn_lib.provenance: seeds that hold, a commit that is the code's, a device that exists."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import random
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sesn_lib import provenance
+
+
+def draw() -> list[float]:
+    return [random.random(), float(np.random.rand()), float(torch.rand(()))]
+
+
+def test_seed_everything_repeats() -> None:
+    state = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    try:
+        assert provenance.seed_everything(3) == 3
+        first = draw()
+        provenance.seed_everything(3)
+        assert draw() == first
+        provenance.seed_everything(4)
+        assert draw() != first
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = state
+
+
+def test_seeded_leaves_no_trace() -> None:
+    provenance.seed_everything(1, deterministic=False)
+    expected = [draw(), draw()]
+    provenance.seed_everything(1, deterministic=False)
+    before = draw()
+    with provenance.seeded(9):
+        inside = draw()
+    with pytest.raises(KeyError), provenance.seeded(9):
+        raise KeyError
+    assert [before, draw()] == expected
+    with provenance.seeded(9):
+        assert draw() == inside
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None, True])
+def test_bad_seed_is_named(seed: object) -> None:
+    with pytest.raises(ValueError, match=f"seed is {seed!r}, must be a whole number"):
+        provenance.seed_everything(seed)  # type: ignore[arg-type]
+
+
+def test_cell_seed_is_fixed_and_differs_between_cells() -> None:
+    name = "mnist_ses_vector_28-x0.5-r3"
+    assert provenance.cell_seed(name) == 1233043068  # for ever: published records hold such seeds
+    assert provenance.cell_seed(SimpleNamespace(name=name)) == provenance.cell_seed(name)
+    seeds = {provenance.cell_seed(f"{model}-x{e}-r{r}") for model in "abcdefghij" for e in (1.0, 0.5) for r in range(6)}
+    assert len(seeds) == 120
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_versions_and_environment() -> None:
+    found = provenance.environment("cpu")
+    assert found["torch"] == torch.__version__
+    assert found["numpy"] == np.__version__
+    assert found["device_type"] == "cpu"
+    assert "thread" in found["device"]
+    text = json.dumps(found)  # plain values, and nothing of who and where
+    for private in (socket.gethostname(), str(Path.home()), str(Path.cwd())):
+        assert private not in text
+    assert getpass.getuser() == "root" or getpass.getuser() not in text
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git repository with a file where the library would be."""
+    if shutil.which("git") is None:
+        pytest.skip("no git here")
+    (tmp_path / "sesn_lib").mkdir()
+    (tmp_path / "sesn_lib" / "provenance.py").write_text("code\n")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    return tmp_path
+
+
+def test_commit_and_dirty(checkout: Path) -> None:
+    commit, dirty = provenance.git_commit(checkout)
+    assert commit is not None
+    assert len(commit) == 40
+    assert dirty is False
+    (checkout / "notebooks").mkdir()
+    (checkout / "notebooks" / "record.json").write_text("{}")
+    assert provenance.git_commit(checkout).dirty is False
+    (checkout / "sesn_lib" / "new.py").write_text("more\n")
+    assert provenance.git_commit(checkout) == (commit, True)
+
+
+def test_no_commit_is_borrowed_from_a_checkout_around(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(provenance.COMMIT_VARIABLE, raising=False)
+    installed = checkout / ".venv"
+    (installed / "sesn_lib").mkdir(parents=True)
+    (installed / "sesn_lib" / "provenance.py").write_text("code\n")
+    assert provenance.git_commit(installed) == (None, None)
+
+
+def test_a_copy_without_git_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv(provenance.COMMIT_VARIABLE, "1a2b3c4")
+    assert provenance.git_commit(tmp_path) == ("1a2b3c4", False)
+    monkeypatch.setenv(provenance.COMMIT_VARIABLE, "1a2b3c4-dirty")
+    assert provenance.git_commit(tmp_path) == ("1a2b3c4", True)
+    monkeypatch.setenv(provenance.COMMIT_VARIABLE, "")
+    assert provenance.git_commit(tmp_path) == (None, None)
+
+
+def test_resolve_device() -> None:
+    assert provenance.resolve_device("cpu") == torch.device("cpu")
+    assert provenance.resolve_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("gpu", "cuda:x", "cuda:", "cpu:0", "mps", ""):
+        with pytest.raises(ValueError, match=f"device is '{name}', must be 'auto'"):
+            provenance.resolve_device(name)
+
+
+def test_an_absent_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device is 'cuda', but torch finds no CUDA device here: use 'cpu' or 'auto'"):
+        provenance.resolve_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="device is 'cuda:3', but this machine has 1: use 'cuda:0'"):
+        provenance.resolve_device("cuda:3")

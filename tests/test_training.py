@@ -1,0 +1,387 @@
+"""sesn_lib.training on a tiny network and made-up digits: protocol, determinism, resume, evaluation, errors."""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sesn_lib import training
+from sesn_lib.data import DeviceSplit, normalise
+from sesn_lib.training import Diverged, EpochReport, FitResult, Settings, evaluate, fit
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Such small work is faster without a second thread, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Tiny(nn.Sequential):
+    """A convolution, batch normalisation and dropout: what could make a run irreproducible."""
+
+    def __init__(self, seed: int = 0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            super().__init__(
+                nn.Conv2d(1, 4, 5, stride=3),
+                nn.BatchNorm2d(4),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Flatten(),
+                nn.Dropout(0.3),
+                nn.Linear(64, 10),
+            )
+
+
+def digits(count: int, seed: int) -> DeviceSplit:
+    """Noise with a bright bar whose row tells the class: easy, but not at once perfect."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 120, (count, 28, 28), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (count,), generator=generator)
+    for image, label in zip(images, labels):
+        image[4 + 2 * int(label), 6:22] = 220
+    return DeviceSplit(images, labels)
+
+
+@pytest.fixture(scope="module")
+def train() -> DeviceSplit:
+    return digits(300, 0)
+
+
+@pytest.fixture(scope="module")
+def val() -> DeviceSplit:
+    return digits(200, 1)
+
+
+SHORT = Settings(epochs=6, milestones=(3, 5), extra_scaling=0.5, seed=3)
+
+
+def same_weights(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def same_result(first: FitResult, second: FitResult) -> bool:
+    return (
+        without_seconds(first.history) == without_seconds(second.history)
+        and (first.best_epoch, first.val_accuracy) == (second.best_epoch, second.val_accuracy)
+        and same_weights(first.best_state, second.best_state)
+    )
+
+
+def run(train: DeviceSplit, val: DeviceSplit, settings: Settings = SHORT, **options: Any) -> FitResult:
+    return fit(Tiny(), train, val, settings, **options)
+
+
+def test_it_learns(train: DeviceSplit, val: DeviceSplit) -> None:
+    result = run(train, val, Settings(epochs=8))
+    assert result.history[-1]["train_loss"] < 0.5 * result.history[0]["train_loss"]
+    assert result.val_accuracy > 0.6
+
+
+@pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("bf16", 1), ("float32", 2)])
+def test_same_seed_same_run_bit_for_bit(train: DeviceSplit, val: DeviceSplit, precision: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    settings = Settings(epochs=2, extra_scaling=0.5, precision=precision, seed=7)
+    first = run(train, val, settings)
+    torch.rand(5)  # ambient randomness must not matter
+    assert same_result(first, run(train, val, settings))
+
+
+def test_another_seed_or_precision_is_another_run(train: DeviceSplit, val: DeviceSplit) -> None:
+    first = run(train, val, Settings(epochs=2, seed=1))
+    assert not same_result(first, run(train, val, Settings(epochs=2, seed=2)))
+    assert not same_result(first, run(train, val, Settings(epochs=2, seed=1, precision="bf16")))
+    assert not same_result(first, run(train, val, Settings(epochs=2, seed=1, extra_scaling=0.5)))
+
+
+def test_global_randomness_is_left_alone(train: DeviceSplit, val: DeviceSplit) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    run(train, val, Settings(epochs=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def serialised(state: dict[str, Any]) -> dict[str, Any]:
+    """To a file and back the safe way, as a runner would."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def test_a_resumed_run_equals_the_undisturbed_one(train: DeviceSplit, val: DeviceSplit) -> None:
+    undisturbed = run(train, val)
+    states: list[dict[str, Any]] = []
+
+    class Killed(Exception):
+        pass
+
+    killed_after = random.randrange(1, SHORT.epochs)
+
+    def kill(report: EpochReport) -> None:
+        if report.epoch == killed_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(train, val, on_epoch=kill, save=states.append, save_every=1)
+    assert len(states) == killed_after
+    for _ in range(2):  # twice: the state must not be worn by use
+        model = Tiny(seed=99)  # its own initial weights must not matter
+        resumed = fit(model, train, val, SHORT, state=serialised(states[-1]))
+        assert same_result(undisturbed, resumed)
+        assert same_weights(model.state_dict(), undisturbed.best_state)
+    assert same_result(undisturbed, run(train, val, state=states[-1]))
+    assert same_result(undisturbed, run(train, val, state=states[-1]))
+
+
+@pytest.mark.parametrize("forgotten", ["generator", "dropout", "optimizer", "model"])
+def test_each_part_of_the_state_is_needed(train: DeviceSplit, val: DeviceSplit, forgotten: str) -> None:
+    """Negative control: a state with one part of another run in it does not reproduce the run."""
+    states: list[dict[str, Any]] = []
+    undisturbed = run(train, val, save=states.append, save_every=2)
+    others: list[dict[str, Any]] = []
+    run(train, val, Settings(epochs=2, seed=8), save=others.append)
+    damaged = {**states[0], forgotten: others[0][forgotten]}
+    assert not same_result(undisturbed, run(train, val, state=damaged))
+
+
+def test_save_every_and_at_the_end(train: DeviceSplit, val: DeviceSplit) -> None:
+    states: list[dict[str, Any]] = []
+    result = run(train, val, Settings(epochs=5), save=states.append, save_every=2)
+    assert [state["epoch"] for state in states] == [2, 4, 5]
+    finished = run(train, val, Settings(epochs=5), state=states[-1])
+    assert same_result(result, finished)
+
+
+def test_a_state_that_does_not_fit_is_refused(train: DeviceSplit, val: DeviceSplit) -> None:
+    states: list[dict[str, Any]] = []
+    settings = Settings(epochs=2)
+    run(train, val, settings, save=states.append)
+    state = states[0]
+    with pytest.raises(ValueError, match=r"the saved state has seed 0, this run 1: must be equal"):
+        run(train, val, Settings(epochs=2, seed=1), state=state)
+    with pytest.raises(ValueError, match=r"the saved state has train_images 300, this run 200"):
+        run(train.first(200), val, settings, state=state)
+    with pytest.raises(ValueError, match=r"the saved state lacks 'dropout'"):
+        run(train, val, settings, state={key: value for key, value in state.items() if key != "dropout"})
+    other = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    with pytest.raises(ValueError, match=r"the saved state is of another model, must be of this Sequential"):
+        fit(other, train, val, settings, state=state)
+
+
+def test_the_best_epoch_first_of_equals_is_kept(
+    train: DeviceSplit, val: DeviceSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter([40, 90, 70, 90, 10])
+    weights: list[dict[str, Tensor]] = []
+    number = len(val)
+
+    def scripted(model: nn.Module, split: DeviceSplit, **options: Any) -> training.Evaluation:
+        weights.append({name: value.clone() for name, value in model.state_dict().items()})
+        return training.Evaluation(torch.arange(number) < next(accuracies), torch.zeros(number), 1.0)
+
+    monkeypatch.setattr(training, "evaluate", scripted)
+    reports: list[EpochReport] = []
+    model = Tiny()
+    result = fit(model, train, val, Settings(epochs=5), on_epoch=reports.append)
+    assert result.best_epoch == 2
+    assert result.val_accuracy == 90 / number
+    assert [report.best_epoch for report in reports] == [1, 2, 2, 2, 2]
+    assert same_weights(result.best_state, weights[1])
+    assert same_weights(model.state_dict(), weights[1])
+    assert not same_weights(result.best_state, weights[3])
+    assert not model.training
+
+
+def test_the_returned_model_has_the_reported_validation_accuracy(train: DeviceSplit, val: DeviceSplit) -> None:
+    model = Tiny()
+    result = fit(model, train, val, SHORT)
+    best = result.history[result.best_epoch - 1]
+    evaluation = evaluate(model, val)
+    assert evaluation.accuracy == result.val_accuracy == best["val_accuracy"]
+    assert evaluation.loss == best["val_loss"]
+    assert result.val_accuracy == max(row["val_accuracy"] for row in result.history)
+
+
+def test_history_and_reports(train: DeviceSplit, val: DeviceSplit) -> None:
+    reports: list[EpochReport] = []
+    result = run(train, val, on_epoch=reports.append)
+    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4, 5, 6]
+    assert [report.row() for report in reports] == result.history
+    assert {report.epochs for report in reports} == {6}
+    keys = "epoch learning_rate train_loss train_accuracy val_loss val_accuracy seconds"
+    assert list(result.history[0]) == keys.split()
+    assert all(row["seconds"] > 0 for row in result.history)
+    assert [row["learning_rate"] for row in result.history] == pytest.approx([1e-2] * 3 + [1e-3] * 2 + [1e-4])
+
+
+def test_the_schedule_equals_torchs() -> None:
+    settings = Settings()
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(settings.milestones), settings.gamma)
+    rates = []
+    for epoch in range(1, settings.epochs + 1):
+        assert math.isclose(settings.learning_rate_in(epoch), optimizer.param_groups[0]["lr"], rel_tol=1e-12)
+        rates.append(settings.learning_rate_in(epoch))
+        optimizer.step()
+        schedule.step()
+    assert [rates[i] for i in (0, 19, 20, 39, 40, 59)] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_the_first_epoch_equals_a_plain_loop(train: DeviceSplit, val: DeviceSplit) -> None:
+    """Slow twin: the textbook loop in float64 with torch's own Adam, fed with the same order."""
+    model, plain = Tiny().double(), Tiny().double()
+    model[5].p = plain[5].p = 0.0
+    # `fit` feeds float32 images; these networks work in float64 so that rounding does not hide a mistake.
+    model.register_forward_pre_hook(lambda module, inputs: inputs[0].double())
+    settings = Settings(epochs=1, seed=5)
+    fit(model, train, val, settings)
+    generator = torch.Generator().manual_seed(training._stream(5, "order and factors"))
+    order = torch.randperm(len(train), generator=generator)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.01, fused=False, foreach=False)
+    for batch in order.split(128):
+        optimizer.zero_grad()
+        logits = plain(normalise(train.images[batch]).double())
+        nn.functional.cross_entropy(logits, train.labels[batch]).backward()
+        optimizer.step()
+    for ours, theirs in zip(model.state_dict().values(), plain.state_dict().values()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_diverging_run_says_so(train: DeviceSplit, val: DeviceSplit, precision: str) -> None:
+    model = Tiny()
+    with torch.no_grad():
+        model[-1].weight.fill_(float("inf"))
+    with pytest.raises(Diverged, match=r"the training loss is (nan|inf) after epoch 1, must be finite"):
+        fit(model, train, val, Settings(epochs=3, precision=precision))
+
+
+def test_evaluate_against_one_image_at_a_time(val: DeviceSplit) -> None:
+    model = Tiny(4).eval()
+    evaluation = evaluate(model, val, batch_size=64)
+    with torch.no_grad():
+        logits = torch.cat([model(normalise(image[None])) for image in val.images])
+    assert torch.equal(evaluation.predictions, logits.argmax(1))
+    assert torch.equal(evaluation.correct, logits.argmax(1) == val.labels)
+    assert evaluation.loss == pytest.approx(float(nn.functional.cross_entropy(logits, val.labels)), rel=1e-5)
+    assert evaluation.predictions.dtype == torch.int64
+    assert evaluation.accuracy == pytest.approx(1 - evaluation.error() / 100)
+
+
+def test_evaluate_restores_the_mode_and_leaves_the_model_alone(val: DeviceSplit) -> None:
+    model = Tiny().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first = evaluate(model, val)
+    assert model.training
+    assert same_weights(before, model.state_dict())
+    assert torch.equal(first.predictions, evaluate(model.eval(), val, batch_size=7).predictions)
+    assert not model.training
+    agreement = (evaluate(model, val, precision="bf16").predictions == first.predictions).double().mean()
+    assert agreement > 0.9
+
+
+def test_error_on_the_first_n() -> None:
+    correct = torch.tensor([True, True, False, True, False, False, False, False])
+    evaluation = training.Evaluation(correct, torch.zeros(8, dtype=torch.int64), 0.0)
+    assert evaluation.error() == 62.5
+    assert evaluation.error(4) == 25.0
+    assert evaluation.error(1) == 0.0
+    for n in (0, 9, -1):
+        with pytest.raises(ValueError, match=f"error on the first {n} images asked for, must be 1 to 8"):
+            evaluation.error(n)
+
+
+def test_settings_follow_the_protocol() -> None:
+    settings = Settings()
+    assert (settings.epochs, settings.batch_size, settings.learning_rate) == (60, 128, 0.01)
+    assert (settings.milestones, settings.gamma, settings.extra_scaling) == ((20, 40), 0.1, 1.0)
+    assert Settings(milestones=[5, 9]).milestones == (5, 9)  # type: ignore[arg-type]
+
+
+def test_shortened_moves_the_steps_to_thirds() -> None:
+    assert Settings().shortened(60) == Settings()
+    cases = {30: (10, 20), 9: (3, 6), 3: (1, 2), 2: (1,), 1: ()}
+    for epochs, milestones in cases.items():
+        assert Settings(seed=4).shortened(epochs) == Settings(epochs=epochs, milestones=milestones, seed=4)
+    assert Settings(epochs=5).milestones == (20, 40)  # only when asked
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("epochs", 0, "a whole number of at least 1"),
+        ("epochs", 2.5, "a whole number of at least 1"),
+        ("epochs", True, "a whole number of at least 1"),
+        ("batch_size", 0, "a whole number of at least 1"),
+        ("batch_size", 1, "at least 2"),
+        ("eval_batch", -3, "a whole number of at least 1"),
+        ("seed", -1, "a whole number of at least 0"),
+        ("learning_rate", 0.0, "a finite number above 0"),
+        ("learning_rate", float("nan"), "a finite number above 0"),
+        ("gamma", float("inf"), "a finite number above 0"),
+        ("extra_scaling", 0, "above 0 and at most 1"),
+        ("extra_scaling", 1.01, "above 0 and at most 1"),
+        ("extra_scaling", -0.5, "above 0 and at most 1"),
+        ("extra_scaling", float("nan"), "above 0 and at most 1"),
+        ("extra_scaling", None, "above 0 and at most 1"),
+        ("precision", "fp8", "one of float32, bf16"),
+        ("milestones", (40, 20), "increasing such as"),
+        ("milestones", (20, 20), "increasing such as"),
+        ("milestones", (0, 20), "a whole number of at least 1"),
+        ("milestones", 20, "a sequence of epochs"),
+        ("milestones", "20", "a sequence of epochs"),
+    ],
+)
+def test_bad_settings_are_named(name: str, value: Any, right: str) -> None:
+    with pytest.raises(ValueError, match=f"must be {right}") as caught:
+        Settings(**{name: value})
+    message = str(caught.value)
+    quoted = repr(value[0]) if value == (0, 20) else repr(value)
+    assert quoted in message
+    assert name.rstrip("s") in message
+    assert "\n" not in message
+
+
+def test_bad_data_and_options_are_named(train: DeviceSplit, val: DeviceSplit) -> None:
+    with pytest.raises(ValueError, match="129 training images in batches of 128 leave a last batch of one: use 128"):
+        run(train.first(129), val)
+    with pytest.raises(ValueError, match="the number of training images is 1, must be at least 2"):
+        run(train.first(1), val)
+    nothing = DeviceSplit(val.images[:0], val.labels[:0])
+    with pytest.raises(ValueError, match="there are 0 validation images"):
+        run(train, nothing)
+    with pytest.raises(ValueError, match="there are 0 images to evaluate on"):
+        evaluate(Tiny(), nothing)
+    with pytest.raises(ValueError, match="save_every is 0"):
+        run(train, val, save_every=0)
+    with pytest.raises(ValueError, match="precision is 'fp16', must be one of float32, bf16"):
+        evaluate(Tiny(), val, precision="fp16")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_gpu_learns_and_resumes(train: DeviceSplit, val: DeviceSplit, precision: str) -> None:
+    on_gpu = [DeviceSplit(split.images.cuda(), split.labels.cuda()) for split in (train, val)]
+    settings = Settings(epochs=8, precision=precision)
+    states: list[dict[str, Any]] = []
+    result = run(*on_gpu, settings, save=states.append, save_every=4)
+    assert result.val_accuracy > 0.6
+    resumed = run(*on_gpu, settings, state=states[0])
+    assert resumed.history[:4] == result.history[:4]
+    assert resumed.history[-1]["train_loss"] == pytest.approx(result.history[-1]["train_loss"], rel=0.05)
+    assert all(value.device.type == "cpu" for value in result.best_state.values())

@@ -8,15 +8,16 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from .experiments import Cell
+from .schema import AnyCell
 from .store import write_aside
 
 __all__ = ["Checkpoint", "Interrupted"]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 CHECKPOINT_SECONDS = 20.0
 
 
@@ -40,7 +41,7 @@ class Checkpoint:
     def __init__(
         self,
         folder: str | Path | None,
-        cell: Cell,
+        cell: AnyCell,
         identity: dict[str, Any] | None = None,
         *,
         every: float = CHECKPOINT_SECONDS,
@@ -68,6 +69,16 @@ class Checkpoint:
             self.set_aside(reason)
             return None
         return state
+
+    def resume(self, train: Callable[[dict[str, Any] | None], T]) -> T:
+        """The result of `train`, given the state to go on from; of starting over, with None, if that does not fit."""
+        state = self.load()
+        if state is not None:
+            try:
+                return train(state)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                self.set_aside(f"it does not fit this run: {error}")
+        return train(None)
 
     def save(self, state: dict[str, Any]) -> None:
         """Writes the state if it is time or if the run is to stop; a full disk costs the checkpoint, not the run."""

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from .budget import format_duration
 from .experiments import MODELS, REALIZATIONS, SCALINGS, Cell
+from .schema import AnyCell
 from .status import Status
 from .worker import Event
 
@@ -52,8 +53,8 @@ class Display:
         self.stream = sys.stderr if stream is None else stream
         self.lively = self.stream.isatty()
         self.every_epoch, self.total, self.ended = every_epoch, total, 0
-        self.bars: dict[Cell, tqdm[Any]] = {}
-        self.last_line: dict[Cell, float] = {}
+        self.bars: dict[AnyCell, tqdm[Any]] = {}
+        self.last_line: dict[AnyCell, float] = {}
 
     def __call__(self, event: Event) -> None:
         """Shows an event."""
@@ -79,7 +80,7 @@ class Display:
         for cell in list(self.bars):
             self._close(cell)
 
-    def _epoch(self, cell: Cell, report: dict[str, Any]) -> None:
+    def _epoch(self, cell: AnyCell, report: dict[str, Any]) -> None:
         validation = f"{100 * (1 - report['val_accuracy']):.2f} %"
         if self.lively:
             if cell not in self.bars:
@@ -96,12 +97,12 @@ class Display:
                 f"validation error {validation}, {report['seconds']:.1f} s"
             )
 
-    def _end(self, cell: Cell, text: str) -> None:
+    def _end(self, cell: AnyCell, text: str) -> None:
         self._close(cell)
         self.ended += 1
         self._line(f"[{self.ended}/{self.total}] {cell}: {text}" if self.total > 1 else f"{cell}: {text}")
 
-    def _close(self, cell: Cell) -> None:
+    def _close(self, cell: AnyCell) -> None:
         bar = self.bars.pop(cell, None)
         if bar is not None:
             bar.close()

@@ -189,20 +189,15 @@ def _fit(
         if on_epoch is not None:
             on_epoch(epoch)
 
-    for state in (checkpoint.load(), None):
+    def attempt(state: dict[str, Any] | None) -> tuple[nn.Module, FitResult]:
         with seeded(settings.seed):
             model = models.build(cell.model).to(train.device)
-        try:
-            result = fit(
-                model, train, val, settings, on_epoch=report, state=state, save=checkpoint.save, save_every=save_every
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            if state is None:
-                raise
-            checkpoint.set_aside(f"it does not fit this run: {error}")
-        else:
-            return model, result
-    raise AssertionError("the second round returns or raises")
+        result = fit(
+            model, train, val, settings, on_epoch=report, state=state, save=checkpoint.save, save_every=save_every
+        )
+        return model, result
+
+    return checkpoint.resume(attempt)
 
 
 @lru_cache(maxsize=2)

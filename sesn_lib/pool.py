@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 
 from data_prep import DataError
 
-from .experiments import Cell
+from .schema import AnyCell
 from .store import Store
 from .worker import Event, Job, RunnerError, work
 
@@ -39,7 +39,7 @@ class _Worker:
         self.process = context.Process(target=_main, args=(job, theirs), daemon=False)
         self.process.start()
         theirs.close()
-        self.cell: Cell | None = None
+        self.cell: AnyCell | None = None
         self.ended = False
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ def run_pool(job: Job, jobs: int, tell: Callable[[Event], None], stop: threading
     Arguments: as `worker.work`; `stop` may be set by a signal handler at any time.
     """
     store = Store(job.results)
-    deaths: Counter[Cell] = Counter()
+    deaths: Counter[AnyCell] = Counter()
     workers = [_Worker(job) for _ in range(jobs)]
     error: Exception | None = None
     told_to_stop = False
@@ -116,7 +116,7 @@ def run_pool(job: Job, jobs: int, tell: Callable[[Event], None], stop: threading
         raise error
 
 
-def _mourn(worker: _Worker, store: Store, deaths: Counter[Cell], tell: Callable[[Event], None]) -> None:
+def _mourn(worker: _Worker, store: Store, deaths: Counter[AnyCell], tell: Callable[[Event], None]) -> None:
     cell = worker.cell
     if cell is None or store.has(cell):
         return

@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import stl10
 from .experiments import Cell, is_complete
+from .stl10 import STL10Cell
 
-__all__ = ["SCHEMA", "RecordError", "deterministic_part", "validate"]
+__all__ = ["SCHEMA", "AnyCell", "RecordError", "cell_of", "deterministic_part", "validate"]
+
+AnyCell = Cell | STL10Cell
 
 SCHEMA = 1
 
@@ -40,22 +44,26 @@ def _is(kind: type) -> Callable[[Any], bool]:
 
 _FRACTION, _PERCENT, _SECONDS = _number(0, 1), _number(0, 100), _number(0)
 
+# Rules for the parts of a record: common to both experiments, then each one's own.
 _RECORD = {
     "cell": _is(dict),
     "seed": _whole(0),
     "protocol": _is(dict),
     "complete": _is(bool),
     "parameters": _whole(1),
-    "best_epoch": _whole(1),
-    "val_accuracy": _FRACTION,
-    "test_error_50k": _PERCENT,
-    "test_error_48k": _PERCENT,
     "test_images": _whole(1),
     "history": _is(list),
     "data_checksum": _text,
     "environment": _is(dict),
     "timing": _is(dict),
 }
+_MNIST_RECORD = {
+    "best_epoch": _whole(1),
+    "val_accuracy": _FRACTION,
+    "test_error_50k": _PERCENT,
+    "test_error_48k": _PERCENT,
+}
+_STL10_RECORD = {"reported_epoch": _whole(1), "test_error": _PERCENT, "evaluations": _is(list)}
 _PROTOCOL = {
     "data": _text,
     "epochs": _whole(1),
@@ -68,23 +76,49 @@ _PROTOCOL = {
     "train_images": _whole(1),
     "precision": _text,
 }
+_STL10_PROTOCOL = {
+    "momentum": _number(0),
+    "augmentation": _text,
+    "validation_images": _whole(0),
+    "selection": _text,
+}
 _EPOCH = {
     "epoch": _whole(1),
     "learning_rate": _number(0),
     "train_loss": _number(),
     "train_accuracy": _FRACTION,
-    "val_loss": _number(),
-    "val_accuracy": _FRACTION,
     "seconds": _SECONDS,
 }
-_TIMING = {"train_seconds": _SECONDS, "evaluation_seconds": _SECONDS, "wall_seconds": _SECONDS, "finished": _text}
+_MNIST_EPOCH = {"val_loss": _number(), "val_accuracy": _FRACTION}
+_EVALUATION = {"epoch": _whole(1), "test_error": _PERCENT, "test_loss": _number()}
+_TIMING = {"train_seconds": _SECONDS, "wall_seconds": _SECONDS, "finished": _text}
+_MNIST_TIMING = {"evaluation_seconds": _SECONDS}
 _ENVIRONMENT = {"device": _text, "device_type": _text, "torch": _text}
 
 
-def validate(record: Any) -> Cell:
+def cell_of(values: Any) -> AnyCell:
+    """The cell that a record or a note of a failure holds.
+
+    Raises:
+        RecordError: values that no cell has.
+    """
+    if not isinstance(values, dict):
+        raise RecordError(f"cell cannot be {_short(values)}")
+    keys = set(values)
+    try:
+        if values.get("experiment") == stl10.EXPERIMENT and keys == {"experiment", "model", "run"}:
+            return STL10Cell(values["model"], values["run"])
+        if keys == {"model", "extra_scaling", "realization"}:
+            return Cell(**values)
+    except ValueError as error:
+        raise RecordError(f"cell: {error}") from None
+    raise RecordError(f"cell has the keys {sorted(keys)}, not model, extra_scaling, realization")
+
+
+def validate(record: Any) -> AnyCell:
     """Checks that a dictionary is a whole, possible record. Further keys are allowed, NaN and infinity nowhere.
 
-    Returns: the record's cell.
+    Returns: the record's cell, which says of which experiment it is.
 
     Raises:
         RecordError: naming what is wrong.
@@ -97,15 +131,21 @@ def validate(record: Any) -> Cell:
     _check(record["protocol"], _PROTOCOL, "protocol.")
     _check(record["timing"], _TIMING, "timing.")
     _check(record["environment"], _ENVIRONMENT, "environment.")
-    if set(record["cell"]) != {"model", "extra_scaling", "realization"}:
-        raise RecordError(f"cell has the keys {sorted(record['cell'])}, not model, extra_scaling, realization")
-    try:
-        cell = Cell(**record["cell"])
-    except ValueError as error:
-        raise RecordError(f"cell: {error}") from None
-    _check_history(record)
+    cell = cell_of(record["cell"])
+    _check_history(record, {} if isinstance(cell, STL10Cell) else _MNIST_EPOCH)
+    if isinstance(cell, STL10Cell):
+        _check(record, _STL10_RECORD, "")
+        _check(record["protocol"], _STL10_PROTOCOL, "protocol.")
+        _check_evaluations(record)
+        complete = stl10.is_complete(record["protocol"], record["test_images"])
+    else:
+        _check(record, _MNIST_RECORD, "")
+        _check(record["timing"], _MNIST_TIMING, "timing.")
+        if record["best_epoch"] > len(record["history"]):
+            raise RecordError(f"best_epoch is {record['best_epoch']} of {len(record['history'])}")
+        complete = is_complete(record["protocol"], record["test_images"])
     _refuse_nan(record, "")
-    if record["complete"] != is_complete(record["protocol"], record["test_images"]):
+    if record["complete"] != complete:
         raise RecordError(f"complete is {record['complete']}, but its protocol says otherwise")
     return cell
 
@@ -118,18 +158,27 @@ def _check(part: dict[str, Any], rules: Mapping[str, Callable[[Any], bool]], whe
             raise RecordError(f"{where}{key} cannot be {_short(part[key])}")
 
 
-def _check_history(record: dict[str, Any]) -> None:
+def _check_evaluations(record: dict[str, Any]) -> None:
+    for number, evaluation in enumerate(record["evaluations"], start=1):
+        if not isinstance(evaluation, dict):
+            raise RecordError(f"evaluations: number {number} cannot be {_short(evaluation)}")
+        _check(evaluation, _EVALUATION, f"evaluations: number {number}: ")
+    epoch = record["reported_epoch"]
+    errors = [evaluation["test_error"] for evaluation in record["evaluations"] if evaluation["epoch"] == epoch]
+    if errors != [record["test_error"]]:
+        raise RecordError(f"test_error is {record['test_error']}, but after epoch {epoch} it was {_short(errors)}")
+
+
+def _check_history(record: dict[str, Any], further: Mapping[str, Callable[[Any], bool]]) -> None:
     history, epochs = record["history"], record["protocol"]["epochs"]
     if len(history) != epochs:
         raise RecordError(f"history has {len(history)} epochs, the protocol {epochs}")
     for number, epoch in enumerate(history, start=1):
         if not isinstance(epoch, dict):
             raise RecordError(f"history: epoch {number} cannot be {_short(epoch)}")
-        _check(epoch, _EPOCH, f"history: epoch {number}: ")
+        _check(epoch, {**_EPOCH, **further}, f"history: epoch {number}: ")
         if epoch["epoch"] != number:
             raise RecordError(f"history: epoch {epoch['epoch']} stands at place {number}")
-    if record["best_epoch"] > epochs:
-        raise RecordError(f"best_epoch is {record['best_epoch']} of {epochs}")
 
 
 def _refuse_nan(value: Any, where: str) -> None:

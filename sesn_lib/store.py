@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from .experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
-from .schema import SCHEMA, RecordError, deterministic_part, validate
+from .schema import SCHEMA, AnyCell, RecordError, cell_of, deterministic_part, validate
 
 __all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "validate", "write_aside"]
 
@@ -52,11 +52,11 @@ class Store:
         self.locks = self.runs / ".locks"
         self.damaged: list[tuple[Path, str]] = []
 
-    def path(self, cell: Cell) -> Path:
+    def path(self, cell: AnyCell) -> Path:
         """Where the record of a cell is or will be."""
         return self.runs / f"{cell.name}.json"
 
-    def has(self, cell: Cell) -> bool:
+    def has(self, cell: AnyCell) -> bool:
         """Whether there is a file under the record's name; `load` says whether it is a record."""
         return self.path(cell).exists()
 
@@ -74,7 +74,7 @@ class Store:
         self.forget_failure(cell)
         return path
 
-    def load(self, cell: Cell) -> dict[str, Any]:
+    def load(self, cell: AnyCell) -> dict[str, Any]:
         """The record of a cell. Raises FileNotFoundError if there is none, RecordError if the file is no record."""
         return _read(self.path(cell))
 
@@ -86,7 +86,7 @@ class Store:
                 records.append(_read(path))
             except RecordError as error:
                 self.set_aside(path, str(error))
-        order = {cell: position for position, cell in enumerate(GRID)}
+        order: dict[AnyCell, int] = {cell: position for position, cell in enumerate(GRID)}
         return sorted(records, key=lambda record: order.get(_cell(record), len(GRID)))
 
     def set_aside(self, path: Path, reason: str) -> None:
@@ -108,7 +108,7 @@ class Store:
         """The files in the folder that were set aside, by this object or an earlier one."""
         return sorted([*self.runs.glob("*.damaged"), *self.failed.glob("*.damaged")])
 
-    def write_failure(self, cell: Cell, error: str, environment: dict[str, Any] | None = None) -> Path:
+    def write_failure(self, cell: AnyCell, error: str, environment: dict[str, Any] | None = None) -> Path:
         """Notes that a cell failed, and how; a later failure of the same cell replaces the note."""
         failure = {"schema": SCHEMA, "cell": cell.as_dict(), "error": error, "when": now(), "environment": environment}
         path = self.failed / f"{cell.name}.json"
@@ -121,7 +121,7 @@ class Store:
         for path in sorted(self.failed.glob("*.json")):
             try:
                 failure = _parse(path)
-                cell = Cell(**failure["cell"])
+                cell = cell_of(failure["cell"])
                 if failure.get("schema") != SCHEMA or not isinstance(failure.get("error"), str):
                     raise RecordError("not a note of a failure")
             except (RecordError, ValueError, KeyError, TypeError) as error:
@@ -131,15 +131,15 @@ class Store:
                 found.append(failure)
         return found
 
-    def has_failed(self, cell: Cell) -> bool:
+    def has_failed(self, cell: AnyCell) -> bool:
         """Whether there is a note that the cell failed."""
         return (self.failed / f"{cell.name}.json").exists()
 
-    def forget_failure(self, cell: Cell) -> None:
+    def forget_failure(self, cell: AnyCell) -> None:
         """Drops the note that a cell failed, so that it is tried again."""
         (self.failed / f"{cell.name}.json").unlink(missing_ok=True)
 
-    def forget_leftovers(self, cell: Cell) -> None:
+    def forget_leftovers(self, cell: AnyCell) -> None:
         """Removes temporary files of a writer that died; call it only while holding the cell's lock."""
         for folder in (self.runs, self.failed):
             for path in folder.glob(f".{cell.name}.json.*.tmp"):
@@ -230,8 +230,8 @@ def _read(path: Path) -> dict[str, Any]:
     return record
 
 
-def _cell(record: dict[str, Any]) -> Cell:
-    return Cell(**record["cell"])
+def _cell(record: dict[str, Any]) -> AnyCell:
+    return cell_of(record["cell"])
 
 
 def _table(records: Iterable[dict[str, Any]]) -> dict[str, dict[float, dict[int, float]]]:

@@ -23,7 +23,7 @@ from data_prep import DataError
 
 from .checkpoint import Checkpoint, Interrupted
 from .execution import run_cell
-from .experiments import Cell
+from .schema import AnyCell
 from .store import RecordError, Store
 
 __all__ = ["Event", "Execute", "Job", "RunnerError", "Summary", "claim", "work"]
@@ -47,7 +47,7 @@ class Event:
     """
 
     kind: str
-    cell: Cell
+    cell: AnyCell
     data: Any = None
 
 
@@ -55,11 +55,11 @@ class Event:
 class Summary:
     """What a run came to, from its events."""
 
-    finished: list[Cell] = field(default_factory=list)
-    failed: dict[Cell, str] = field(default_factory=dict)
-    elsewhere: set[Cell] = field(default_factory=set)
-    too_long: dict[Cell, float] = field(default_factory=dict)
-    stopped: set[Cell] = field(default_factory=set)
+    finished: list[AnyCell] = field(default_factory=list)
+    failed: dict[AnyCell, str] = field(default_factory=dict)
+    elsewhere: set[AnyCell] = field(default_factory=set)
+    too_long: dict[AnyCell, float] = field(default_factory=dict)
+    stopped: set[AnyCell] = field(default_factory=set)
     interrupted: bool = False
 
     def add(self, event: Event) -> None:
@@ -93,7 +93,7 @@ class Job:
         estimate: seconds that a cell needs, called as `estimate(cell, fraction_done)`; used with a deadline only.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[AnyCell, ...]
     results: Path
     execute: Execute = run_cell
     checkpoints: Path | None = None
@@ -105,7 +105,7 @@ class Job:
 
 
 @contextmanager
-def claim(store: Store, cell: Cell, *, patience: float = 0.0) -> Iterator[bool]:
+def claim(store: Store, cell: AnyCell, *, patience: float = 0.0) -> Iterator[bool]:
     """Holds a cell for the block; yields whether it could be had. A holder that dies lets go.
 
     Raises:
@@ -137,7 +137,7 @@ def work(job: Job, tell: Callable[[Event], None], stop: threading.Event) -> None
     store = Store(job.results)
     store.load_all()  # sets aside what is no record: those cells are missing
     store.failures()
-    told: set[tuple[str, Cell]] = set()
+    told: set[tuple[str, AnyCell]] = set()
 
     def tell_once(event: Event) -> None:
         if (event.kind, event.cell) not in told:
@@ -157,7 +157,7 @@ def work(job: Job, tell: Callable[[Event], None], stop: threading.Event) -> None
 def _attempt(
     job: Job,
     store: Store,
-    cell: Cell,
+    cell: AnyCell,
     tell: Callable[[Event], None],
     tell_once: Callable[[Event], None],
     stop: threading.Event,
@@ -183,7 +183,7 @@ def _attempt(
         raise RunnerError(f"cannot write to {store.folder}: {error.strerror or error}") from error
 
 
-def _execute(job: Job, store: Store, cell: Cell, tell: Callable[[Event], None], stop: threading.Event) -> bool:
+def _execute(job: Job, store: Store, cell: AnyCell, tell: Callable[[Event], None], stop: threading.Event) -> bool:
     """Runs a claimed cell and stores its record, or its failure; OSError means that it could not be stored."""
 
     def on_epoch(report: Any) -> None:
@@ -207,7 +207,7 @@ def _execute(job: Job, store: Store, cell: Cell, tell: Callable[[Event], None], 
     return True
 
 
-def _failed(store: Store, cell: Cell, error: Exception, tell: Callable[[Event], None]) -> bool:
+def _failed(store: Store, cell: AnyCell, error: Exception, tell: Callable[[Event], None]) -> bool:
     text = f"{type(error).__name__}: {error}"
     log.debug("%s failed", cell, exc_info=error)
     store.write_failure(cell, text)

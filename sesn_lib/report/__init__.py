@@ -1,0 +1,256 @@
+"""The report: every notebook executed in order, then rendered as a static web site.
+
+papermill, nbformat and nbconvert are imported when a report is built, not before, so that a machine which only trains
+does without them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from sesn_lib.report.execute import Outcome
+
+__all__ = ["PROFILES", "build", "find_notebooks", "render_site"]
+
+log = logging.getLogger(__name__)
+
+PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "quick": {},
+    "full": {"06_train_mnist_scale": {"epochs": 60, "train_images": 10000}},
+}
+"""What each profile sets otherwise than the notebooks themselves: profile -> notebook -> parameter -> value.
+
+The notebooks' own parameters are the quick ones. A notebook with a parameter `results` gets the report's own folder for
+it, so that a report never writes into the published results.
+"""
+CELL_SECONDS: Mapping[str, int | None] = {"quick": 900, "full": None}
+
+TITLE = "Scale-Equivariant Steerable Networks: a reproducibility report"
+LEAD = (
+    "A network whose filters come in several sizes by construction should read small digits as well as large ones. "
+    "The paper by Sosnovik, Szmaja and Smeulders (ICLR 2020) says that it does, and by how much. These pages derive "
+    "the method, check every step by a number, and repeat the experiment."
+)
+VERSIONS = ("python", "torch", "numpy", "pillow")
+FIGURE = Path("figures/idea.png")
+MANIFEST = ".sesn-report.json"
+
+
+def build(
+    output: Path | str,
+    profile: str = "quick",
+    *,
+    notebooks: Path | str | None = None,
+    console: Console | None = None,
+) -> int:
+    """Execute all notebooks into `output`/notebooks and write the site, `output`/index.html.
+
+    A notebook that fails is named, its page shows how far it came, and the others are executed all the same. Every file
+    is written aside and renamed; files of an earlier report that are no longer needed are removed, others left alone.
+
+    Arguments:
+        output: folder of the report; made if need be.
+        profile: one of `PROFILES`.
+        notebooks: folder of the notebooks, those of the checkout when left out.
+        console: where progress is shown; standard error when left out.
+
+    Returns: exit code, 0 if all notebooks ran to their end, else 1.
+
+    Raises:
+        ValueError: an unknown profile, no notebooks.
+        OSError: the output folder cannot be made or written.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; the profiles are {', '.join(PROFILES)}")
+    sources = find_notebooks(notebooks)
+    folder = Path(output).expanduser()
+    _prepare(folder)
+    console = console or Console(stderr=True)
+    from sesn_lib.report import execute
+
+    start = time.perf_counter()
+    outcomes = []
+    for position, source in enumerate(sources, start=1):
+        parameters = dict(PROFILES[profile].get(source.stem, {}))
+        if "results" in execute.parameter_names(source):
+            parameters.setdefault("results", os.path.relpath(folder.resolve(), _root(source.parent)))
+        label = f"[{position}/{len(sources)}] {source.stem}"
+        with _progress(console, label) as on_cell:
+            outcome = execute.run(
+                source,
+                folder / "notebooks" / source.name,
+                parameters,
+                timeout=CELL_SECONDS[profile],
+                on_cell=on_cell,
+            )
+        outcomes.append(outcome)
+        state = "[green]done[/]" if outcome.error is None else f"[red]failed[/], {escape(outcome.error)}"
+        console.print(f"{escape(label)}: {state}, {outcome.seconds:.0f} s", highlight=False, soft_wrap=True)
+    render_site(folder, sources, outcomes, profile=profile)
+    failed = [outcome.name for outcome in outcomes if outcome.error is not None]
+    console.print(
+        f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to their end in "
+        f"{time.perf_counter() - start:.0f} s; the report is {folder / 'index.html'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if failed:
+        console.print(f"[red]did not run to their end:[/] {', '.join(failed)}", highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def find_notebooks(folder: Path | str | None = None) -> list[Path]:
+    """The notebooks in reading order: those in `folder`, else those of the checkout; ValueError if there are none."""
+    here = Path.cwd()
+    places = [Path(folder)] if folder is not None else []
+    if folder is None:
+        roots = [p for p in (here, *here.parents, Path(__file__).parents[2]) if (p / "pyproject.toml").is_file()]
+        places = [root / "notebooks" for root in roots]
+    for place in places:
+        found = sorted(place.glob("[0-9][0-9]_*.ipynb"))
+        if found:
+            return found
+    where = ", ".join(str(place) for place in places) or str(here)
+    raise ValueError(f"there are no notebooks in {where}: start `sesn report` in a checkout of the project")
+
+
+def render_site(
+    folder: Path, sources: Sequence[Path], outcomes: Sequence[Outcome] | None = None, *, profile: str = "quick"
+) -> list[Path]:
+    """Write the HTML pages of some notebooks into `folder`; returns the files written.
+
+    Arguments:
+        sources: the notebooks; they are also where relative links start.
+        outcomes: of their execution, in the same order; None shows the notebooks as they are stored.
+    """
+    import nbformat
+
+    from sesn_lib import provenance
+    from sesn_lib.report.pages import Page, Site, render
+
+    pages = []
+    for index, source in enumerate(sources):
+        outcome = None if outcomes is None else outcomes[index]
+        executed = source if outcome is None or outcome.path is None else outcome.path
+        page = Page(source.stem, nbformat.read(executed, as_version=4), source.parent)
+        if outcome is not None:
+            page.error = outcome.error
+            page.state = f"{'ran' if outcome.error is None else 'stopped after'} {_duration(outcome.seconds)}"
+        pages.append(page)
+    environment = provenance.environment()
+    built = f"Built {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with `sesn report --profile {profile}`"
+    site = Site(
+        pages=pages,
+        title=TITLE,
+        short_title="SESN, reproduced?",
+        lead=LEAD,
+        profile=profile,
+        built=built.replace("`", ""),
+        facts=_facts(environment, profile, outcomes),
+        stopped=[page.name for page in pages if page.error],
+    )
+    figure = sources[0].parent / FIGURE if sources else FIGURE
+    extra = {}
+    if figure.is_file():
+        from sesn_lib.plotting.overview import ALT, CAPTION
+
+        site.figure, site.figure_alt, site.figure_caption = f"figures/{figure.name}", ALT, CAPTION
+        extra[site.figure] = figure.read_bytes()
+    return _publish(folder, {**render(site), **extra})
+
+
+def _facts(environment: Mapping[str, Any], profile: str, outcomes: Sequence[Outcome] | None) -> list[tuple[str, str]]:
+    commit = str(environment.get("git_commit") or "unknown")[:12]
+    facts = [
+        ("Profile", f"{profile} ({'short training' if profile == 'quick' else 'training by the protocol'})"),
+        ("Device", str(environment["device"])),
+        ("Commit", f"{commit}, with changes" if environment.get("git_dirty") else commit),
+        ("Versions", ", ".join(f"{name} {environment[name]}" for name in VERSIONS if name in environment)),
+    ]
+    if outcomes is not None:
+        facts.insert(1, ("Time", _duration(sum(outcome.seconds for outcome in outcomes))))
+    return facts
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _root(notebooks: Path) -> Path:
+    """What a relative `results` parameter is relative to: the checkout, else the notebooks' folder."""
+    here = notebooks.resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the output folder and see that it can be written, before hours are spent. Raises OSError."""
+    for place in (folder, folder / "notebooks"):
+        place.mkdir(parents=True, exist_ok=True)
+        probe = place / f".probe-{uuid.uuid4().hex[:12]}"
+        probe.touch()
+        probe.unlink()
+    for left in (folder / "notebooks").glob(".*.part.ipynb"):
+        left.unlink(missing_ok=True)
+
+
+def _publish(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write the site's files, the front page last, and remove what an earlier report left there."""
+    names = sorted(files, key=lambda name: (name == "index.html", name))
+    before = _manifest(folder)
+    _write(folder / MANIFEST, json.dumps({"files": sorted({*names, *before})}, indent=1).encode())
+    written = []
+    for name in names:
+        _write(folder / name, files[name])
+        written.append(folder / name)
+    for name in before - set(names):
+        (folder / name).unlink(missing_ok=True)
+    _write(folder / MANIFEST, json.dumps({"files": names}, indent=1).encode())
+    return written
+
+
+def _manifest(folder: Path) -> set[str]:
+    try:
+        names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {name for name in names if isinstance(name, str) and ".." not in name and not Path(name).is_absolute()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress(console: Console, label: str) -> Iterator[Any]:
+    """A bar of cells on a terminal, a line where there is none; yields the function to tell (done, total)."""
+    if not console.is_terminal:
+        console.print(f"{escape(label)}: started", highlight=False, soft_wrap=True)
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(escape(label), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,124 @@
+"""LaTeX formulas as MathML, which browsers draw themselves: no script, no network, readable aloud, sharp in print.
+
+`latex2mathml` does the translation. What it emits is then brought to MathML Core, the part that all browsers implement:
+no `mathvariant` but the letters themselves, no named spaces, delimiters that stretch only where `\\left` asks for it. A
+subset of the STIX Two Math font, with exactly the letters that occur, comes along in the style sheet.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+import unicodedata
+from collections.abc import Iterable
+from importlib import resources
+from xml.etree import ElementTree
+
+from latex2mathml.converter import convert
+
+__all__ = ["FormulaError", "font_face", "letters", "mathml"]
+
+FONT_FAMILY = "STIX Two Math subset"
+
+_SPACES = {"negativethinmathspace": "-0.167em", "negativemediummathspace": "-0.222em"}
+_STYLES = {
+    "bold": "MATHEMATICAL BOLD",
+    "bold-italic": "MATHEMATICAL BOLD ITALIC",
+    "italic": "MATHEMATICAL ITALIC",
+    "double-struck": "MATHEMATICAL DOUBLE-STRUCK",
+    "script": "MATHEMATICAL SCRIPT",
+    "fraktur": "MATHEMATICAL FRAKTUR",
+    "sans-serif": "MATHEMATICAL SANS-SERIF",
+    "monospace": "MATHEMATICAL MONOSPACE",
+}
+_BARS = {"|", "‖", "∣", "∥"}
+
+
+class FormulaError(ValueError):
+    """A formula that would not be drawn as it is meant."""
+
+
+def mathml(latex: str, *, display: bool = False) -> str:
+    """A `<math>` element for a formula without its dollar signs.
+
+    Raises:
+        FormulaError: something in the formula is not understood; nothing is ever half-translated.
+    """
+    source = re.sub(r"\\(begin|end)\{(?:aligned|alignedat|gathered)\}", r"\\\1{align*}", latex.strip())
+    source = re.sub(r"\\(math(?:bb|bf|cal|frak|rm|sf|tt)|boldsymbol)\s+([A-Za-z])", r"\\\1{\2}", source)
+    source = re.sub(r"\\[lr]Vert(?![A-Za-z])", r"\\Vert ", source)
+    try:
+        root = ElementTree.fromstring(convert(source, xmlns="", display="block" if display else "inline"))
+    except Exception as error:  # the translator raises many kinds, none of them documented
+        raise FormulaError(f"cannot translate the formula {latex!r}: {type(error).__name__} {error}") from None
+    root.attrib.pop("xmlns", None)
+    for element in root.iter():
+        _to_core(element, latex)
+    root.set("alttext", " ".join(latex.split()))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _to_core(element: ElementTree.Element, latex: str) -> None:
+    text = element.text or ""
+    if "\\" in text or "&" in text:
+        raise FormulaError(f"the formula {latex!r} holds {text!r}, which is not understood")
+    if element.tag == "mspace" and element.get("width") in _SPACES:
+        element.set("width", _SPACES[element.attrib["width"]])
+    if element.tag == "mo" and text in _BARS and element.get("stretchy") is None:
+        element.attrib.update(stretchy="false", lspace="0", rspace="0")
+    if element.tag == "mtd" and "columnalign" in element.attrib:
+        element.set("class", element.attrib.pop("columnalign"))
+    variant = element.get("mathvariant")
+    if variant not in (None, "normal"):
+        del element.attrib["mathvariant"]
+        element.text = "".join(_styled(letter, str(variant)) for letter in text)
+
+
+def _styled(letter: str, variant: str) -> str:
+    """The letter of Unicode that is `letter` in a mathematical style; `letter` itself where there is none."""
+    match = re.fullmatch(
+        r"(?:LATIN|GREEK) (CAPITAL|SMALL) LETTER (\w+)|DIGIT (\w+)", unicodedata.name(letter, ""), re.ASCII
+    )
+    if match is None or variant not in _STYLES:
+        return letter
+    rest = f"DIGIT {match[3]}" if match[3] else f"{match[1]} {match[2]}"
+    # A few styled letters are older than the others and have names of their own, e.g. DOUBLE-STRUCK CAPITAL R.
+    style = _STYLES[variant]
+    for name in (f"{style} {rest}", f"{style} {rest}".replace("MATHEMATICAL ", ""), f"BLACK-LETTER {rest}"):
+        try:
+            return unicodedata.lookup(name)
+        except KeyError:
+            continue
+    return "ℎ" if (variant, letter) == ("italic", "h") else letter
+
+
+def letters(pages: Iterable[str]) -> set[str]:
+    """Every character that the `<math>` elements of some HTML pages draw, slanted forms of single letters included."""
+    found: set[str] = set()
+    for page in pages:
+        for formula in re.findall(r"<math\b.*?</math>", page, re.DOTALL):
+            found.update(html.unescape(re.sub(r"<[^>]*>", "", formula)))
+    return found | {_styled(letter, "italic") for letter in found}
+
+
+def font_face(characters: set[str]) -> str:
+    """CSS that brings the mathematical font along, cut to `characters`; empty where the font cannot be had."""
+    from fontTools import subset
+    from fontTools.ttLib import TTFont
+
+    try:
+        content = (resources.files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf").read_bytes()
+    except (ModuleNotFoundError, OSError):
+        return ""
+    font = TTFont(io.BytesIO(content))
+    options = subset.Options(layout_features=["ssty", "dtls", "flac"], drop_tables=["GPOS", "DSIG"], hinting=False)
+    cutter = subset.Subsetter(options)
+    cutter.populate(unicodes=sorted(ord(character) for character in characters))
+    cutter.subset(font)
+    font.flavor = "woff"
+    target = io.BytesIO()
+    font.save(target)
+    data = base64.b64encode(target.getvalue()).decode()
+    return f'@font-face {{ font-family: "{FONT_FAMILY}"; src: url(data:font/woff;base64,{data}) format("woff"); }}\n'

@@ -1,0 +1,261 @@
+"""Notebooks as a static site: one HTML page each, a front page, figures as files; nothing in it refers to another host.
+
+nbconvert renders the cells through the template in `template/sesn`; formulas become MathML (see `formulas`). Afterwards
+links between notebooks are turned into links between pages, and tables and long lines get scroll bars of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+from bs4 import BeautifulSoup, Tag
+from jinja2 import pass_context
+from nbconvert.exporters.html import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+from sesn_lib.report import formulas
+
+__all__ = ["Page", "Site", "render"]
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent / "template"
+_REMOTE = re.compile(r"(?:[a-z]+:)?//|mailto:|data:", re.IGNORECASE)
+
+
+@dataclass
+class Page:
+    """One notebook on its way to becoming a page.
+
+    Attributes:
+        name: file name without ending, e.g. `05_datasets`.
+        notebook: the notebook to render.
+        folder: where relative links of the notebook start.
+        state: a few words on its execution, for the front page.
+        error: why it stopped, None if it did not.
+    """
+
+    name: str
+    notebook: nbformat.NotebookNode
+    folder: Path
+    state: str = ""
+    error: str | None = None
+    title: str = ""
+    promise: str = ""
+    previous: Page | None = None
+    next: Page | None = None
+
+    @property
+    def number(self) -> str:
+        match = re.match(r"\d+", self.name)
+        return match[0] if match else ""
+
+
+@dataclass
+class Site:
+    """What all pages share; `facts` are shown on the front page as a table of two columns."""
+
+    pages: Sequence[Page]
+    title: str
+    short_title: str
+    lead: str
+    profile: str
+    built: str
+    facts: Sequence[tuple[str, str]] = ()
+    figure: str = ""
+    figure_alt: str = ""
+    figure_caption: str = ""
+    stopped: Sequence[str] = field(default_factory=list)
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown with formulas as MathML; one that cannot be translated stays as LaTeX source, with a warning."""
+
+    def inline_math(self, body: str) -> str:
+        return _formula(body, display=False)
+
+    def block_math(self, body: str) -> str:
+        return _formula(body, display=True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return _formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)
+
+
+def _formula(latex: str, *, display: bool) -> str:
+    try:
+        element = formulas.mathml(latex, display=display)
+    except formulas.FormulaError as error:
+        log.warning("%s; it is shown as source", error)
+        return f'<code class="untranslated">{_escape(latex)}</code>'
+    return f'<span class="formula" tabindex="0">{element}</span>' if display else element
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class _Exporter(HTMLExporter):
+    """nbconvert's HTML export with this package's template."""
+
+    def __init__(self) -> None:
+        options = Config()
+        options.ExtractOutputPreprocessor.enabled = True
+        options.TemplateExporter.exclude_input_prompt = True
+        options.TemplateExporter.exclude_output_prompt = True
+        super().__init__(config=options, template_name="sesn", extra_template_basedirs=[str(TEMPLATES)])
+
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+
+    def default_filters(self) -> Any:
+        yield from super().default_filters()
+        yield ("latex2html", lambda source: _formula(source.strip().strip("$"), display=True))
+
+
+def render(site: Site) -> dict[str, bytes]:
+    """All files of the site, path relative to its root -> content.
+
+    Links to files beside the notebooks are kept by copying the files; a link that leads nowhere loses its target, with
+    a warning.
+    """
+    for page, before, after in zip(site.pages, [None, *site.pages[:-1]], [*site.pages[1:], None]):
+        page.previous, page.next = before, after
+        page.title, page.promise = _headline(page)
+    files: dict[str, bytes] = {}
+    exporter = _Exporter()
+    documents = {f"{page.name}.html": _page(exporter, site, page, files) for page in site.pages}
+    front = exporter.environment.get_template("front.html.j2").render(site=site)
+    documents["index.html"] = _finish(BeautifulSoup(front, "html.parser"))
+    style = formulas.font_face(formulas.letters(documents.values()))
+    style += (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    files["style.css"] = (style + HtmlFormatter(style="default").get_style_defs(".highlight")).encode()
+    files.update({name: text.encode() for name, text in documents.items()})
+    return files
+
+
+def _headline(page: Page) -> tuple[str, str]:
+    """The first heading as text, and the paragraph after it as HTML."""
+    for cell in page.notebook.cells:
+        if cell.cell_type == "markdown":
+            soup = BeautifulSoup(MarkdownWithMath(renderer=_Renderer(escape=False)).render(cell.source), "html.parser")
+            heading, paragraph = soup.find("h1"), soup.find("p")
+            if heading:
+                for anchor in heading.select(".anchor-link"):
+                    anchor.decompose()
+                title = re.sub(r"^\d+[.:]?\s+", "", heading.get_text().strip())
+                for link in paragraph.select("a") if paragraph else ():
+                    link.unwrap()
+                return title, paragraph.decode_contents() if paragraph else ""
+    return page.name, ""
+
+
+def _page(exporter: _Exporter, site: Site, page: Page, files: dict[str, bytes]) -> str:
+    notebook = nbformat.from_dict(_without_widgets(page.notebook))
+    resources = {
+        "metadata": {"name": page.name},
+        "unique_key": page.name,
+        "output_files_dir": "figures",
+        "site": site,
+        "page": page,
+    }
+    text, made = exporter.from_notebook_node(notebook, resources=resources)
+    files.update({name.replace("\\", "/"): content for name, content in dict(made["outputs"] or {}).items()})
+    soup = BeautifulSoup(text, "html.parser")
+    _link(soup, page, {other.name for other in site.pages}, files)
+    _contents(soup)
+    return _finish(soup)
+
+
+def _without_widgets(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """A copy without what only a live kernel could draw, and without papermill's notes on errors: the page has one."""
+    cells = []
+    for cell in notebook.cells:
+        if "papermill-error-cell-tag" in cell.metadata.get("tags", []):
+            continue
+        outputs = [o for o in cell.get("outputs", []) if not any("widget" in kind for kind in o.get("data", {}))]
+        cells.append({**cell, "outputs": outputs} if cell.cell_type == "code" else cell)
+    metadata = {key: value for key, value in notebook.metadata.items() if key != "widgets"}
+    return {**notebook, "cells": cells, "metadata": metadata}
+
+
+def _link(soup: BeautifulSoup, page: Page, names: set[str], files: dict[str, bytes]) -> None:
+    """Point links and pictures at pages and copied files."""
+    for element, attribute in [(e, "href") for e in soup.select("main a[href]")] + [
+        (e, "src") for e in soup.select("main img[src]")
+    ]:
+        target = urlsplit(str(element[attribute]))
+        if _REMOTE.match(str(element[attribute])) or not target.path or target.path in files:
+            continue
+        path = Path(unquote(target.path))
+        fragment = f"#{target.fragment}" if target.fragment else ""
+        if path.suffix == ".ipynb" and path.stem in names:
+            element[attribute] = f"{path.stem}.html{fragment}"
+        elif path.suffix == ".html" and (path.stem in names or path.name == "index.html"):
+            continue
+        elif (page.folder / path).is_file():
+            name = f"files/{path.name}"
+            files[name] = (page.folder / path).read_bytes()
+            element[attribute] = name
+        else:
+            log.warning("%s links to %s, which is not there", page.name, path)
+            element.name = "span"
+            del element[attribute]
+
+
+def _contents(soup: BeautifulSoup) -> None:
+    """The list of a page's sections, below its first cell and beside the text; sections get ids that occur once."""
+    seen: dict[str, int] = {}
+    entries = []
+    for heading in soup.select("main h2, main h3"):
+        anchor = heading.select_one(".anchor-link")
+        text = heading.get_text().replace(anchor.get_text() if anchor else "\0", "").strip()
+        name = re.sub(r"[^\w]+", "-", text.lower()).strip("-") or "section"
+        seen[name] = seen.get(name, 0) + 1
+        heading["id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        if anchor:
+            anchor.attrs.update({"href": f"#{heading['id']}", "aria-label": f"Link to {text}"})
+        entries.append(f'<li class="level{heading.name[1]}"><a href="#{heading["id"]}">{_escape(text)}</a></li>')
+    for anchor in soup.select("main h1 .anchor-link, main h4 .anchor-link"):
+        anchor.decompose()
+    place, side, first = soup.select_one("#contents"), soup.select_one("aside.side"), soup.select_one("main h1")
+    listing = f"<ol>{''.join(entries)}</ol>"
+    if place is not None and entries:
+        inline = f'<details class="contents"><summary>On this page</summary><nav aria-label="Contents">{listing}</nav>'
+        block = first.find_parent(class_="cell") if first else None
+        (block.insert_after if isinstance(block, Tag) else place.insert_after)(
+            BeautifulSoup(inline + "</details>", "html.parser")
+        )
+    if side is not None and entries:
+        beside = f'<nav class="sections" aria-label="Sections"><p>On this page</p>{listing}</nav>'
+        side.append(BeautifulSoup(beside, "html.parser"))
+    if place is not None:
+        place.decompose()
+
+
+def _finish(soup: BeautifulSoup) -> str:
+    """Scrolling for what may be wide, reachable by keyboard."""
+    for table in soup.select("main table"):
+        parent = table.parent
+        if parent is None or "scroll" not in (parent.get("class") or []):
+            parent = table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
+        parent.attrs.update({"tabindex": "0", "role": "region", "aria-label": "Table"})
+        head = table.select_one("thead")
+        if head is not None and not head.get_text().strip():  # Markdown knows no table without a head
+            head.decompose()
+        for header in table.select("thead th:not([scope])"):
+            header["scope"] = "col"
+    for block in soup.select("main pre"):
+        block["tabindex"] = "0"
+    for script in soup.select("script"):
+        script.decompose()
+    return str(soup)

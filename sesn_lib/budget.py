@@ -126,7 +126,7 @@ def measure(
     """
     import torch
 
-    from . import models, provenance
+    from . import fast, models, provenance
     from .data import DeviceSplit
     from .execution import settings_of
     from .training import fit
@@ -144,7 +144,7 @@ def measure(
     seconds = []
     with provenance.seeded(settings.seed):
         for steps in (short, short, long):  # the first warms up
-            model = models.build(cell.model).to(target)
+            model = fast.accelerate(models.build(cell.model)).to(target)
             start = time.perf_counter()
             fit(model, everything.first(steps * size), everything.first(2), settings)
             seconds.append(time.perf_counter() - start)

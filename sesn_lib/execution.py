@@ -180,7 +180,7 @@ def _fit(
     save_every: int,
 ) -> tuple[nn.Module, FitResult]:
     """Trains from the checkpoint if there is a usable one, else from the start."""
-    from . import models
+    from . import fast, models
     from .provenance import seeded
     from .training import fit
 
@@ -191,7 +191,7 @@ def _fit(
 
     def attempt(state: dict[str, Any] | None) -> tuple[nn.Module, FitResult]:
         with seeded(settings.seed):
-            model = models.build(cell.model).to(train.device)
+            model = fast.accelerate(models.build(cell.model)).to(train.device)
         result = fit(
             model, train, val, settings, on_epoch=report, state=state, save=checkpoint.save, save_every=save_every
         )

@@ -60,8 +60,11 @@ def run(
         raise ValueError(f"jobs must be at least 1, not {jobs}")
     if retry_failed:
         store = Store(job.results)
-        for cell in job.cells:
-            store.forget_failure(cell)
+        try:
+            for cell in job.cells:
+                store.forget_failure(cell)
+        except OSError as error:
+            raise RunnerError(f"cannot write to {store.folder}: {error.strerror or error}") from error
     summary = Summary()
 
     def tell(event: Event) -> None:

@@ -132,8 +132,9 @@ def _progress(checkpoints: Path | None, cell: Cell) -> float:
 
 
 def _costs(records: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of a full run by model, from the device whose records are the newest: work is likely to go on there."""
-    records = sorted(records, key=lambda record: record["timing"]["finished"])
+    """Seconds of a full run by model, from the device of the newest complete record: work is likely to go on there."""
+    complete = (record for record in records if record["complete"])
+    records = sorted(complete, key=lambda record: record["timing"]["finished"])
     if not records:
         return {}
     device = records[-1]["environment"]["device"]

@@ -137,7 +137,8 @@ class Store:
 
     def forget_failure(self, cell: AnyCell) -> None:
         """Drops the note that a cell failed, so that it is tried again."""
-        (self.failed / f"{cell.name}.json").unlink(missing_ok=True)
+        if self.has_failed(cell):
+            (self.failed / f"{cell.name}.json").unlink(missing_ok=True)
 
     def forget_leftovers(self, cell: AnyCell) -> None:
         """Removes temporary files of a writer that died; call it only while holding the cell's lock."""

@@ -1,0 +1,277 @@
+"""The `sesn` command: what it does, and that every mistake ends in one clear line."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from toy_cells import make_record, toy_realization
+
+from sesn_lib import cli, execution
+from sesn_lib.experiments import GRID, Cell
+from sesn_lib.status import survey
+from sesn_lib.store import Store
+from sesn_lib.worker import claim
+
+ROOT = Path(__file__).resolve().parent.parent
+CELL = Cell("mnist_cnn_28", 1.0, 0)
+SHORT = ["--epochs", "1", "--train-images", "48", "--test-images", "30", "--batch-size", "24", "--device", "cpu"]
+
+
+@pytest.fixture
+def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Runs the command in an empty folder, on noise in place of digits; gives (exit code, output, errors)."""
+    import torch
+
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execution, "_realization", toy_realization)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: str) -> SimpleNamespace:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=ended.value.code, out=out, err=err)
+
+    yield call
+    torch.set_num_threads(threads)
+
+
+BAD_INPUT = [
+    ("train nope", "unknown model 'nope'; the models are mnist_ses_scalar_28, "),
+    ("train", "Missing argument"),
+    ("train mnist_cnn_28 extra", "extra"),
+    ("train mnist_cnn_28 --no-such-option", "--no-such-option"),
+    ("train mnist_cnn_28 --realization 7", "realization must be one of 0 to 5, not 7"),
+    ("train mnist_cnn_28 --realization -1", "not -1"),
+    ("train mnist_cnn_28 --realization two", "'two'"),
+    ("train mnist_cnn_28 --realization=1.5", "'1.5'"),
+    ("train mnist_cnn_28 --extra-scaling 0", "extra_scaling must lie in (0, 1], not 0.0"),
+    ("train mnist_cnn_28 --extra-scaling 1.5", "not 1.5"),
+    ("train mnist_cnn_28 --extra-scaling nan", "not nan"),
+    ("train mnist_cnn_28 --extra-scaling half", "'half'"),
+    ("train mnist_cnn_28 --epochs 0", "epochs is 0, must be"),
+    ("train mnist_cnn_28 --epochs -3", "epochs is -3"),
+    ("train mnist_cnn_28 --batch-size 1", "batch_size is 1, must be at least 2"),
+    ("train mnist_cnn_28 --batch-size 0", "batch_size is 0"),
+    ("train mnist_cnn_28 --train-images 0", "--train-images must be 2 to 10000, not 0"),
+    ("train mnist_cnn_28 --train-images 10001", "not 10001"),
+    ("train mnist_cnn_28 --train-images 129", "use 128"),
+    ("train mnist_cnn_28 --test-images 0", "--test-images must be 1 to 50000, not 0"),
+    ("train mnist_cnn_28 --precision fp8", "precision is 'fp8', must be one of float32, bf16"),
+    ("train mnist_cnn_28 --device tpu", "device is 'tpu'"),
+    ("train mnist_cnn_28 --threads 0", "threads is 0"),
+    ("run --time-budget '9 parsecs'", "'9 parsecs' is no time budget; write it like 90s, 9m"),
+    ("run --time-budget 0", "'0' is no time budget"),
+    ("run --models nope", "the grid has no model 'nope'; it has mnist_ses_scalar_28"),
+    ("run --models mnist_cnn_28,mnist_cnn_29", "'mnist_cnn_29'"),
+    ("run --models ,", "no model was chosen"),
+    ("run --scalings 0.7", "the grid has no extra_scaling 0.7; it has 1.0, 0.5"),
+    ("run --scalings small", "'small' is no number"),
+    ("run --realizations 7", "the grid has no realization 7; it has 0, 1, 2, 3, 4, 5"),
+    ("run --realizations 3-1", "the range '3-1' is empty"),
+    ("run --realizations first", "'first' is neither a whole number nor a range"),
+    ("run --jobs 0", "--jobs must be at least 1, not 0"),
+    ("run --jobs many", "'many'"),
+    ("run --cluster cloud", "'cloud'"),
+    ("run --device cuda:x", "device is 'cuda:x'"),
+    ("collect --results nowhere", "no records in nowhere/runs"),
+    ("collect", "no records in "),
+    ("report --profile slow", "'slow'"),
+    ("data mnist-scale --realization 9", "there is no realization 9"),
+    ("data mnist-scale --protocol mine", "'mine'"),
+    ("data cifar", "'cifar'"),
+    ("fly", "'fly'"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_INPUT)
+def test_bad_input_ends_in_one_clear_line(sesn: Any, tmp_path: Path, line: str, message: str) -> None:
+    import shlex
+
+    result = sesn(*shlex.split(line))
+    assert result.code == 2
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert message in result.err
+    assert result.out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing is half-written"
+
+
+def test_an_absent_gpu_is_an_error(sesn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for command in (["train", "mnist_cnn_28"], ["run"]):
+        result = sesn(*command, "--device", "cuda")
+        assert result.code == 2
+        assert result.err == "error: device is 'cuda', but torch finds no CUDA device here: use 'cpu' or 'auto'\n"
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(sesn: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for command in (["train", "mnist_cnn_28"], ["run", "--models", "mnist_cnn_28", "--realizations", "0"]):
+        result = sesn(*command, *SHORT, "--results", "file/results")
+        assert result.code == 2
+        assert result.err.splitlines()[-1].startswith("error: cannot write to file/results: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_train_writes_a_record_and_does_not_overwrite_it(sesn: Any, tmp_path: Path) -> None:
+    result = sesn("train", CELL.model, *SHORT)
+    assert result.code == 0, result.err
+    path = tmp_path / "build" / "runs" / f"{CELL.name}.json"
+    assert f"record: {path}" in result.out
+    assert "epoch 1/1" in result.err
+    assert Store(tmp_path / "build").load(CELL)["complete"] is False
+    assert not (tmp_path / "notebooks").exists(), "the published results are left alone"
+    assert list((tmp_path / "build" / "checkpoints").iterdir()) == []
+    before = path.read_bytes()
+    result = sesn("train", CELL.model, *SHORT)
+    assert result.code == 2
+    assert "is not overwritten; name another folder with --results" in result.err
+    assert path.read_bytes() == before
+
+
+def test_train_reports_a_failure(sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*arguments: Any, **options: Any) -> Any:
+        raise FloatingPointError("the loss is nan after epoch 1")
+
+    monkeypatch.setattr(execution, "_fit", diverge)
+    result = sesn("train", CELL.model, *SHORT)
+    assert result.code == 1
+    assert "FAILED, FloatingPointError: the loss is nan after epoch 1" in result.err
+    assert Store(tmp_path / "build").failures()[0]["cell"] == CELL.as_dict()
+
+
+def test_train_leaves_a_cell_to_the_process_that_has_it(sesn: Any, tmp_path: Path) -> None:
+    with claim(Store(tmp_path / "build"), CELL):
+        result = sesn("train", CELL.model, *SHORT)
+    assert result.code == 2
+    assert f"another process trains {CELL.name}" in result.err
+
+
+def test_run_status_collect(sesn: Any, tmp_path: Path) -> None:
+    chosen = ["--models", "mnist_cnn_28", "--realizations", "0-1", "--results", "here"]
+    result = sesn("run", *chosen, *SHORT, "--threads", "1", "--time-budget", "1h")
+    assert result.code == 0, result.err
+    assert "4 finished, 0 failed, 0 of 4 left" in result.out
+    assert sesn("run", *chosen, *SHORT).out == "0 finished, 0 failed, 0 of 4 left\n"
+    result = sesn("run", *chosen)
+    assert result.code == 2
+    assert "is of a run with epochs 1, not 60; name another --results" in result.err
+    assert "4 partial" in sesn("status", "--results", "here").out
+    assert sesn("collect", "--results", "here").out == "wrote here/results.yml\n"
+    assert "partial: 4" in (tmp_path / "here" / "results.yml").read_text()
+
+
+def test_status_shows_every_state(sesn: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for cell in GRID[:3]:
+        store.write(make_record(cell, error=2.0))
+    store.write(make_record(Cell(GRID[0].model, 1.0, 1), error=3.0))
+    store.write(make_record(GRID[3], epochs=3))
+    store.write_failure(GRID[4], "Diverged: the loss is nan")
+    (store.runs / f"{GRID[6].name}.json").write_text("{")
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    for cell in GRID[5:7]:
+        (checkpoints / f"{cell.name}.pt").touch()
+        (checkpoints / f"{cell.name}.json").write_text('{"epoch": 15, "epochs": 60}')
+    with claim(store, GRID[5]):
+        found = survey(tmp_path, checkpoints=checkpoints)
+        result = sesn("status", "--results", ".")
+    assert found.counts() == {
+        "done": 4,
+        "partial": 1,
+        "running": 1,
+        "checkpoint": 1,
+        "failed": 1,
+        "missing": 112,
+    }
+    assert found.progress == {GRID[5]: 0.25, GRID[6]: 0.25}
+    mean = found.mean_errors()[(GRID[0].model, 1.0)]
+    assert mean == (2, 2.5, pytest.approx(0.5**0.5))
+    assert found.seconds_left == pytest.approx(95.0 * (9 + 10))
+    assert found.unknown == 115 - 19
+    assert result.code == 0
+    for text in ("4 done", "1 failed", "2.50 ± 0.71 (2)", "Diverged: the loss is nan", ".damaged", "25 % trained"):
+        assert text in result.out, text
+    assert "time left: about 30 min" in result.out
+    assert survey(tmp_path, checkpoints=checkpoints).states[GRID[5]] == "checkpoint", "its holder has let go"
+
+
+def test_status_of_nothing(sesn: Any, tmp_path: Path) -> None:
+    result = sesn("status")
+    assert result.code == 0
+    assert "120 missing" in result.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_by_default_only_the_full_protocol_goes_to_the_published_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sesn_lib import arguments
+
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    published = arguments.results_folder()
+    assert published == tmp_path / "notebooks" / "results"
+    assert arguments.results_folder(shortened=True) == tmp_path / "build"
+    assert arguments.checkpoints_folder(published) == tmp_path / "checkpoints"
+    assert arguments.checkpoints_folder(tmp_path / "other") == tmp_path / "other" / "checkpoints"
+
+
+def test_processes_share_the_processor() -> None:
+    from sesn_lib.arguments import share_threads
+
+    assert share_threads(None, 1, "cpu", alone=False) is None
+    assert share_threads(3, 4, "cpu", alone=False) == 3
+    assert share_threads(None, 10**6, "cpu", alone=False) == 1
+    assert share_threads(None, 4, "cuda", alone=False) is None
+
+
+def test_progress_is_calm_in_a_file() -> None:
+    from sesn_lib.display import Display
+    from sesn_lib.worker import Event
+
+    stream = io.StringIO()
+    display = Display(2, stream=stream)
+    for cell in GRID[:2]:
+        display(Event("started", cell))
+        for epoch in range(1, 61):
+            report = {"epoch": epoch, "epochs": 60, "train_loss": 0.1, "val_accuracy": 0.98, "seconds": 0.1}
+            display(Event("epoch", cell, report))
+        display(Event("finished", cell, make_record(cell)))
+    display.close()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith(f"[2/2] {GRID[1].name}: test error 2.000 % on 50,000 images")
+
+
+def test_the_command_works_from_a_checkout_and_starts_without_torch(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for arguments, code in ((["--help"], 0), (["train", "--help"], 0), ([], 2), (["train", "nope"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "sesn_lib", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line}
+        assert "sesn_lib.cli" in modules
+        assert not modules & {"torch", "torchvision", "scipy", "numpy"}
+    assert list(tmp_path.iterdir()) == []

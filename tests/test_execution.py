@@ -1,0 +1,221 @@
+"""One cell from data to record, and its checkpoint: with real networks and a handful of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_cells import toy_realization
+
+from sesn_lib import execution
+from sesn_lib.budget import Estimator, format_duration, measure, parse_duration
+from sesn_lib.checkpoint import Checkpoint, Interrupted
+from sesn_lib.execution import run_cell, settings_of, train_cell
+from sesn_lib.experiments import GRID, Cell
+from sesn_lib.store import Store, deterministic_part, validate
+
+CELL = Cell("mnist_cnn_28", 0.5, 1)
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(execution, "_realization", toy_realization)
+    yield
+    torch.set_num_threads(threads)
+
+
+def options(tmp_path: Path | None = None, **changes: Any) -> dict[str, Any]:
+    return {
+        "epochs": 3,
+        "batch_size": 24,
+        "device": "cpu",
+        "threads": 1,
+        "checkpoints": tmp_path,
+        "checkpoint_seconds": 0.0,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def reference_record() -> dict[str, Any]:
+    return {}
+
+
+def undisturbed(cache: dict[str, Any]) -> dict[str, Any]:
+    """The record of an undisturbed run, made once."""
+    if not cache:
+        cache.update(run_cell(CELL, **options()))
+    return cache
+
+
+def test_the_record_says_what_was_done(reference_record: dict[str, Any]) -> None:
+    record = undisturbed(reference_record)
+    assert validate(record) == CELL
+    assert record["parameters"] == 494549
+    assert record["test_images"] == 30
+    assert record["complete"] is False
+    assert record["protocol"]["milestones"] == [1, 2]
+    assert [epoch["epoch"] for epoch in record["history"]] == [1, 2, 3]
+    assert record["data_checksum"] == "1" * 64
+    assert record["environment"]["device_type"] == "cpu"
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_the_same_cell_gives_the_same_record(reference_record: dict[str, Any]) -> None:
+    trained = train_cell(CELL, **options())
+    assert deterministic_part(trained.record) == deterministic_part(undisturbed(reference_record))
+    assert trained.evaluation.error() == trained.record["test_error_50k"]
+    assert len(trained.test) == 30
+    other = run_cell(Cell("mnist_cnn_28", 0.5, 2), **options(epochs=1))
+    assert other["seed"] != trained.record["seed"], "the control: another cell has another seed"
+
+
+def test_fewer_images(tmp_path: Path) -> None:
+    record = run_cell(CELL, **options(epochs=1, train_images=24, test_images=10))
+    assert record["protocol"]["train_images"] == 24
+    assert record["test_images"] == 10
+    for name in ("train_images", "test_images"):
+        with pytest.raises(ValueError, match="so 1 to .* can be used, not 1000"):
+            run_cell(CELL, **options(epochs=1, **{name: 1000}))
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_interrupted_and_resumed_the_record_is_the_same(
+    tmp_path: Path, reference_record: dict[str, Any], after: int
+) -> None:
+    epochs = []
+    with pytest.raises(Interrupted):
+        run_cell(CELL, **options(tmp_path, on_epoch=epochs.append, stop=lambda: len(epochs) == after - 1))
+    assert (tmp_path / f"{CELL.name}.pt").exists()
+    resumed: list[Any] = []
+    record = run_cell(CELL, **options(tmp_path, on_epoch=resumed.append))
+    assert [report.epoch for report in resumed] == list(range(after + 1, 4)), "what was done is not done again"
+    assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
+    Checkpoint(tmp_path, CELL).discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_checkpoint_is_set_aside(tmp_path: Path, reference_record: dict[str, Any]) -> None:
+    run_cell(CELL, **options(tmp_path))
+    path = tmp_path / f"{CELL.name}.pt"
+    content = path.read_bytes()[:10000]
+    path.write_bytes(content)
+    record = run_cell(CELL, **options(tmp_path))
+    assert path.with_name(path.name + ".damaged").read_bytes() == content
+    assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
+
+
+def test_a_checkpoint_of_another_run_is_set_aside(tmp_path: Path, reference_record: dict[str, Any]) -> None:
+    run_cell(CELL, **options(tmp_path, epochs=2))
+    record = run_cell(CELL, **options(tmp_path))
+    assert (tmp_path / f"{CELL.name}.pt.damaged").exists()
+    assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
+
+
+def test_a_checkpoint_with_a_state_that_does_not_fit_is_set_aside(
+    tmp_path: Path, reference_record: dict[str, Any]
+) -> None:
+    run_cell(CELL, **options(tmp_path))
+    path = tmp_path / f"{CELL.name}.pt"
+    content = torch.load(path, weights_only=True)
+    del content["state"]["optimizer"]
+    torch.save(content, path)
+    record = run_cell(CELL, **options(tmp_path))
+    assert path.with_name(path.name + ".damaged").exists()
+    assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
+
+
+def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "evil",))
+
+    path = tmp_path / f"{CELL.name}.pt"
+    torch.save({"identity": Evil()}, path)
+    assert Checkpoint(tmp_path, CELL, {}).load() is None
+    assert path.with_name(path.name + ".damaged").exists()
+    assert not (tmp_path / "evil").exists()
+
+
+def test_without_room_for_a_checkpoint_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference_record: dict[str, Any]
+) -> None:
+    from sesn_lib import checkpoint
+
+    def full(*arguments: Any, **more: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_aside", full)
+    record = run_cell(CELL, **options(tmp_path))
+    assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_is_noted_beside_the_checkpoint(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path, CELL).fraction_done() == 0.0
+    run_cell(CELL, **options(tmp_path, epochs=2))
+    assert Checkpoint(tmp_path, CELL).fraction_done() == 0.5, "the note of the first epoch; the next is due after 5 s"
+    (tmp_path / f"{CELL.name}.json").write_text("[]")
+    assert Checkpoint(tmp_path, CELL).fraction_done() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("9m", 540), ("1.5h", 5400), ("1h30m", 5400), (" 2 D ", 172800)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "9 parsecs", "m", "-5m", "0", "5m!", "1e3", "nan", "5m and 3s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time budget; write it like"):
+        parse_duration(text)
+
+
+def test_durations_in_words() -> None:
+    said = [format_duration(seconds) for seconds in (8.4, 99, 540, 12000, 400000)]
+    assert said == ["8 s", "99 s", "9 min", "3 h 20 min", "4 d 15 h"]
+
+
+def test_estimates_come_from_records_of_this_device_else_from_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference_record: dict[str, Any]
+) -> None:
+    from sesn_lib import budget
+
+    chosen = options()
+    estimate = Estimator(tmp_path, {key: chosen[key] for key in ("epochs", "batch_size", "device", "threads")})
+    monkeypatch.setattr(budget, "measure", lambda *arguments, **more: (1.0, 24))
+    budget._measured.cache_clear()
+    steps = 3 * 10000 / 24 + (3 * 2000 + 50000) / 3 / 24
+    assert estimate(CELL) == pytest.approx(budget.MARGIN * steps)
+    assert estimate(CELL, 0.75) == pytest.approx(budget.MARGIN * steps / 4)
+    record = undisturbed(reference_record)
+    timing = {"train_seconds": 30.0, "evaluation_seconds": 3.0, "wall_seconds": 40.0, "finished": "now"}
+    Store(tmp_path).write({**record, "timing": timing})
+    expected = 30.0 * 10000 / 48 + 3.0 * 50000 / 30
+    assert estimate(CELL) == pytest.approx(budget.MARGIN * expected)
+    elsewhere = {**record, "cell": GRID[0].as_dict(), "environment": {**record["environment"], "device": "faster"}}
+    Store(tmp_path).write(elsewhere)
+    assert estimate(GRID[0]) == pytest.approx(budget.MARGIN * steps), "another device's times say nothing"
+    budget._measured.cache_clear()
+
+
+def test_a_step_can_be_measured() -> None:
+    seconds, batch = measure(CELL, device="cpu", batch_size=16, threads=1)
+    assert 0 < seconds < 60
+    assert batch == 16
+
+
+def test_settings_of_a_cell() -> None:
+    settings = settings_of(CELL)
+    assert (settings.epochs, settings.milestones, settings.extra_scaling) == (60, (20, 40), 0.5)
+    assert settings_of(CELL, epochs=60) == settings
+    assert settings_of(CELL, epochs=6).milestones == (2, 4)
+    assert len({settings_of(cell).seed for cell in GRID}) == 120, "each cell has a seed of its own"
+    with pytest.raises(ValueError, match="fp8"):
+        settings_of(CELL, precision="fp8")

@@ -24,7 +24,8 @@ from sesn_lib.settings import check_extra_scaling, check_whole
 
 __all__ = ["DeviceSplit", "epoch_batches", "normalise", "rescale", "shuffled", "to_device"]
 
-_CHUNK = 1000  # images rescaled at a time: bounds the temporary memory (about 25 MB)
+# Images rescaled at a time: on a CPU what the caches hold (1000 takes three times as long), on a GPU few launches.
+_CHUNK = {"cpu": 128, "cuda": 5000}
 _TRUNCATION_SLACK = 1e-9  # see `rescale`
 
 
@@ -137,8 +138,9 @@ def shuffled(split: DeviceSplit, generator: torch.Generator, extra_scaling: floa
     if extra_scaling < 1:
         uniform = torch.rand(len(split), generator=generator, dtype=torch.float64)
         factors = uniform.mul_(1 / extra_scaling - extra_scaling).add_(extra_scaling).to(split.device)
-        for start in range(0, len(split), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        chunk = _CHUNK.get(split.device.type, 128)
+        for start in range(0, len(split), chunk):
+            part = slice(start, start + chunk)
             images[part] = rescale(images[part], factors[part])
     return DeviceSplit(images, labels)
 

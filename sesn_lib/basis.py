@@ -4,14 +4,15 @@ The functions (Sosnovik, Szmaja and Smeulders, "Scale-Equivariant Steerable Netw
 
     psi_{sigma,n,m}(x, y) = A sigma^-2 He_n(x / sigma) He_m(y / sigma) exp(-(x^2 + y^2) / (2 sigma^2)),
 
-with He_n the probabilists' Hermite polynomials. A filter at scale s is `sum_b w_b psi_b(s)`: the same weights w on a basis
-that is fixed in advance, so scaling a filter never resamples it.
+with He_n the probabilists' Hermite polynomials. A filter at scale s is `sum_b w_b psi_b(s)`: the same weights w on a
+basis that is fixed in advance, so scaling a filter never resamples it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ __all__ = ["Basis", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "su
 
 
 def hermite_gauss(coordinates: np.ndarray, sigma: float, order: int) -> np.ndarray:
-    """One-dimensional factor of psi: `He_n(x / sigma) exp(-x^2 / (2 sigma^2)) / sigma`, at the given coordinates [pixel].
+    """One-dimensional factor of psi: `He_n(x / sigma) exp(-x^2 / (2 sigma^2)) / sigma`, at the given coordinates
+    [pixel].
 
     The two-dimensional function is the outer product of two such factors, which gives it the factor sigma^-2.
     """
@@ -45,8 +47,9 @@ def hermite_a(size: int, scales: Sequence[float], effective_size: int, *, dtype:
         dtype: type of the result. Everything is computed in float64 and rounded once.
 
     Returns:
-        Tensor [N_b, S, size, size] = [function, scale, row (x), column (y)]; order n of x runs fastest. Every function is
-        divided by its own L2 norm at the first scale, and sampled on that scale's own support (see `support`), zero outside.
+        Tensor [N_b, S, size, size] = [function, scale, row (x), column (y)]; order n of x runs fastest. Every function
+        is divided by its own L2 norm at the first scale, and sampled on that scale's own support (see `support`), zero
+        outside.
 
     Raises:
         ValueError: even size, scales not positive and increasing, effective_size below 1.
@@ -96,7 +99,7 @@ def _check(size: int, scales: Sequence[float], effective_size: int) -> None:
         raise ValueError("scales is empty: at least one scale is needed")
     if not all(math.isfinite(s) and s > 0 for s in scales):
         raise ValueError(f"scales are {list(scales)}: every scale must be a positive number of pixels")
-    if any(b <= a for a, b in zip(scales[:-1], scales[1:])):
+    if any(b <= a for a, b in pairwise(scales)):
         raise ValueError(f"scales are {list(scales)}: they must increase, smallest first")
     if effective_size < 1:
         raise ValueError(f"effective_size is {effective_size}: it must be 1 or greater")
@@ -117,8 +120,8 @@ def _sample(size: int, scales: Sequence[float], functions: list[tuple[float, int
     if (norms == 0).any():
         missing = [functions[b][1:] for b in np.flatnonzero(norms.ravel() == 0)]
         raise ValueError(
-            f"basis functions of orders {missing} vanish on the {support(size, scales[0], max(scales))}-pixel support of the "
-            f"first scale {scales[0]}: use a larger kernel size than {size}, a larger first scale, or lower orders"
+            f"basis functions of orders {missing} vanish on the {support(size, scales[0], max(scales))}-pixel support "
+            f"of the first scale {scales[0]}: use a larger size than {size}, a larger scale or lower orders"
         )
     return torch.from_numpy(sampled / norms).to(dtype)
 
@@ -141,8 +144,8 @@ class Basis(nn.Module):
         super().__init__()
         if functions.dim() != 4 or functions.shape[1] != len(scales) or functions.shape[2] != functions.shape[3]:
             raise ValueError(
-                f"functions has shape {list(functions.shape)}: it must be [N_b, S, size, size] with S = {len(scales)}, the "
-                "number of scales"
+                f"functions has shape {list(functions.shape)}: it must be [N_b, S, size, size] with S = {len(scales)}, "
+                "the number of scales"
             )
         self.scales = tuple(float(s) for s in scales)
         self.size = functions.shape[2]
@@ -163,7 +166,7 @@ class Basis(nn.Module):
         return kernels.view(*weight.shape[:-1], self.num_scales, self.size, self.size)
 
     def on_support(self, weight: Tensor, scale: int) -> Tensor:
-        """Filters at one scale on its own support t: weight [..., N_b] -> [..., t, t]; the rest of `forward` is zero."""
+        """Filters at one scale on its own support t: weight [..., N_b] -> [..., t, t]; zero beyond."""
         width = self.supports[scale]
         margin = (self.size - width) // 2
         inner = self.functions[:, scale, margin : margin + width, margin : margin + width]

@@ -2,11 +2,12 @@
 
 Three changes against running the modules one by one:
 
-- The second and third convolution are done in the spectral domain (`sesn_lib.spectral`), scale by scale with its own support.
-- The first one sees a single channel, which convolution primitives handle badly. It becomes one matrix product per scale over
-  image patches, with the four pixels of each pooling window as four sets of output channels: pooling is then a maximum over
-  them, and the large map before it is written once. Nearest-neighbour upsampling is folded into these filters: the 56-pixel
-  networks never make their 56-pixel input.
+- The second and third convolution are done in the spectral domain (`sesn_lib.spectral`), scale by scale with its own
+  support.
+- The first one sees a single channel, which convolution primitives handle badly. It becomes one matrix product per
+  scale over image patches, with the four pixels of each pooling window as four sets of output channels: pooling is then
+  a maximum over them, and the large map before it is written once. Nearest-neighbour upsampling is folded into these
+  filters: the 56-pixel networks never make their 56-pixel input.
 - Bias and ReLU commute with every maximum, so they act on the pooled maps, a quarter of the size.
 
 `accelerate(model)` switches a network over; `sesn bench` measures what it gains.
@@ -30,8 +31,8 @@ __all__ = ["accelerate", "decelerate"]
 def accelerate(model: nn.Module) -> nn.Module:
     """Make an MNIST-scale network compute by the fast path from now on; returns the same module.
 
-    Parameters, buffers, state dict and training mode stay the module's own. The fast path computes in the input's dtype, or in
-    autocast's where that is enabled.
+    Parameters, buffers, state dict and training mode stay the module's own. The fast path computes in the input's
+    dtype, or in autocast's where that is enabled.
 
     Raises:
         ValueError: not an `MNISTNet`.
@@ -50,7 +51,7 @@ def decelerate(model: nn.Module) -> nn.Module:
 
 
 class _Convolution:
-    """What the engine needs to know of a steerable or plain convolution: basis functions per scale, weights [C', C, N_b]."""
+    """A steerable or plain convolution: its basis functions per scale, its weights [C', C, N_b]."""
 
     def __init__(self, layer: _SteerableConv | nn.Conv2d) -> None:
         self.layer = layer
@@ -78,7 +79,7 @@ class _Convolution:
 
 
 class _FirstLayer:
-    """Convolution of a one-channel image and 2x2 pooling: [B, 1, 28, 28] -> per scale [H, H, C', B] before bias and ReLU."""
+    """Convolution of a one-channel image, up to 2x2 pooling: [B, 1, 28, 28] -> per scale [2, 2, C', H H B]."""
 
     def __init__(self, conv: _Convolution, upsample: int) -> None:
         self.conv = conv
@@ -88,7 +89,8 @@ class _FirstLayer:
         reach = [[(a + u) // upsample for u in range(-(t // 2), t // 2 + 1)] for t in conv.supports for a in (0, 1)]
         self.low, self.high = min(map(min, reach)), max(map(max, reach))
         taps = self.high - self.low + 1
-        # Taps in order of distance from the middle of the patch: a smaller filter then uses the first rows of the patches.
+        # Taps in order of distance from the middle of the patch: a smaller filter then uses the first rows of the
+        # patches.
         centre = self.high + self.low
         ring = torch.tensor([abs(2 * v - centre) for v in range(self.low, self.high + 1)])
         self.order = torch.maximum(ring[:, None], ring[None, :]).flatten().argsort(stable=True)
@@ -173,10 +175,8 @@ class Engine:
     def _first_block(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         maps = self.first(images, dtype)
         side, batch = self.first.outputs, images.shape[0]
-        if self.keeps_scales:
-            pooled = torch.stack([max_pool([m], 2) for m in maps])
-        else:
-            pooled = max_pool(maps, 2)[None]
+        groups = [[m] for m in maps] if self.keeps_scales else [maps]
+        pooled = torch.stack([max_pool(group, 2) for group in groups])
         pooled = pooled.view(len(pooled), -1, side, side, batch).permute(0, 2, 3, 1, 4)
         return self._activate(pooled, 0, dtype)
 
@@ -187,10 +187,8 @@ class Engine:
         spectral = self.spectral[block - 1]
         # One input map a scale, or the same one for all.
         out = [conv(maps[min(i, len(maps) - 1)], weight) for i, conv in enumerate(spectral)]
-        if self.keeps_scales and block == 1:
-            pooled = torch.stack([max_pool([m], kernel, padding) for m in out])
-        else:
-            pooled = max_pool(out, kernel, padding)[None]
+        groups = [[m] for m in out] if self.keeps_scales and block == 1 else [out]
+        pooled = torch.stack([max_pool(group, kernel, padding) for group in groups])
         result = self._activate(pooled, block, dtype)
         return result[0] if block == 2 else result
 

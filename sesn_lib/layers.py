@@ -1,16 +1,17 @@
 """Scale-equivariant steerable layers.
 
-A feature map is either an image [B, C, H, W] (a function on the translations T) or a function on the group H of scalings and
-translations, [B, C, S, H, W]: one more axis, the scale. The layers implement equation 7 of Sosnovik, Szmaja and Smeulders,
-"Scale-Equivariant Steerable Networks" (ICLR 2020),
+A feature map is either an image [B, C, H, W] (a function on the translations T) or a function on the group H of
+scalings and translations, [B, C, S, H, W]: one more axis, the scale. The layers implement equation 7 of Sosnovik,
+Szmaja and Smeulders, "Scale-Equivariant Steerable Networks" (ICLR 2020),
 
     [f * kappa](s, x) = sum_{s'} sum_{x'} f(s', x') kappa_s(s^-1 s', x' - x),
 
 with filters kappa_s = sum_b w_b psi_b(s) on a fixed basis. As in every deep learning library, "convolution" means
 cross-correlation.
 
-Each scale is convolved with the filter's own support. Padding every filter to the largest support, as a literal reading of
-the equation does, gives the same numbers for about twice the work; `method="literal"` does that, for tests and comparison.
+Each scale is convolved with the filter's own support. Padding every filter to the largest support, as a literal
+reading of the equation does, gives the same numbers for about twice the work; `method="literal"` does that, for tests
+and comparison.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class _SteerableConv(nn.Module):
 class ConvTH(_SteerableConv):
     """Lifting convolution T -> H: from an image to a function of scale and position.
 
-    `out[b, o, s, x] = bias[o] + sum_{c, x'} f[b, c, x + x'] kappa[o, c, s, x']`, kappa[o, c, s] = sum_b weight[o, c, b] psi_b(s).
+    `out[b, o, s, x] = bias[o] + sum_{c, x'} f[b, c, x + x'] kappa[o, c, s, x']` with
+    `kappa[o, c, s] = sum_n weight[o, c, n] psi_n(s)`.
 
     Arguments:
         in_channels, out_channels: C and C'.

@@ -4,11 +4,12 @@ By the convolution theorem a convolution is a product at each frequency k,
 
     y^(k)[o, b] = sum_c kappa^(k)[o, c] x^(k)[c, b],   kappa^(k)[o, c] = sum_n w[o, c, n] psi^_n(k),
 
-where the transforms psi^_n of the basis are constants. With wide filters on small maps this takes 10 to 40 times fewer
-multiplications than the sum over taps, and every step is a dense matrix product, which any processor does well: the discrete
-Fourier transforms themselves are small constant matrices, and complex numbers are pairs of real ones.
+where the transforms psi^_n of the basis are constants. With wide filters on small maps this takes far
+fewer multiplications than the sum over taps, and every step is a dense matrix product, which any processor does well:
+the discrete Fourier transforms themselves are small constant matrices, and complex numbers are pairs of real ones.
 
-Maps are laid out [H, W, C, B], space first and the batch innermost, so that no step has to reorder anything but the filters.
+Maps are laid out [H, W, C, B], space first and the batch innermost, so that no step has to reorder anything but the
+filters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor
 
 __all__ = ["SpectralConv", "max_pool"]
 
-# Above this map width two passes, along rows and along columns, beat one product with the full two-dimensional transform.
+# Above this map width two passes, along rows and along columns, beat one product with the full two-dimensional
+# transform.
 DENSE_UP_TO = 10
 
 
@@ -179,10 +181,7 @@ class _MaxPool(torch.autograd.Function):
         height, width = maps[0].shape[:2]
         rows, columns = _window_slices(height, kernel, padding), _window_slices(width, kernel, padding)
         shape = ((height + 2 * padding) // kernel, (width + 2 * padding) // kernel, *maps[0].shape[2:])
-        if padding == 0:
-            top = maps[0][rows[0][1], columns[0][1]].clone()
-        else:
-            top = maps[0].new_full(shape, -math.inf)
+        top = maps[0].new_full(shape, -math.inf)
         for image in maps:
             for out_rows, in_rows in rows:
                 for out_columns, in_columns in columns:

@@ -1,12 +1,13 @@
 """The networks of the MNIST-scale experiment: three blocks of convolution, pooling and normalisation, and a classifier.
 
-Architecture of Sosnovik, Szmaja and Smeulders, "Scale-Equivariant Steerable Networks" (ICLR 2020), section 5.1, with the
-widths, pools and initial values of the authors' public code.
+Architecture of Sosnovik, Szmaja and Smeulders, "Scale-Equivariant Steerable Networks" (ICLR 2020), section 5.1, with
+the widths, pools and initial values of the authors' public code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ def _last_pool(upsample: int) -> nn.MaxPool2d:
 
 
 def scalar_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
-    """Scalar features: each block lifts to scales and takes the maximum over them at once, so maps stay [B, C, H, W]."""
+    """Scalar features: each block lifts to scales and takes the maximum over them at once; maps are [B, C, H, W]."""
     blocks = nn.Sequential()
     pools = [nn.MaxPool2d(2), nn.MaxPool2d(2), _last_pool(upsample)]
     for i, (before, after) in enumerate(zip((1, *CHANNELS[:-1]), CHANNELS)):
@@ -87,29 +88,19 @@ def scalar_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], m
 def vector_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
     """Vector features: the scale axis is kept, [B, C, S, H, W], up to the maximum in the last block."""
 
-    def conv(kind: type[ConvTH] | type[ConvHH], *shape: int) -> nn.Module:
-        return kind(
-            *shape,
-            kernel_size,
-            EFFECTIVE_SIZE,
-            scales,  # type: ignore[arg-type]
-            basis="B",
-            mult=mult,
-            max_order=MAX_ORDER,
-            padding=kernel_size // 2,
-        )
-
+    options: dict[str, Any] = {"basis": "B", "mult": mult, "max_order": MAX_ORDER, "padding": kernel_size // 2}
+    filters = (kernel_size, EFFECTIVE_SIZE, scales)
     first, second, third = CHANNELS
     return nn.Sequential(
-        conv(ConvTH, 1, first),
+        ConvTH(1, first, *filters, **options),
         nn.ReLU(),
         nn.MaxPool3d((1, 2, 2)),
         nn.BatchNorm3d(first),
-        conv(ConvHH, first, second, 1),
+        ConvHH(first, second, 1, *filters, **options),
         nn.ReLU(),
         nn.MaxPool3d((1, 2, 2)),
         nn.BatchNorm3d(second),
-        conv(ConvHH, second, third, 1),
+        ConvHH(second, third, 1, *filters, **options),
         ScaleMaxProjection(),
         nn.ReLU(),
         _last_pool(upsample),

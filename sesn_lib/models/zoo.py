@@ -107,7 +107,7 @@ def build(name: str, *, num_classes: int = 10, input_size: int | None = None) ->
 
 def _unknown(name: str, valid: list[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f": did you mean {close[0]!r}?" if close else "."
     return f"unknown model {name!r}{hint} Valid names: {', '.join(valid)}"
 
 

@@ -189,7 +189,7 @@ def test_checkpoints_of_another_model_are_refused(reference_folder: Path) -> Non
 
 def test_unknown_names_list_the_valid_ones() -> None:
     with pytest.raises(
-        ValueError, match=r"unknown model 'mnist_ses_vectr_28'; did you mean 'mnist_ses_vector_28'\?"
+        ValueError, match=r"unknown model 'mnist_ses_vectr_28': did you mean 'mnist_ses_vector_28'\?"
     ) as error:
         build("mnist_ses_vectr_28")
     assert all(name in str(error.value) for name in names())

@@ -1,0 +1,132 @@
+"""The method in one figure, for the README and the front page of the site.
+
+`python -m sesn_lib.plotting.overview notebooks/figures/idea.png` draws it anew. It needs no data: the digit is a chain
+of Gaussians, known at every point of the plane, so its enlargement is exact and the number is the layer's own.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
+from torch import Tensor
+
+from sesn_lib.equivariance import GaussianImages, relative_error
+from sesn_lib.layers import ConvTH
+from sesn_lib.plotting import style
+
+__all__ = ["ALT", "CAPTION", "digit", "draw", "measured_error", "responses"]
+
+ALT = (
+    "Three rows of pictures. Top: one filter in three sizes. Middle: a small digit two and its responses to the three "
+    "filters. Bottom: the digit twice as large and its responses. Arrows lead from each response of the small digit to "
+    "an enlarged copy of it, one column to the right in the row of the large digit."
+)
+CAPTION = (
+    "The same weights make one filter in several sizes. When the digit doubles in size, its responses double in size "
+    "and move to the next scale: that is scale equivariance, and in this layer it is exact up to sampling."
+)
+SCALES = (1.5, 3.0, 6.0)
+SIZE = 81  # pixels of the grid
+KERNEL = 49  # pixels of the largest filter, four standard deviations to either side
+SCALING = 2.0
+
+
+def digit(blobs: int = 60, width: float = 1.2) -> GaussianImages:
+    """The digit two, 18 pixels tall, as a chain of Gaussians along its strokes."""
+    angles = torch.linspace(math.radians(-200), math.radians(35), blobs // 2, dtype=torch.float64)
+    arc = torch.stack([-4 + 5 * angles.sin(), 5 * angles.cos()], dim=1)
+    corner, end = torch.tensor([9.0, -5.0]).double(), torch.tensor([9.0, 5.5]).double()
+    along = torch.linspace(0, 1, blobs // 4, dtype=torch.float64)[:, None]
+    centres = torch.cat([arc, arc[-1] + along * (corner - arc[-1]), corner + along * (end - corner)])
+    ones = torch.ones(1, len(centres), dtype=torch.float64)
+    return GaussianImages(centres[None], width * ones, ones)
+
+
+def responses(seed: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Filters [S, k, k]; image and responses of f, and of L_s f: [1 + S, SIZE, SIZE] each; float64."""
+    layer = ConvTH(1, 1, KERNEL, 3, SCALES, basis="A", padding=KERNEL // 2, bias=False).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64))
+        rows = []
+        for scaling in (1.0, SCALING):
+            image = digit().sample(SIZE, scaling)
+            rows.append(torch.cat([image[0], layer(image)[0, 0]]))
+        return layer.basis(layer.weight)[0, 0], rows[0], rows[1]
+
+
+def measured_error(plain: Tensor, scaled: Tensor) -> float:
+    """`||L_s F(f) - F(L_s f)||^2 / ||L_s F(f)||^2` over the scales known on both sides, at the pixels that coincide."""
+    half = SIZE // 4
+    middle = slice(SIZE // 2 - half, SIZE // 2 + half + 1)
+    first = SIZE // 2 - 2 * half
+    expected = plain[1:-1, middle, middle]
+    found = scaled[2:, first : first + 4 * half + 1 : 2, first : first + 4 * half + 1 : 2]
+    return relative_error(expected[None], found[None])
+
+
+def draw() -> Figure:
+    """The figure: filters; a small digit and its responses; a digit twice as large and its responses."""
+    filters, plain, scaled = responses()
+    figure, axes = plt.subplots(3, 4, figsize=(8.6, 6.5), height_ratios=[0.62, 1, 1])
+    colours = style.scale_colours(len(SCALES))
+    limit = float(plain[1:].abs().max())
+    axes[0, 0].axis("off")
+    axes[0, 0].text(
+        0.5,
+        0.5,
+        "one filter,\nthree sizes,\nthe same weights",
+        ha="center",
+        va="center",
+        transform=axes[0, 0].transAxes,
+    )
+    for column, (scale, kernel) in enumerate(zip(SCALES, filters), start=1):
+        style.panel(axes[0, column], kernel, rf"filter at $\sigma$ = {scale:g} px", limit=float(kernel.abs().max()))
+    for row, (name, images) in enumerate((("$f$", plain), ("$L_2 f$: twice as large", scaled)), start=1):
+        style.panel(axes[row, 0], images[0], name)
+        for column in range(1, 4):
+            style.panel(axes[row, column], images[column], limit=limit)
+            axes[row, column].set_title(f"response at {SCALES[column - 1]:g} px", fontsize=10)
+    for column in (1, 2):
+        _frame(axes[1, column], colours[column - 1])
+        _frame(axes[2, column + 1], colours[column - 1])
+        arrow = ConnectionPatch(
+            (1, 0), (0, 1), "axes fraction", "axes fraction", axesA=axes[1, column], axesB=axes[2, column + 1],
+            arrowstyle="-|>", mutation_scale=16, linewidth=2, color=colours[column - 1],
+        )  # fmt: skip
+        figure.add_artist(arrow)
+    error = measured_error(plain, scaled)
+    bound = 10 ** math.ceil(math.log10(error))
+    exponent = round(math.log10(bound))
+    figure.suptitle(
+        rf"Framed alike: the same response, enlarged and one scale further (relative error below $10^{{{exponent}}}$)",
+        fontsize=11,
+    )
+    return figure
+
+
+def _frame(axes: Axes, colour: str) -> None:
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=3)
+
+
+def main(path: str) -> None:
+    """Draw the figure into a PNG file."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context():
+        style.use()
+        figure = draw()
+        figure.savefig(target, dpi=140, pil_kwargs={"optimize": True}, metadata={"Software": None})
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -59,7 +59,11 @@ class Settings:
 
     def learning_rate_in(self, epoch: int) -> float:
         """The learning rate that epoch 1, 2, ... is trained with."""
-        return self.learning_rate * self.gamma ** sum(milestone < epoch for milestone in self.milestones)
+        rate = self.learning_rate
+        for milestone in self.milestones:
+            if milestone < epoch:
+                rate *= self.gamma
+        return rate
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

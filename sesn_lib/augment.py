@@ -14,13 +14,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "Draws", "augment", "normalise", "steps"]
+__all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "ColourSplit", "Draws", "augment", "normalise", "steps"]
 
 MEAN = (0.4467, 0.4398, 0.4066)
 STD = (0.2603, 0.2566, 0.2713)
 PAD = 12
 HOLE = 32
 ORDERS = ("authors", "report")
+
+
+@dataclass(frozen=True, eq=False)
+class ColourSplit:
+    """Images uint8 [N, 3, H, H] and labels int64 [N], both on one device.
+
+    Raises:
+        ValueError: other types, unequal lengths, two devices.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(f"labels are {_describe(self.labels)}: they must be int64 [{len(self.images)}]")
+        if self.images.device != self.labels.device:
+            raise ValueError(f"images on {self.images.device}, labels on {self.labels.device}: must be one device")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def __getitem__(self, index: slice | Tensor) -> ColourSplit:
+        return ColourSplit(self.images[index], self.labels[index])
+
+    def first(self, count: int) -> ColourSplit:
+        """The first `count` images. Raises ValueError unless 1 <= count <= N."""
+        if not 1 <= count <= len(self):
+            raise ValueError(f"{count} images asked for, must be 1 to {len(self)}")
+        return self[:count]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +173,17 @@ def _inside(position: Tensor, size: int) -> Tensor:
 
 
 def _check(images: Tensor, draws: Draws, order: str) -> None:
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        kind = str(images.dtype).removeprefix("torch.")
-        raise ValueError(f"images are {kind} {list(images.shape)}: they must be uint8 [B, 3, H, H]")
+    _check_images(images)
     if len(draws) != len(images):
         raise ValueError(f"{len(draws)} draws for {len(images)} images: there must be one for each")
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}: it must be one of {', '.join(ORDERS)}")
+
+
+def _check_images(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        raise ValueError(f"images are {_describe(images)}: they must be uint8 [B, 3, H, H]")
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,97 @@
+"""An STL-10 run from data to record, with the runner, on the stand-in data and a narrow network."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from data_prep import stand_in, stl10, stl10_format
+from sesn_lib import models
+from sesn_lib.checkpoint import Interrupted
+from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
+from sesn_lib.runner import Job, run
+from sesn_lib.schema import deterministic_part, validate
+from sesn_lib.stl10 import STL10Cell
+from sesn_lib.stl10_execution import recipe_of, run_cell
+from sesn_lib.store import Store
+
+CELL = STL10Cell("wrn_16_8", 0)
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path_factory, monkeypatch):
+    """Ten pictures a split, and the networks with widening 1."""
+    folder = stand_in.make(tmp_path_factory.mktemp("data"), each=1)
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
+    monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def options(**changes):
+    chosen = {"epochs": 3, "batch_size": 5, **changes}
+    return {"recipe": recipe_of(CELL, **chosen), "device": "cpu"}
+
+
+def test_a_record_that_says_all(tmp_path):
+    seen = []
+    record = run_cell(CELL, **options(), on_epoch=seen.append)
+    assert validate(record) == CELL
+    assert not record["complete"]
+    assert record["protocol"]["train_images"] == record["test_images"] == 10
+    assert [row["epoch"] for row in record["history"]] == [1, 2, 3]
+    assert record["evaluations"][-1]["epoch"] == record["reported_epoch"] == 3
+    assert [report.epoch for report in seen] == [1, 2, 3]
+    again = run_cell(CELL, **options())
+    assert deterministic_part(again) == deterministic_part(record)
+    other = run_cell(STL10Cell("wrn_16_8", 1), recipe=recipe_of(STL10Cell("wrn_16_8", 1), epochs=3, batch_size=5))
+    assert other["history"][0]["train_loss"] != record["history"][0]["train_loss"]
+
+
+def test_held_out_images_are_not_counted_as_trained_on():
+    record = run_cell(CELL, **options(epochs=1, validation_images=0), train_images=8, test_images=4)
+    assert (record["protocol"]["train_images"], record["test_images"]) == (8, 4)
+    with pytest.raises(ValueError, match="11 images asked for"):
+        run_cell(CELL, **options(epochs=1), train_images=11)
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):
+    whole = run_cell(CELL, **options())
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return len(asked) == 2
+
+    with pytest.raises(Interrupted):
+        run_cell(CELL, **options(), checkpoints=tmp_path, stop=stop)
+    assert (tmp_path / f"{CELL.name}.pt").exists()
+    trained = []
+    resumed = run_cell(CELL, **options(), checkpoints=tmp_path, on_epoch=lambda report: trained.append(report.epoch))
+    assert trained == [3]
+    assert deterministic_part(resumed) == deterministic_part(whole)
+
+
+def test_a_checkpoint_of_another_recipe_is_set_aside(tmp_path):
+    asked = []
+    with pytest.raises(Interrupted):
+        run_cell(CELL, **options(), checkpoints=tmp_path, stop=lambda: bool(asked.append(1)) or True)
+    run_cell(CELL, **options(learning_rate=0.05), checkpoints=tmp_path)
+    assert (tmp_path / f"{CELL.name}.pt.damaged").exists()
+
+
+def test_the_runner_runs_what_is_missing(tmp_path):
+    cells = (CELL, STL10Cell("wrn_16_8", 1))
+    events = []
+    job = Job(cells, tmp_path, partial(run_cell, **options(epochs=1)), tmp_path / "checkpoints")
+    summary = run(job, notify=events.append)
+    assert summary.finished == list(cells)
+    assert [event.kind for event in events] == ["started", "epoch", "finished"] * 2
+    store = Store(tmp_path)
+    assert {record["cell"]["run"] for record in store.load_all()} == {0, 1}
+    assert not store.damaged
+    assert run(job).finished == []

@@ -1,0 +1,281 @@
+"""Training by the STL-10 recipe: its steps against plain torch, resume, gradient accumulation, selection."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sesn_lib.augment import ColourSplit, Draws, augment, normalise
+from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
+from sesn_lib.resume import stream
+from sesn_lib.stl10 import Recipe
+from sesn_lib.stl10_training import epoch_batches, evaluate, fit, hold_out, make_optimizer, train_step
+from sesn_lib.training import Diverged
+
+SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def pictures(count: int, seed: int) -> ColourSplit:
+    """Noise in which one colour of two dominates: four classes by colour and brightness."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 4
+    images = torch.randint(0, 60, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    images[torch.arange(count), labels % 2] += (80 * (1 + labels // 2)).to(torch.uint8)[:, None, None]
+    return ColourSplit(images, labels)
+
+
+@pytest.fixture(scope="module")
+def train():
+    return pictures(40, 0)
+
+
+@pytest.fixture(scope="module")
+def test():
+    return pictures(24, 1)
+
+
+def network(name: str = "wrn_16_8_ses_c", seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return WideResNet(VARIANTS[name], depth=10, widening=1, input_size=SIZE, num_classes=4)
+
+
+SHORT = Recipe(epochs=4, batch_size=16, milestones=(2, 3), evaluate_after=(1, 3), seed=5)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_seconds(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+def test_it_learns_and_reports(train, test):
+    # A hole of 32 pixels leaves nothing of such small pictures: here they are taken as they are.
+    recipe = dataclasses.replace(SHORT, epochs=8, milestones=(6,), evaluate_after=(2, 5), augmentation="none")
+    model, reports = network("wrn_16_8"), []
+    result = fit(model, train, test, recipe, on_epoch=reports.append)
+    assert [e["epoch"] for e in result.evaluations] == [2, 5, 8]
+    assert result.reported_epoch == 8
+    assert result.test_error == result.evaluations[-1]["test_error"] == evaluate(model, test, recipe).error()
+    assert result.test_error < 30  # chance is 75
+    assert [r.epoch for r in reports] == list(range(1, 9))
+    assert [r.test_error is None for r in reports] == [True, False, True, True, False, True, True, False]
+    assert result.history[-1]["learning_rate"] == pytest.approx(0.02)
+    assert not model.training
+
+
+def test_steps_equal_plain_torch(train):
+    """Two epochs, written out with torch's own loader order, loss and SGD."""
+    recipe = dataclasses.replace(SHORT, epochs=2, milestones=(1,))
+    model, twin = network("wrn_16_8"), network("wrn_16_8")
+    fit(model, train, train, recipe)
+    generator = torch.Generator().manual_seed(stream(recipe.seed, "order and augmentation"))
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1], gamma=0.2)
+    twin.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(stream(recipe.seed, "dropout"))
+        for _ in range(2):
+            order = torch.randperm(40, generator=generator)
+            draws = Draws.sample(40, generator, size=SIZE)
+            batches = zip(order.split(16), range(0, 40, 16))
+            for chosen, start in batches:
+                optimizer.zero_grad()
+                images = augment(train.images[chosen], draws[start : start + 16])
+                F.cross_entropy(twin(images), train.labels[chosen]).backward()
+                optimizer.step()
+            schedule.step()
+    for name, value in weights(model).items():
+        torch.testing.assert_close(value, twin.state_dict()[name], atol=1e-6, rtol=1e-5)
+    assert not same(weights(model), weights(network("wrn_16_8")))
+
+
+def test_weight_decay_acts_on_all_parameters():
+    """With a zero gradient one step multiplies every parameter by 1 - lr * decay * (1 + momentum)."""
+    model = network()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = make_optimizer(model, Recipe(learning_rate=0.1, weight_decay=0.01))
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.detach(), before[name] * (1 - 0.1 * 0.01 * 1.9))
+
+
+def test_an_epoch_is_every_image_once_augmented(train):
+    recipe = dataclasses.replace(SHORT, augmentation="none")
+    batches = list(epoch_batches(train, recipe, torch.Generator().manual_seed(0)))
+    assert [len(labels) for _, labels in batches] == [16, 16, 8]
+    known = normalise(train.images)
+    found = torch.cat([images for images, _ in batches])
+    places = [int((known == image).flatten(1).all(1).nonzero()) for image in found]
+    assert sorted(places) == list(range(40))
+    assert places != sorted(places)
+    assert torch.equal(torch.cat([labels for _, labels in batches]), train.labels[places])
+    augmented = torch.cat([i for i, _ in epoch_batches(train, SHORT, torch.Generator().manual_seed(0))])
+    assert all((augmented[i] != known[places[i]]).any() for i in range(40))
+
+
+def test_same_seed_same_run_and_ambient_randomness_untouched(train, test):
+    first, second, third = network(), network(), network()
+    torch.manual_seed(1)
+    results = [fit(first, train, test, SHORT)]
+    drawn = torch.rand(3)
+    torch.manual_seed(1)
+    torch.testing.assert_close(drawn, torch.rand(3))
+    results.append(fit(second, train, test, SHORT))
+    fit(third, train, test, dataclasses.replace(SHORT, seed=6))
+    assert same(weights(first), weights(second))
+    assert without_seconds(results[0].history) == without_seconds(results[1].history)
+    assert not same(weights(first), weights(third))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+@pytest.mark.parametrize("selection", ["final", "validation"])
+def test_a_resumed_run_equals_the_undisturbed_one(train, test, stop_after, selection):
+    recipe = dataclasses.replace(SHORT, selection=selection, validation_images=8)
+
+    class Stop(Exception):
+        pass
+
+    kept = []
+
+    def save(state):
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        kept.append(buffer.getvalue())
+        if len(kept) == stop_after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(network(), train, test, recipe, save=save)
+    state = torch.load(io.BytesIO(kept[-1]), weights_only=True)
+    resumed, whole = network(seed=9), network()
+    second = fit(resumed, train, test, recipe, state=state)
+    first = fit(whole, train, test, recipe)
+    assert same(weights(resumed), weights(whole))
+    assert without_seconds(first.history) == without_seconds(second.history)
+    assert first.evaluations == second.evaluations
+    # Negative control: without the optimiser's moments it is another run.
+    state = torch.load(io.BytesIO(kept[-1]), weights_only=True)
+    for moments in state["optimizer"]["state"].values():
+        moments["momentum_buffer"].zero_()
+    forgetful = network(seed=9)
+    fit(forgetful, train, test, recipe, state=state)
+    assert not same(weights(forgetful), weights(whole)) or selection == "validation"
+
+
+def test_a_state_of_another_run_is_refused(train, test):
+    states = []
+    fit(network(), train, test, dataclasses.replace(SHORT, epochs=1), save=states.append)
+    with pytest.raises(ValueError, match="epochs 1, this run 4"):
+        fit(network(), train, test, SHORT, state=states[0])
+    with pytest.raises(ValueError, match="another model"):
+        fit(network("wrn_16_8"), train, test, dataclasses.replace(SHORT, epochs=1), state=states[0])
+    with pytest.raises(ValueError, match="lacks 'train_images'"):
+        fit(network(), train, test, SHORT, state={"settings": {}})
+
+
+class Plain(nn.Module):
+    """No batch normalisation, no dropout: accumulated gradients are exact for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3 * SIZE * SIZE, 4)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+
+@pytest.mark.parametrize("micro_batch", [2, 5, 16])
+def test_accumulated_gradients_equal_those_of_the_batch(train, micro_batch):
+    images, labels = normalise(train.images[:16]), train.labels[:16]
+    found = []
+    for size in (None, micro_batch):
+        model, recipe = Plain(), dataclasses.replace(SHORT, micro_batch=size)
+        totals = train_step(model, make_optimizer(model, recipe), images, labels, recipe)
+        found.append((model.layer.weight.detach().clone(), totals))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1])
+
+
+def test_micro_batches_change_batch_normalisation(train):
+    """Said in the recipe: the norms see micro-batches."""
+    found = []
+    for size in (None, 4):
+        model, recipe = network("wrn_16_8"), dataclasses.replace(SHORT, micro_batch=size)
+        model.train()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            train_step(model, make_optimizer(model, recipe), normalise(train.images[:16]), train.labels[:16], recipe)
+        found.append(model.classifier.weight.detach())
+    assert (found[0] - found[1]).abs().max() > 1e-4
+
+
+def test_held_out_images(train):
+    kept, held = hold_out(train, 12, seed=1)
+    assert torch.bincount(held.labels).tolist() == [3] * 4
+    assert len(kept) == 28
+    together = torch.cat([kept.images, held.images]).flatten(1)
+    assert len(torch.unique(together, dim=0)) == 40
+    assert torch.equal(hold_out(train, 12, seed=1)[1].images, held.images)
+    assert not torch.equal(hold_out(train, 12, seed=2)[1].images, held.images)
+    assert hold_out(train, 0, seed=1) == (train, None)
+    for count in (13, 40):
+        with pytest.raises(ValueError, match=f"validation_images is {count}"):
+            hold_out(train, count, seed=1)
+
+
+def test_validation_chooses_only_when_asked(train, test):
+    recipe = dataclasses.replace(SHORT, epochs=6, evaluate_after=(1, 2, 3, 4, 5), validation_images=8)
+    final = fit(network(), train, test, recipe)
+    assert final.reported_epoch == 6
+    model = network()
+    chosen = fit(model, train, test, dataclasses.replace(recipe, selection="validation"))
+    assert chosen.evaluations == final.evaluations
+    best = max(e["val_accuracy"] for e in chosen.evaluations)
+    first = next(e for e in chosen.evaluations if e["val_accuracy"] == best)
+    assert (chosen.reported_epoch, chosen.test_error) == (first["epoch"], first["test_error"])
+    assert evaluate(model, test, recipe).error() == chosen.test_error
+
+
+def test_divergence_is_an_error(train, test):
+    with pytest.raises(Diverged, match="after epoch"):
+        fit(network("wrn_16_8"), train, test, dataclasses.replace(SHORT, learning_rate=1e30))
+
+
+def test_bf16_runs(train, test):
+    recipe = dataclasses.replace(SHORT, epochs=1, precision="bf16")
+    model = network()
+    assert fit(model, train, test, recipe).test_error <= 100
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_splits_of_other_kinds_are_refused(train):
+    with pytest.raises(ValueError, match="float32"):
+        ColourSplit(train.images.float(), train.labels)
+    with pytest.raises(ValueError, match=r"int64 \[40\]"):
+        ColourSplit(train.images, train.labels[:3])
+    with pytest.raises(ValueError, match="41 images"):
+        train.first(41)

@@ -107,9 +107,10 @@ def _make(folder: Path, realization: int, protocol: str, source: str | Path | No
         made = realizations.make(images, labels, realization, protocol, done=bar.update)
     fault = realizations.verify(made)
     if fault is not None:
+        used = ", ".join(f"{name} {version(name)}" for name in ("pillow", "scikit-learn", "numpy"))
         raise DataError(
-            f"MNIST-scale {protocol} {realization} came out with {fault}, and was not stored; "
-            f"Pillow {version('pillow')}, scikit-learn {version('scikit-learn')} or NumPy {version('numpy')} may compute differently"
+            f"MNIST-scale {protocol} {realization} came out with {fault} and was not stored; one of {used} "
+            "computes differently from the releases in environment.yml"
         )
     realizations.store(made, realizations.path_of(folder, realization, protocol))
     return made

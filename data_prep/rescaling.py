@@ -30,8 +30,9 @@ def inverse_matrix(factor: float, centre: float = CENTRE) -> tuple[float, float,
 def affine_bicubic(image: np.ndarray, factor: float, centre: float = CENTRE) -> np.ndarray:
     """Scale one image about `centre` (pixels) as the paper's authors do.
 
-    Bicubic interpolation at the sampling points (Keys' kernel, a = -0.5), zero outside, no low-pass filter before
-    downscaling: small factors alias, and that is part of the data set.
+    Cubic convolution at the sampling points, zero where these lie outside the image, no low-pass filter before
+    downscaling: small factors alias, and that is part of the data set. The kernel is Keys' with a = -1, which is what
+    Pillow's `transform` computes; its `resize` has a = -0.5.
 
     Arguments: image uint8 [H, W]; factor > 0, below 1 shrinks. Returns uint8 [H, W].
     """

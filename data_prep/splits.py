@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FACTORS", "PROTOCOLS", "REALIZATIONS", "SIZES", "SPLITS", "Plan", "check", "plan"]
+__all__ = ["FACTORS", "PROTOCOLS", "REALIZATIONS", "SIZES", "SPLITS", "TOTALS", "Plan", "check", "plan"]
 
 PROTOCOLS = ("paper", "report")
 REALIZATIONS = range(6)
@@ -18,6 +18,9 @@ SIZES = {
     "paper": {"train": 10_000, "test": 50_000, "val": 2_000},
     "report": {"train": 10_000, "test": 48_000, "val": 2_000},
 }
+TOTALS = {"paper": 70_000, "report": 60_000}
+"""How many MNIST images a protocol draws from; `report` leaves out MNIST's test images."""
+
 FACTORS = (0.3, 1.0)
 """Scale factors are uniform between these."""
 
@@ -55,7 +58,7 @@ def plan(labels: np.ndarray, realization: int, protocol: str) -> dict[str, Plan]
     """
     check(protocol, realization)
     sizes = SIZES[protocol]
-    total = 70_000 if protocol == "paper" else 60_000
+    total = TOTALS[protocol]
     if len(labels) < total:
         raise ValueError(f"{len(labels)} labels given; protocol {protocol!r} needs {total}")
     draws = random.Random(realization)

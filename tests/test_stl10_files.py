@@ -1,0 +1,150 @@
+"""STL-10's files: a small data set in the same format, wherever it comes from, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_mnist
+
+from data_prep import DataError, checksums, stl10
+
+COUNTS = {"train": 6, "test": 4}
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Four .bin files, expected by `data_prep`, and no network."""
+    generator = np.random.RandomState(8)
+    files = {}
+    for split, count in COUNTS.items():
+        files[f"{split}_X.bin"] = generator.randint(0, 256, (count, 3, 96, 96)).astype(np.uint8).tobytes()
+        files[f"{split}_y.bin"] = bytes(index % 10 + 1 for index in range(count))
+    table = {name: (len(content), checksums.md5(content)) for name, content in files.items()}
+    monkeypatch.setattr(checksums, "STL10_FILES", table)
+    from torchvision.datasets import utils
+
+    def refuse(url: str, *_: object) -> None:
+        raise OSError(f"no route to {url}")
+
+    monkeypatch.setattr(utils, "download_url", refuse)
+    return files
+
+
+def members(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"stl10_binary/{name}": content for name, content in files.items()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_tables_are_torchvisions() -> None:
+    from torchvision.datasets import STL10
+
+    listed = {name: digest for name, digest in STL10.train_list + STL10.test_list if name != "unlabeled_X.bin"}
+    assert {name: digest for name, (_, digest) in checksums.STL10_FILES.items()} == listed
+    assert (STL10.filename, STL10.tgz_md5) == checksums.STL10_ARCHIVE
+
+
+def test_images_and_labels_are_as_torchvision_reads_them(
+    tiny: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import STL10
+
+    given = tiny_mnist.write_folder(tmp_path / "given", tiny)
+    for split, count in COUNTS.items():
+        images, labels = stl10.load(tmp_path / "data", split, source=given, progress=False)
+        assert (images.shape, images.dtype) == ((count, 3, 96, 96), np.uint8)
+        assert (labels.dtype, labels.tolist()) == (np.int64, list(range(count)))
+        monkeypatch.setattr(STL10, "_check_integrity", lambda self: True)
+        theirs = STL10(tmp_path / "data", split)
+        assert np.array_equal(images, theirs.data)
+        assert labels.tolist() == theirs.labels.tolist()  # type: ignore[union-attr]
+    assert names(tmp_path / "data" / "stl10_binary") == sorted(tiny)
+
+
+@pytest.mark.parametrize("place", ["stl10_binary", "archive"])
+def test_an_unpacked_folder_or_the_archive_will_do(tiny: dict[str, bytes], tmp_path: Path, place: str) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    if place == "archive":
+        tiny_mnist.write_archive(given / "stl10_binary.tar.gz", members(tiny) | {"stl10_binary/unlabeled_X.bin": b"x"})
+    else:
+        tiny_mnist.write_folder(given / place, tiny)
+    folder = stl10.fetch(tmp_path / "data", source=given, progress=False)
+    assert names(folder) == sorted(tiny)
+    (given / "gone").mkdir()
+    assert stl10.fetch(tmp_path / "data", progress=False) == folder  # nothing is fetched twice
+
+
+def test_torchvisions_download(tiny: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import STL10, utils
+
+    def deliver(url: str, folder: str, filename: str, md5: str) -> None:
+        assert (url, filename, md5) == (STL10.url, STL10.filename, STL10.tgz_md5)
+        tiny_mnist.write_archive(Path(folder) / filename, members(tiny))
+
+    monkeypatch.setattr(utils, "download_url", deliver)
+    folder = stl10.fetch(tmp_path, progress=False)
+    assert names(folder) == sorted(tiny)  # the archive is not kept
+
+
+def test_words_when_nothing_works(tiny: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    with pytest.raises(DataError) as caught:
+        stl10.fetch(tmp_path / "data", source=tmp_path / "given", progress=False)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in ("train_X.bin", str(tmp_path / "given"), "no route to", "Put stl10_binary.tar.gz into a folder"):
+        assert part in message
+    with pytest.raises(ValueError, match="unknown split 'unlabeled'; choose one of train, test"):
+        stl10.load(tmp_path / "data", "unlabeled")
+
+
+@pytest.mark.parametrize("damage", ["short", "flipped"])
+def test_a_damaged_file_is_refused_named_and_fetched_again(
+    tiny: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    content = tiny["test_X.bin"]
+    bad = content[:-1] if damage == "short" else bytes([content[0] ^ 1]) + content[1:]
+    folder = tiny_mnist.write_folder(tmp_path / "data" / "stl10_binary", tiny | {"test_X.bin": bad})
+    with pytest.raises(DataError, match=r"test_X\.bin missing"):
+        stl10.load(tmp_path / "data", "test", progress=False)
+    assert len(stl10.load(tmp_path / "data", "train", progress=False)[0]) == 6  # the other split is all right
+    given = tiny_mnist.write_folder(tmp_path / "given", tiny)
+    with caplog.at_level(logging.WARNING):
+        stl10.load(tmp_path / "data", "test", source=given, progress=False)
+    assert f"refused {folder / 'test_X.bin'}" in caplog.text
+    assert (folder / "test_X.bin").read_bytes() == content
+
+
+@pytest.mark.parametrize("fault", ["flipped", "long", "truncated archive"])
+def test_a_damaged_archive_leaves_nothing_wrong_behind(tiny: dict[str, bytes], tmp_path: Path, fault: str) -> None:
+    content = tiny["test_X.bin"]
+    bad = {"flipped": content[:-1] + bytes([content[-1] ^ 1]), "long": content + b"\0"}.get(fault, content)
+    given = tmp_path / "given"
+    given.mkdir()
+    archive = tiny_mnist.write_archive(given / "stl10_binary.tar.gz", members(tiny | {"test_X.bin": bad}))
+    if fault == "truncated archive":
+        archive.write_bytes(archive.read_bytes()[: archive.stat().st_size * 3 // 4])
+    with pytest.raises(DataError, match=r"test_X\.bin"):
+        stl10.fetch(tmp_path / "data", source=given, progress=False)
+    for path in (tmp_path / "data" / "stl10_binary").iterdir():
+        assert path.read_bytes() == tiny[path.name]  # only whole, right files
+
+
+def test_an_archive_cannot_write_elsewhere(tiny: dict[str, bytes], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(tiny["test_X.bin"])
+    given = tmp_path / "given"
+    given.mkdir()
+    inside = members({name: tiny[name] for name in tiny if name != "test_X.bin"}) | {"../escaped": b"x"}
+    links = {"stl10_binary/test_X.bin": str(secret)}
+    tiny_mnist.write_archive(given / "stl10_binary.tar.gz", inside, links)
+    with pytest.raises(DataError, match=r"does not hold test_X\.bin"):
+        stl10.fetch(tmp_path / "data", source=given, progress=False)
+    assert names(tmp_path) == ["data", "given", "secret"]
+    assert "test_X.bin" not in names(tmp_path / "data" / "stl10_binary")

@@ -22,7 +22,17 @@ from torch import Tensor, nn
 from sesn_lib.data import DeviceSplit, epoch_batches, normalise
 from sesn_lib.settings import PRECISIONS, Settings, check_precision, check_whole
 
-__all__ = ["PRECISIONS", "Diverged", "EpochReport", "Evaluation", "FitResult", "Settings", "evaluate", "fit"]
+__all__ = [
+    "PRECISIONS",
+    "Diverged",
+    "EpochReport",
+    "Evaluation",
+    "FitResult",
+    "Settings",
+    "evaluate",
+    "fit",
+    "train_step",
+]
 
 State = dict[str, Any]
 
@@ -213,7 +223,7 @@ def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport
     # Summed loss and number correct stay on the device and are read once an epoch: a GPU is never waited for.
     totals = torch.zeros(2, dtype=torch.float64, device=run.device)
     for images, labels in epoch_batches(train, settings.batch_size, run.generator, settings.extra_scaling):
-        totals += _train_step(run.model, run.optimizer, images, labels, settings.precision)
+        totals += train_step(run.model, run.optimizer, images, labels, settings.precision)
     train_loss, train_accuracy = (totals / len(train)).tolist()
     _check_finite("training", train_loss, epoch, settings)
     validation = evaluate(run.model, val, batch_size=settings.eval_batch, precision=settings.precision)
@@ -237,7 +247,7 @@ def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport
     return report
 
 
-def _train_step(
+def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, precision: str
 ) -> Tensor:
     """One step of Adam; returns ``[loss summed over the batch, number correct]`` without waiting for the device."""

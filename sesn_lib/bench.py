@@ -1,0 +1,285 @@
+"""How fast a training step is, against the literal form of the layers, measured in the same run.
+
+The ways of computing take turns, round by round, and a gain is the median over rounds of the ratio of neighbours: a
+machine whose speed drifts does not change it much. A step is what training does: forward, loss, backward, Adam.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from sesn_lib import fast, layers, models, provenance
+from sesn_lib.data import DeviceSplit, normalise, rescale
+from sesn_lib.settings import check_whole
+from sesn_lib.training import train_step
+
+__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "measure", "run"]
+
+DEFAULT_MODELS = ("mnist_ses_vector_28", "mnist_ses_scalar_28", "mnist_ses_vector_56", "mnist_ses_scalar_56")
+LITERAL = "literal float32"
+# Name, method of the layers (None: the fast path of the whole network), precision.
+WAYS: dict[str, tuple[str | None, str]] = {
+    LITERAL: ("literal", "float32"),
+    "supports float32": ("supports", "float32"),
+    "supports bf16": ("supports", "bf16"),
+    "fast float32": (None, "float32"),
+    "fast bf16": (None, "bf16"),
+}
+ROUNDS = 5
+ROUND_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network, computed in one way.
+
+    Attributes:
+        step_seconds: median over rounds.
+        gain: literal float32 step over this step, median over rounds; None where the literal form was not measured.
+        images_per_second: batch size over step_seconds.
+        matrix_share: matrix arithmetic done, over what the device's largest measured product does in that time.
+        peak_bytes: largest memory in use during the steps: of the process on a CPU, of torch on a GPU.
+    """
+
+    model: str
+    way: str
+    step_seconds: float
+    fastest_seconds: float
+    slowest_seconds: float
+    gain: float | None
+    images_per_second: float
+    matrix_share: float
+    peak_bytes: int | None
+
+
+def run(
+    *,
+    device: str = "auto",
+    models: Sequence[str] | None = None,
+    batch_size: int = 128,
+    output: Path | None = None,
+    threads: int | None = None,
+    rounds: int = ROUNDS,
+    ways: Sequence[str] = tuple(WAYS),
+) -> int:
+    """Measure, print a table, write JSON if `output` is given; returns the exit code 0.
+
+    Raises:
+        ValueError: unknown model, absent device, impossible batch size.
+    """
+    from rich.console import Console
+
+    if threads is not None:
+        check_whole("threads", threads, 1)
+        torch.set_num_threads(threads)
+    check_whole("batch_size", batch_size, 2)
+    target = provenance.resolve_device(device)
+    names = list(DEFAULT_MODELS if models is None else models)
+    for name in names:
+        _network(name)  # refuse an unknown name before anything is measured
+    console = Console()
+    peaks = {precision: _matrix_peak(target, precision) for precision in ("float32", "bf16")}
+    augmentation = _augmentation_seconds(target, batch_size)
+    rows: list[Measurement] = []
+    for name in names:
+        with console.status(f"{name}"):
+            rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways, peaks=peaks)
+    report = {
+        "device": provenance.device_description(target),
+        "machine": platform.machine(),
+        "environment": provenance.environment(target),
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "matrix_peak_flops": peaks,
+        "augmentation_seconds": augmentation,
+        "measurements": [asdict(row) for row in rows],
+    }
+    console.print(_table(rows, report))
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(report, indent=1) + "\n")
+        console.print(f"written to {output}")
+    return 0
+
+
+def measure(
+    name: str,
+    device: torch.device,
+    *,
+    batch_size: int,
+    rounds: int,
+    ways: Sequence[str],
+    peaks: dict[str, float],
+) -> list[Measurement]:
+    """Measure one network in the given ways, taking turns."""
+    steps = {way: _Step(name, way, device, batch_size) for way in ways}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    peak_bytes: dict[str, int | None] = {}
+    for way, step in steps.items():
+        step.warm_up()
+        _reset_peak(device)
+        step()
+        _wait(device)
+        peak_bytes[way] = _peak(device)
+    for _ in range(rounds):
+        for way, step in steps.items():
+            seconds[way].append(step.timed())
+    rows = []
+    for way, step in steps.items():
+        typical = median(seconds[way])
+        ratios = [a / b for a, b in zip(seconds.get(LITERAL, []), seconds[way])]
+        rows.append(
+            Measurement(
+                model=name,
+                way=way,
+                step_seconds=typical,
+                fastest_seconds=min(seconds[way]),
+                slowest_seconds=max(seconds[way]),
+                gain=median(ratios) if ratios else None,
+                images_per_second=batch_size / typical,
+                matrix_share=step.flops / typical / peaks[step.precision],
+                peak_bytes=peak_bytes[way],
+            )
+        )
+    return rows
+
+
+class _Step:
+    """A training step of one network in one way, on fixed random digits' worth of noise."""
+
+    def __init__(self, name: str, way: str, device: torch.device, batch_size: int) -> None:
+        if way not in WAYS:
+            raise ValueError(f"unknown way {way!r}: it must be one of {', '.join(WAYS)}")
+        method, self.precision = WAYS[way]
+        self.device = device
+        with provenance.seeded(0):
+            self.model = _network(name).to(device).train()
+        if method is None:
+            fast.accelerate(self.model)
+        else:
+            layers.set_method(self.model, method)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
+        split = _random_split(batch_size, device)
+        self.images, self.labels = normalise(split.images), split.labels
+        self.repeats = 1
+        self.flops = 0.0
+
+    def __call__(self) -> Tensor:
+        return train_step(self.model, self.optimizer, self.images, self.labels, self.precision)
+
+    def warm_up(self) -> None:
+        """First steps: allocate, count arithmetic, and find how many steps make a measurable time."""
+        with FlopCounterMode(display=False) as counter:
+            self()
+        self.flops = float(counter.get_total_flops())
+        self.repeats = max(1, min(200, int(ROUND_SECONDS / self.timed())))
+
+    def timed(self) -> float:
+        """Seconds of one step, averaged over a few."""
+        _wait(self.device)
+        start = time.perf_counter()
+        for _ in range(self.repeats):
+            self()
+        _wait(self.device)
+        return (time.perf_counter() - start) / self.repeats
+
+
+def _network(name: str) -> torch.nn.Module:
+    if not name.startswith("mnist_"):
+        raise ValueError(f"{name!r} cannot be measured here: the names are those of the MNIST-scale networks")
+    return models.build(name)
+
+
+def _random_split(count: int, device: torch.device) -> DeviceSplit:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (count,), generator=generator)
+    return DeviceSplit(images.to(device), labels.to(device))
+
+
+def _median_seconds(work: Callable[[], Any], device: torch.device, times: int = 9) -> float:
+    work()
+    seconds = []
+    for _ in range(times):
+        _wait(device)
+        start = time.perf_counter()
+        work()
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def _matrix_peak(device: torch.device, precision: str) -> float:
+    """Operations per second of a large square matrix product, the device's best by measurement."""
+    size = 2048 if device.type == "cpu" else 8192
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / _median_seconds(lambda: a @ b, device)
+
+
+def _augmentation_seconds(device: torch.device, batch_size: int) -> float:
+    """Seconds that rescaling one batch takes."""
+    images = _random_split(batch_size, device).images
+    factors = torch.linspace(0.5, 2, batch_size, dtype=torch.float64, device=device)
+    return _median_seconds(lambda: rescale(images, factors), device)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the process's peak
+
+
+def _peak(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), None)
+
+
+def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    peaks = report["matrix_peak_flops"]
+    table = Table(
+        title=f"Training step, batch {report['batch_size']}, {report['device']}",
+        caption=(
+            f"median of {report['rounds']} rounds; matrix peak {peaks['float32'] / 1e12:.2f} TFLOP/s in float32, "
+            f"{peaks['bf16'] / 1e12:.2f} in bf16; rescaling a batch {1e3 * report['augmentation_seconds']:.1f} ms"
+        ),
+    )
+    for heading in ("network", "way", "step [ms]", "gain", "images/s", "matrix share", "memory [GiB]"):
+        table.add_column(heading, justify="left" if heading in ("network", "way") else "right")
+    for row in rows:
+        table.add_row(
+            row.model if row.way == next(r.way for r in rows if r.model == row.model) else "",
+            row.way,
+            f"{1e3 * row.step_seconds:.1f}",
+            "-" if row.gain is None else f"{row.gain:.1f}x",
+            f"{row.images_per_second:.0f}",
+            f"{100 * row.matrix_share:.0f} %",
+            "-" if row.peak_bytes is None else f"{row.peak_bytes / 2**30:.2f}",
+        )
+    return table

@@ -127,7 +127,7 @@ def check_protocol(store: Store, cells: Iterable[Cell], options: dict[str, Any])
     for cell in cells:
         try:
             record = store.load(cell)
-        except (FileNotFoundError, RecordError):
+        except (FileNotFoundError, NotADirectoryError, RecordError):
             continue
         found = {**record["protocol"], "test_images": record["test_images"]}
         for key, value in {**expected, "test_images": expected_test}.items():

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,9 +129,11 @@ class Checkpoint:
             log.warning("set aside checkpoint %s: %s; training starts over", target, reason)
         self.seconds_before = 0.0
 
-    def discard(self) -> None:
-        """Removes the checkpoint and what belongs to it, once the record is stored."""
+    def discard(self, before: float = float("inf")) -> None:
+        """Removes the checkpoint and what belongs to it, if written before a moment; once the record is stored."""
         if self.path is None or not self.path.parent.is_dir():
             return
         for path in (self.path, self.path.with_suffix(".json"), *self.path.parent.glob(f".{self.path.stem}.*.tmp")):
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime <= before:
+                    path.unlink()

@@ -290,5 +290,7 @@ def _run(args: list[str] | None) -> int:
         message = ": ".join(str(part) for part in (error.filename, error.strerror) if part) or str(error)
     except (ValueError, DataError, RunnerError) as error:
         message = str(error)
+    except ModuleNotFoundError as error:
+        message = f"this command needs the package {error.name}, which is not installed; pip install {error.name}"
     typer.echo("error: " + " ".join(message.split()), err=True)
     return 2

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .runner import Event, Job, Summary, work
+from .runner import Event, Job, RunnerError, Summary, work
 
 __all__ = ["ClusterRunner", "submit"]
 
@@ -76,7 +76,7 @@ def submit(
 
     Raises:
         ValueError: submitit or the cluster's commands are not there.
-        RuntimeError: a local runner failed.
+        RunnerError: a local runner failed.
     """
     try:
         import submitit
@@ -108,7 +108,11 @@ def submit(
         say(f"submitted job {one.job_id}; its log: {one.paths.stdout}")
     if engine == "local":
         for one in submitted:
-            summary = one.result()
+            try:
+                summary = one.result()
+            except Exception as error:  # submitit passes on what went wrong in the other process as text
+                last = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                raise RunnerError(f"job {one.job_id} failed: {last}; its log: {one.paths.stderr}") from error
             say(f"job {one.job_id}: {len(summary.finished)} finished, {len(summary.failed)} failed")
     return submitted
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from .budget import cost_of_record
 from .experiments import GRID, PROTOCOL, Cell
+from .schema import AnyCell, cell_of
 from .store import Store
 
 __all__ = ["STATES", "Status", "survey"]
@@ -70,8 +71,8 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
     """
     cells = tuple(cells)
     store = Store(results)
-    records = {Cell(**record["cell"]): record for record in store.load_all()}
-    failures = {Cell(**failure["cell"]): failure["error"] for failure in store.failures()}
+    records = {cell_of(record["cell"]): record for record in store.load_all()}
+    failures = {cell_of(failure["cell"]): failure["error"] for failure in store.failures()}
     folder = None if checkpoints is None else Path(checkpoints)
     states, progress = {}, {}
     for cell in cells:
@@ -79,7 +80,7 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
         if states[cell] in ("running", "checkpoint"):
             progress[cell] = _progress(folder, cell)
     todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
-    known = _costs(records.values())
+    known = _costs(record for cell, record in records.items() if isinstance(cell, Cell))
     left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
     return Status(
         states=states,
@@ -93,7 +94,7 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
 
 
 def _state(
-    store: Store, cell: Cell, record: dict[str, Any] | None, failures: dict[Cell, str], checkpoints: Path | None
+    store: Store, cell: Cell, record: dict[str, Any] | None, failures: dict[AnyCell, str], checkpoints: Path | None
 ) -> str:
     if record is not None:
         return "done" if record["complete"] else "partial"

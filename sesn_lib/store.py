@@ -140,6 +140,12 @@ class Store:
         if self.has_failed(cell):
             (self.failed / f"{cell.name}.json").unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Removes temporary files that a writer left which died after its record had appeared."""
+        for path in self.runs.glob(".*.json.*.tmp"):
+            if (self.runs / (path.name[1:].partition(".json.")[0] + ".json")).exists():
+                path.unlink(missing_ok=True)
+
     def forget_leftovers(self, cell: AnyCell) -> None:
         """Removes temporary files of a writer that died; call it only while holding the cell's lock."""
         for folder in (self.runs, self.failed):
@@ -264,7 +270,7 @@ def collect(folder: str | os.PathLike[str]) -> Path:
         OSError: it cannot be written.
     """
     store = Store(folder)
-    records = store.load_all()
+    records = [record for record in store.load_all() if isinstance(_cell(record), Cell)]
     if not records:
         raise ValueError(f"no records in {store.runs}; make some with `sesn run --results {store.folder}`")
     grid = set(GRID)
@@ -276,7 +282,7 @@ def collect(folder: str | os.PathLike[str]) -> Path:
             "cells": len(GRID),
             "complete": len(full),
             "partial": len(records) - len(full),
-            "failed": len(store.failures()),
+            "failed": sum(isinstance(cell_of(failure["cell"]), Cell) for failure in store.failures()),
         },
         "by_condition": table,
         "single_runs": {model: [e for row in rows.values() for e in row.values()] for model, rows in table.items()},

@@ -134,82 +134,94 @@ def work(job: Job, tell: Callable[[Event], None], stop: threading.Event) -> None
         RunnerError: the results folder cannot be written.
         DataError: the data cannot be had.
     """
-    store = Store(job.results)
-    store.load_all()  # sets aside what is no record: those cells are missing
-    store.failures()
-    told: set[tuple[str, AnyCell]] = set()
-
-    def tell_once(event: Event) -> None:
-        if (event.kind, event.cell) not in told:
-            told.add((event.kind, event.cell))
-            tell(event)
-
-    advanced = True
-    while advanced:
-        advanced = False
-        for cell in job.cells:
-            if stop.is_set() or job.seconds_left() <= 0:
-                return
-            if not store.has(cell) and not store.has_failed(cell):
-                advanced |= _attempt(job, store, cell, tell, tell_once, stop)
-
-
-def _attempt(
-    job: Job,
-    store: Store,
-    cell: AnyCell,
-    tell: Callable[[Event], None],
-    tell_once: Callable[[Event], None],
-    stop: threading.Event,
-) -> bool:
-    """Runs a cell if it can be claimed, is missing and fits; returns whether it was run to an end, good or bad."""
     try:
-        # Some patience: `sesn status` holds a lock for an instant to see whether it is held.
-        with claim(store, cell, patience=0.2) as held:
-            if not held:
-                tell_once(Event("elsewhere", cell))
-                return False
-            store.forget_leftovers(cell)
-            if store.has(cell) or store.has_failed(cell):
-                return False
-            if job.deadline is not None and job.estimate is not None:
-                needed = job.estimate(cell, Checkpoint(job.checkpoints, cell).fraction_done())
-                if needed >= job.seconds_left():
-                    tell_once(Event("too_long", cell, needed))
-                    return False
-            tell(Event("started", cell))
-            return _execute(job, store, cell, tell, stop)
+        _Worker(job, tell, stop).run()
     except OSError as error:
-        raise RunnerError(f"cannot write to {store.folder}: {error.strerror or error}") from error
+        raise RunnerError(f"cannot write to {job.results}: {error.strerror or error}") from error
 
 
-def _execute(job: Job, store: Store, cell: AnyCell, tell: Callable[[Event], None], stop: threading.Event) -> bool:
-    """Runs a claimed cell and stores its record, or its failure; OSError means that it could not be stored."""
+class _Worker:
+    def __init__(self, job: Job, tell: Callable[[Event], None], stop: threading.Event) -> None:
+        self.job, self.tell, self.stop = job, tell, stop
+        self.store = Store(job.results)
+        self.told: set[tuple[str, AnyCell]] = set()
 
-    def on_epoch(report: Any) -> None:
-        tell(Event("epoch", cell, report if isinstance(report, dict) else asdict(report)))
+    def run(self) -> None:
+        self.store.load_all()  # sets aside what is no record: those cells are missing
+        self.store.failures()  # likewise
+        self.store.sweep()
+        for cell in self.job.cells:  # whose runner died between storing the record and removing the checkpoint
+            if self.store.has(cell):
+                Checkpoint(self.job.checkpoints, cell).discard(before=self.store.path(cell).stat().st_mtime)
+        patience = 0.0
+        while True:
+            results = []
+            for cell in self.job.cells:
+                if self._stopping():
+                    return
+                if self._is_missing(cell):
+                    results.append(self.attempt(cell, patience))
+            if True in results:
+                patience = 0.0
+            elif patience or not results:
+                return
+            else:
+                # A lock may have been held by someone who only looked (`sesn status`): once more, waiting a little.
+                patience = 0.2
 
-    try:
-        record = job.execute(cell, on_epoch=on_epoch, stop=lambda: stop.is_set() or job.seconds_left() <= 0)
-    except Interrupted:
-        tell(Event("stopped", cell))
+    def attempt(self, cell: AnyCell, patience: float) -> bool:
+        """Runs a cell if it can be claimed, is missing and fits; returns whether it was run to an end, good or bad."""
+        with claim(self.store, cell, patience=patience) as held:
+            if not held:
+                return self._skip("elsewhere", cell)
+            self.store.forget_leftovers(cell)
+            if not self._is_missing(cell):
+                return False
+            if self.job.deadline is not None and self.job.estimate is not None:
+                needed = self.job.estimate(cell, Checkpoint(self.job.checkpoints, cell).fraction_done())
+                if needed >= self.job.seconds_left():
+                    return self._skip("too_long", cell, needed)
+            self.tell(Event("started", cell))
+            return self.execute(cell)
+
+    def execute(self, cell: AnyCell) -> bool:
+        """Runs a claimed cell and stores its record, or its failure; OSError means that it could not be stored."""
+
+        def on_epoch(report: Any) -> None:
+            self.tell(Event("epoch", cell, report if isinstance(report, dict) else asdict(report)))
+
+        try:
+            record = self.job.execute(cell, on_epoch=on_epoch, stop=self._stopping)
+        except Interrupted:
+            self.tell(Event("stopped", cell))
+            return False
+        except DataError:
+            raise  # without data no cell can run
+        except Exception as error:
+            return self._failed(cell, error)
+        try:
+            self.store.write(record)
+        except RecordError as error:
+            return self._failed(cell, error)
+        Checkpoint(self.job.checkpoints, cell).discard()
+        self.tell(Event("finished", cell, record))
+        return True
+
+    def _failed(self, cell: AnyCell, error: Exception) -> bool:
+        text = f"{type(error).__name__}: {error}"
+        log.debug("%s failed", cell, exc_info=error)
+        self.store.write_failure(cell, text)
+        self.tell(Event("failed", cell, text))
+        return True
+
+    def _skip(self, kind: str, cell: AnyCell, data: Any = None) -> bool:
+        if (kind, cell) not in self.told:
+            self.told.add((kind, cell))
+            self.tell(Event(kind, cell, data))
         return False
-    except DataError:
-        raise  # without data no cell can run
-    except Exception as error:
-        return _failed(store, cell, error, tell)
-    try:
-        store.write(record)
-    except RecordError as error:
-        return _failed(store, cell, error, tell)
-    Checkpoint(job.checkpoints, cell).discard()
-    tell(Event("finished", cell, record))
-    return True
 
+    def _is_missing(self, cell: AnyCell) -> bool:
+        return not self.store.has(cell) and not self.store.has_failed(cell)
 
-def _failed(store: Store, cell: AnyCell, error: Exception, tell: Callable[[Event], None]) -> bool:
-    text = f"{type(error).__name__}: {error}"
-    log.debug("%s failed", cell, exc_info=error)
-    store.write_failure(cell, text)
-    tell(Event("failed", cell, text))
-    return True
+    def _stopping(self) -> bool:
+        return self.stop.is_set() or self.job.seconds_left() <= 0

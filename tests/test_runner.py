@@ -123,7 +123,7 @@ def test_a_full_disk_stops_the_runner_and_keeps_the_checkpoint(tmp_path: Path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(store.Store, "write", full)
-        with pytest.raises(RunnerError, match="cannot write to .*results: No space left on device"):
+        with pytest.raises(RunnerError, match=r"cannot write to .*results: No space left on device"):
             run(job)
     assert (tmp_path / "checkpoints" / f"{GRID[0].name}.pt").exists()
     assert len(run(job).finished) == 6
@@ -132,7 +132,7 @@ def test_a_full_disk_stops_the_runner_and_keeps_the_checkpoint(tmp_path: Path, m
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunnerError, match="cannot write to .*file"):
+    with pytest.raises(RunnerError, match=r"cannot write to .*file"):
         run(Job(GRID[:1], tmp_path / "file" / "results", lambda cell, **callbacks: make_record(cell)))
 
 
@@ -163,7 +163,21 @@ def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path: Path) -> None
     assert run(job).finished == [GRID[0]]
 
 
-# -- budget -------------------------------------------------------------------------------------------------------------
+def test_a_checkpoint_that_outlived_its_record_is_removed(tmp_path: Path) -> None:
+    job = job_of(tmp_path, 2)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    old, new = folder / f"{GRID[0].name}.pt", folder / f"{GRID[1].name}.pt"
+    for cell, path in zip(GRID, (old, new)):
+        path.write_text("")
+        Store(job.results).write(make_record(cell))
+    os.utime(new, (time.time() + 60,) * 2)
+    run(job)
+    assert not old.exists()
+    assert new.exists(), "somebody is at work on it, for another results folder"
+
+
+# -- budget ----------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_begun_that_the_budget_does_not_allow(tmp_path: Path) -> None:
@@ -203,7 +217,7 @@ def test_a_run_that_outlasts_the_budget_stops_at_its_checkpoint(tmp_path: Path) 
     assert results(tmp_path) == undisturbed(2)
 
 
-# -- killed, stopped, several --------------------------------------------------------------------------------------------
+# -- killed, stopped, several ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

@@ -223,7 +223,13 @@ def test_leftovers_of_a_dead_writer_are_no_records(tmp_path: Path) -> None:
     leftover.write_text("{")
     assert len(store.load_all()) == 1
     store.forget_leftovers(GRID[0])
+    store.sweep()
     assert leftover.exists()
+    twin = store.runs / f".{GRID[0].name}.json.0123456789ab.tmp"
+    twin.hardlink_to(store.path(GRID[0]))
+    store.sweep()
+    assert not twin.exists()
+    assert len(store.load_all()) == 1
     store.forget_leftovers(GRID[1])
     assert not leftover.exists()
 
@@ -258,7 +264,7 @@ def test_collect_takes_complete_runs_of_the_grid_only(tmp_path: Path) -> None:
 
 
 def test_collect_of_nothing_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no records in .*runs"):
+    with pytest.raises(ValueError, match=r"no records in .*runs"):
         collect(tmp_path / "nowhere")
     assert files(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""A stand-in for training: seconds become milliseconds, everything else is as in earnest (epochs, checkpoints, records).
+"""A stand-in for training: seconds become milliseconds, the rest is as in earnest (epochs, checkpoints, records).
 
 Run as a program it is a runner that a test can kill: `python toy_cells.py RESULTS CHECKPOINTS LOG NUMBER [JOBS]`.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -138,13 +139,17 @@ def _work(folder: Path, protocol: str, realization: int, png_md5: bool, progress
     return _row(folder, data, made, md5)
 
 
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> Iterable[Row]:
     """Yield the rows as they are finished; fewer than asked for where the platform refuses to start processes.
 
     New processes are spawned: a fork of one that has started threads (torch does) may hang.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, _leave_interrupts_to_the_parent) as pool:
         futures = [pool.submit(_work, folder, protocol, realization, png_md5) for protocol, realization in tasks]
         try:
             for future in as_completed(futures):

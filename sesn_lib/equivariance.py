@@ -4,7 +4,7 @@ A scaling acts on an image as `L_s[f](x) = f(s^-1 x)` and on a function on the g
 `L_s[F](s', x) = F(s^-1 s', s^-1 x)`: enlarged in space and moved along the scale axis. The measure is the one of
 Sosnovik, Szmaja and Smeulders, "Scale-Equivariant Steerable Networks" (ICLR 2020), over images f_i:
 
-    Delta = mean_i ||L_s F(f_i) - F(L_s f_i)||^2 / ||L_s F(f_i)||^2.
+    Delta = mean_i ||L_s Phi(f_i) - Phi(L_s f_i)||^2 / ||L_s Phi(f_i)||^2.
 
 It is a ratio of squares: 1e-2 means a tenth of the amplitude. Positions are counted from the centre of the pixel grid,
 (n - 1) / 2, on which L_s leaves an image where it is.
@@ -190,20 +190,20 @@ def errors(
     method: str = "samples",
     resample: str = "cubic",
 ) -> Tensor:
-    """The equivariance error of each image, `||L_s F(f) - F(L_s f)||^2 / ||L_s F(f)||^2`; [N].
+    """The equivariance error of each image, `||L_s Phi(f) - Phi(L_s f)||^2 / ||L_s Phi(f)||^2`; [N].
 
     Only what is known on both sides is compared: scales and positions that L_s brings in from beyond the scale axis or
     the frame are left out.
 
     Arguments:
-        function: F, any callable from images [N, C, H, W] to [N, C', H', W'] or [N, C', S, H', W'], whose output grid
+        function: Phi, any callable from images [N, C, H, W] to [N, C', H', W'] or [N, C', S, H', W'], whose output grid
             has the same centre as its input grid.
         images: f; `GaussianImages`, or sampled images [N, C, H, W], for which L_s f is interpolated by `resample`.
         scale: s.
         steps: scales by which L_s moves the output's scale axis (see `scale_steps`); None without such an axis.
         size: pixels of the grid on which `GaussianImages` are sampled; odd, for a comparison without interpolation.
         crop: pixels left out at each border of the output.
-        method: how L_s F(f) is had. "samples" compares only where x / s is itself a pixel (whole or simple
+        method: how L_s Phi(f) is had. "samples" compares only where x / s is itself a pixel (whole or simple
             fractional s), so that nothing is interpolated; or a method of `rescale`.
         resample: a method of `rescale`, for sampled images.
 

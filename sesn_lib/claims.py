@@ -1,0 +1,128 @@
+"""The paper's claims, one by one, before three bodies of evidence: its own figures, the earlier report's runs, ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .published import COLUMNS, ROWS, SESN_ROWS
+from .results import Results
+from .statistics import NOMINAL, Difference, Sample, contrast, difference, holm, paired
+
+__all__ = ["CLAIMS", "Claim", "Judged", "judge_ours", "judge_samples", "verdict"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper as comparisons (better cell, worse cell): the first has the smaller error."""
+
+    key: str
+    text: str
+    pairs: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "cnn",
+        "SESN beats the plain CNN",
+        tuple(((row, column), ("CNN", column)) for row in SESN_ROWS for column in COLUMNS),
+    ),
+    Claim(
+        "vector",
+        "vector features beat scalar ones",
+        tuple((("SESN Vector", column), ("SESN Scalar", column)) for column in COLUMNS),
+    ),
+    Claim(
+        "augmentation",
+        "scale augmentation helps",
+        tuple(((row, f"{pixels}+"), (row, pixels)) for row in ROWS for pixels in ("28", "56")),
+    ),
+    Claim(
+        "pixels",
+        "56 pixels beat 28",
+        tuple(((row, f"56{sign}"), (row, f"28{sign}")) for row in ROWS for sign in ("", "+")),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim before one body of evidence.
+
+    Attributes:
+        differences: per comparison, better minus worse; negative is as claimed.
+        corrected: their p-values, Holm over the claim's comparisons.
+        verdicts: per comparison.
+        overall: the mean over the comparisons for which there are data, its verdict in `verdict`.
+    """
+
+    claim: Claim
+    differences: tuple[Difference, ...]
+    corrected: tuple[float, ...]
+    verdicts: tuple[str, ...]
+    overall: Difference
+    verdict: str
+
+
+def verdict(found: Difference, p: float, claimed: float) -> str:
+    """reproduced, not reproduced, undecided, or no data.
+
+    Reproduced: p < 0.05 and the difference is negative. Not reproduced: p < 0.05 and it is positive; or no effect is
+    found although the interval excludes one as large as the paper's, `claimed`. Else undecided: more runs would tell.
+    """
+    if not math.isfinite(found.estimate):
+        return "no data"
+    if p < NOMINAL:
+        return "reproduced" if found.estimate < 0 else "not reproduced"
+    return "not reproduced" if found.low > claimed else "undecided"
+
+
+Cells = Mapping[tuple[str, str], Sample]
+
+
+def _claimed(pairs: Iterable[tuple[tuple[str, str], tuple[str, str]]], paper: Cells) -> list[float]:
+    return [paper[better].mean - paper[worse].mean for better, worse in pairs]
+
+
+def _judge(
+    claim: Claim, differences: Sequence[Difference], overall: Difference, known: Sequence[bool], paper: Cells
+) -> Judged:
+    corrected = holm([d.p for d in differences], family=len(claim.pairs))
+    claimed = _claimed(claim.pairs, paper)
+    verdicts = tuple(verdict(d, p, c) for d, p, c in zip(differences, corrected, claimed))
+    average = float(np.mean([c for c, k in zip(claimed, known) if k])) if any(known) else math.nan
+    return Judged(claim, tuple(differences), tuple(corrected), verdicts, overall, verdict(overall, overall.p, average))
+
+
+def judge_samples(claim: Claim, cells: Cells, paper: Cells) -> Judged:
+    """From means and spreads only: Welch's test per comparison, a Welch contrast over all that can be made.
+
+    Comparisons that cannot be made count in the correction.
+    """
+    differences = [difference(cells.get(better), cells.get(worse)) for better, worse in claim.pairs]
+    known = [better in cells and worse in cells for better, worse in claim.pairs]
+    weights: dict[tuple[str, str], float] = {}
+    for (better, worse), there in zip(claim.pairs, known):
+        if there:
+            weights[better] = weights.get(better, 0.0) + 1 / sum(known)
+            weights[worse] = weights.get(worse, 0.0) - 1 / sum(known)
+    overall = contrast([cells[name] for name in weights], list(weights.values()))
+    return _judge(claim, differences, overall, known, paper)
+
+
+def judge_ours(claim: Claim, results: Results, paper: Cells) -> Judged:
+    """From runs: differences paired by realization, which both sides were trained and tested on.
+
+    The overall mean is over the realizations that all comparisons with data have in common.
+    """
+    pairs = []
+    for better, worse in claim.pairs:
+        left, right = results.condition(*better), results.condition(*worse)
+        pairs.append({r: left[r] - right[r] for r in sorted(left.keys() & right.keys())})
+    known = [p for p in pairs if p]
+    common = sorted(set.intersection(*(set(p) for p in known))) if known else []
+    overall = paired([float(np.mean([p[r] for p in known])) for r in common])
+    return _judge(claim, [paired(list(p.values())) for p in pairs], overall, [bool(p) for p in pairs], paper)

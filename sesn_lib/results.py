@@ -1,0 +1,208 @@
+"""From records to answers: pooled as the earlier report did, per condition as the paper did.
+
+Works with however many records there are, none included; what is missing is said, not filled in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .experiments import GRID, REALIZATIONS, SCALINGS, Cell
+from .published import COLUMNS, REGIME, ROWS, Published, regroup
+from .statistics import NOMINAL, Difference, Sample, bootstrap_difference, difference, holm
+from .store import Store
+
+__all__ = [
+    "Aggregation",
+    "Comparison",
+    "Results",
+    "aggregation",
+    "compare_conditions",
+    "compare_pooled",
+    "load",
+    "part_effect",
+]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The complete records of the grid.
+
+    Attributes:
+        records: by cell, in the grid's order.
+        partial: cells whose record is of a shorter protocol; they count nowhere.
+        failed: cells that failed, and how.
+        damaged: files that had to be set aside.
+    """
+
+    records: Mapping[Cell, Mapping[str, Any]]
+    partial: tuple[Cell, ...] = ()
+    failed: Mapping[Cell, str] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[Cell, ...]:
+        """Cells of the grid without a complete record."""
+        return tuple(cell for cell in GRID if cell not in self.records)
+
+    def errors(self, model: str, scaling: float, images: str = "50k") -> dict[int, float]:
+        """Realization -> test error in percent of one model under one training condition."""
+        cells = (Cell(model, scaling, realization) for realization in REALIZATIONS)
+        return {c.realization: float(self.records[c][f"test_error_{images}"]) for c in cells if c in self.records}
+
+    def condition(self, row: str, column: str) -> dict[int, float]:
+        """Realization -> error for a cell of the paper's table."""
+        return self.errors(*REGIME[row, column])
+
+    def pooled(self, model: str) -> Sample | None:
+        """All runs of a model, both training conditions, as the report pooled them."""
+        return Sample.of([error for scaling in SCALINGS for error in self.errors(model, scaling).values()])
+
+
+def load(folder: str | Path) -> Results:
+    """Reads the records of a results folder; an empty or absent folder gives empty results. Never trains."""
+    store = Store(folder)
+    grid, records, partial = set(GRID), {}, []
+    for record in store.load_all():
+        if "model" not in record["cell"] or "extra_scaling" not in record["cell"]:
+            continue  # a run of another experiment
+        cell = Cell(**record["cell"])
+        if record["complete"] and cell in grid:
+            records[cell] = record
+        else:
+            partial.append(cell)
+    failed = {Cell(**f["cell"]): str(f["error"]) for f in store.failures() if "extra_scaling" in f["cell"]}
+    damaged = tuple(f"{path.name}: {reason}" for path, reason in store.damaged)
+    return Results(records, tuple(partial), failed, damaged)
+
+
+# Ours against published means
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell of a table, ours against theirs.
+
+    Attributes:
+        name: (row, column) or (model,).
+        ours, theirs: samples, None where there is none.
+        difference: ours minus theirs, in percentage points.
+        corrected: p of the difference, Holm over the table's planned cells.
+        equivalent: p of equivalence within the margin, corrected likewise.
+        verdict: "differs", "the same" (within the margin), "undecided", or "no run yet".
+    """
+
+    name: tuple[str, ...]
+    ours: Sample | None
+    theirs: Sample | None
+    difference: Difference
+    corrected: float = math.nan
+    equivalent: float = math.nan
+    verdict: str = "no run yet"
+
+
+def _compare(
+    cells: Sequence[tuple[tuple[str, ...], Sample | None, Sample | None, Difference]], margin: float
+) -> list[Comparison]:
+    corrected = holm([d.p for *_, d in cells], family=len(cells))
+    same = holm([d.equivalent(margin) if d.method == "Welch" else math.nan for *_, d in cells], family=len(cells))
+    found = []
+    for (name, ours, theirs, d), p, q in zip(cells, corrected, same):
+        said = "differs" if p < NOMINAL else "the same" if q < NOMINAL else "undecided"
+        found.append(Comparison(name, ours, theirs, d, p, q, "no run yet" if ours is None or theirs is None else said))
+    return found
+
+
+def compare_conditions(
+    ours: Mapping[tuple[str, str], Sample | None],
+    theirs: Mapping[tuple[str, str], Sample],
+    margin: float,
+    rows: Sequence[str] = ROWS,
+) -> list[Comparison]:
+    """Each cell of the paper's table, by Welch's test; missing cells of ours stay in the family of tests."""
+    names = [(row, column) for row in rows for column in COLUMNS]
+    cells = [(n, ours.get(n), theirs.get(n), difference(ours.get(n), theirs.get(n))) for n in names]
+    return _compare(cells, margin)
+
+
+def compare_pooled(results: Results, published: Published, margin: float, *, draws: int = 10000) -> list[Comparison]:
+    """Each model's pooled mean against the report's: bootstrap against its single runs where all 12 are known.
+
+    Where they are not, Welch's test against the published mean and spread; it takes the two conditions for chance, so
+    its interval is too wide.
+    """
+    cells = []
+    for model, theirs in published.report.items():
+        ours = results.pooled(model)
+        runs = published.runs[model]
+        if len(runs) == theirs.n:
+            groups = [list(results.errors(model, scaling).values()) for scaling in SCALINGS]
+            half = len(REALIZATIONS)
+            found = bootstrap_difference(groups, [runs[:half], runs[half:]], draws=draws)
+        else:
+            found = difference(ours, theirs)
+        if ours is not None and len({len(results.errors(model, scaling)) for scaling in SCALINGS}) > 1:
+            # A pooled mean of unequally filled conditions is not the report's quantity.
+            found = Difference(found.estimate, n=found.n, method="conditions unequally filled")
+        cells.append(((model,), ours, theirs, found))
+    return _compare(cells, margin)
+
+
+# Why the report's table looks different
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """One cell of the paper's table and how the report's figure at the same place comes about.
+
+    `table - paper = printing + pooling + rest`, exactly:
+        printing: table minus the mean of the single runs that are known of that model (cut decimals, missing runs).
+        pooling: that mean minus the mean of the runs that the paper's cell is about.
+        rest: that mean minus the paper's: what is left when like is compared with like.
+    """
+
+    row: str
+    column: str
+    model: str
+    basis: str
+    table: float
+    pooled: float
+    regrouped: float
+    paper: float
+
+    @property
+    def parts(self) -> tuple[float, float, float]:
+        """printing, pooling, rest."""
+        return self.table - self.pooled, self.pooled - self.regrouped, self.regrouped - self.paper
+
+
+def aggregation(published: Published) -> list[Aggregation]:
+    """The decomposition for the cells whose runs can be told apart."""
+    found = []
+    for (row, column), cell in regroup(published).items():
+        model, _ = REGIME[row, column]
+        pooled = float(np.mean(published.runs[model]))
+        table, paper = published.report[model].mean, published.paper[row, column].mean
+        found.append(Aggregation(row, column, model, cell.basis, table, pooled, cell.sample.mean, paper))
+    return found
+
+
+# 48,000 against 50,000 images
+
+
+def part_effect(results: Results) -> tuple[Sample | None, float]:
+    """Error on the first 48,000 test images minus that on all 50,000, over all runs; and its spread by chance alone.
+
+    Leaving out 2,000 of N images at random changes an error rate e by sqrt(e (1 - e) (1/48000 - 1/50000)).
+    """
+    records: Iterable[Mapping[str, Any]] = results.records.values()
+    pairs = [(float(r["test_error_48k"]), float(r["test_error_50k"])) for r in records]
+    rate = float(np.mean([b for _, b in pairs])) / 100 if pairs else 0.02
+    chance = 100 * math.sqrt(rate * (1 - rate) * (1 / 48000 - 1 / 50000))
+    return Sample.of([a - b for a, b in pairs]), chance

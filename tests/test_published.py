@@ -1,0 +1,88 @@
+"""The published figures: read, regrouped, and held against what their digits allow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sesn_lib import published
+from sesn_lib.statistics import Sample
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "results"
+
+
+@pytest.fixture(scope="module")
+def found() -> published.Published:
+    return published.load(FOLDER)
+
+
+def test_every_cell_has_its_model() -> None:
+    assert len(published.REGIME) == 12
+    assert published.REGIME["SESN Vector", "28+"] == ("mnist_ses_vector_28p", 0.5)
+    assert published.REGIME["SESN Scalar", "56"] == ("mnist_ses_scalar_56", 1.0)
+    assert published.REGIME["CNN", "56+"] == ("mnist_cnn_56", 0.5)  # the plain network has no variants
+
+
+def test_load(found: published.Published) -> None:
+    assert found.paper["SESN Vector", "56+"] == Sample(6, 1.42, 0.07)
+    assert found.report["mnist_ses_scalar_28p"] == Sample(12, 1.98, 0.14)
+    assert len(found.runs["mnist_ses_vector_56"]) == 5
+
+
+def test_load_refuses_other_columns_and_gaps(tmp_path: Path) -> None:
+    content = yaml.safe_load((FOLDER / "published.yml").read_text())
+    content["report"]["columns"] = ["28", "28+", "56", "56+"]
+    (tmp_path / "published.yml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match="the columns of the report are"):
+        published.load(tmp_path)
+    del content["paper"]["mnist_scale"]
+    (tmp_path / "published.yml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match="lacks 'mnist_scale'"):
+        published.load(tmp_path)
+
+
+def test_margin_is_the_smallest_lead(found: published.Published) -> None:
+    """28: 2.30 - 2.08; 28+: 1.86 - 1.76; 56: 1.82 - 1.68; 56+: 1.57 - 1.42."""
+    assert published.margin(found) == pytest.approx(0.10)
+
+
+def test_regrouped_runs(found: published.Published) -> None:
+    cells = published.regroup(found)
+    assert len(cells) == 8
+    assert cells["SESN Scalar", "28"].sample.values == found.runs["mnist_ses_scalar_28"][:6]
+    assert cells["SESN Vector", "56+"].sample.values == found.runs["mnist_ses_vector_56p"][6:]
+    bases = {name: cell.basis for name, cell in cells.items() if cell.basis != "order"}
+    assert bases == {("SESN Scalar", "28+"): "inferred", ("SESN Vector", "56"): "start"}
+
+
+def test_missing_mean_by_hand() -> None:
+    """Four runs of mean 2.0 to 2.01, two known of sum 3: the others sum to 5.00..5.04."""
+    assert published.missing_mean([1.0, 2.0], Sample(4, 2.0, 0.1)) == pytest.approx((2.5, 2.52))
+    with pytest.raises(ValueError, match="none of the 2 runs is missing"):
+        published.missing_mean([1.0, 2.0], Sample(2, 1.5, 0.1))
+
+
+def test_printed_by_hand() -> None:
+    assert published.printed(1.9592, "rounded") == 1.96
+    assert published.printed(1.9592, "cut") == 1.95
+    with pytest.raises(ValueError, match="not 'ceiled'"):
+        published.printed(1.0, "ceiled")
+
+
+def test_attainable_by_hand() -> None:
+    assert published.attainable(1.930, 50000)  # 965 errors
+    assert not published.attainable(1.931, 50000)
+    assert not published.attainable(1.930, 48000)  # 926 errors print as 1.929, 927 as 1.931
+    assert published.attainable(1.931, 48000)
+
+
+@pytest.mark.parametrize("images", [48000, 50000])
+def test_the_number_of_images_can_be_told_from_printed_errors(images: int) -> None:
+    counts = np.random.default_rng(0).integers(images // 75, images // 40, 83)
+    errors = [round(100 * int(k) / images, 3) for k in counts]
+    assert all(published.attainable(e, images) for e in errors)
+    other = 98000 - images
+    assert sum(published.attainable(e, other) for e in errors) < 65  # negative control

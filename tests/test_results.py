@@ -1,0 +1,195 @@
+"""Aggregation and verdicts on synthetic records: none, one, some, all; true effects are found, absent ones are not."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_cells import make_record
+
+from sesn_lib import claims, published, results
+from sesn_lib.claims import CLAIMS
+from sesn_lib.experiments import GRID, Cell, select
+from sesn_lib.statistics import Difference, Sample
+from sesn_lib.store import Store
+
+PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
+MARGIN = published.margin(PUBLISHED)
+
+
+def paper_mean(cell: Cell) -> float:
+    """The paper's figure for a cell; for a condition that the paper does not have, the other variant's."""
+    for name, regime in published.REGIME.items():
+        if regime == (cell.model, cell.extra_scaling):
+            return PUBLISHED.paper[name].mean
+    other = cell.model.removesuffix("p") if cell.model.endswith("p") else cell.model + "p"
+    return paper_mean(Cell(other, cell.extra_scaling, cell.realization))
+
+
+def fill(folder: Path, cells: list[Cell], *, shift: float = 0.0, spread: float = 0.03, seed: int = 0) -> None:
+    """Records at the paper's means plus a shift; realizations are easy or hard alike for all models."""
+    generator = np.random.default_rng(seed)
+    common = (-0.10, 0.06, 0.10, -0.06, 0.03, -0.03)
+    store = Store(folder)
+    for cell in cells:
+        error = paper_mean(cell) + shift + common[cell.realization] + generator.normal(0, spread)
+        store.write(make_record(cell, error=round(error, 3)))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> results.Results:
+    folder = tmp_path_factory.mktemp("full")
+    fill(folder, list(GRID))
+    return results.load(folder)
+
+
+def test_no_records(tmp_path: Path) -> None:
+    found = results.load(tmp_path / "absent")
+    assert not found.records
+    assert found.missing == GRID
+    assert found.pooled("mnist_cnn_28") is None
+    compared = results.compare_pooled(found, PUBLISHED, MARGIN)
+    assert {c.verdict for c in compared} == {"no run yet"}
+    assert {claims.judge_ours(claim, found, PUBLISHED.paper).verdict for claim in CLAIMS} == {"no data"}
+    part, chance = results.part_effect(found)
+    assert part is None
+    assert chance == pytest.approx(100 * math.sqrt(0.02 * 0.98 * (1 / 48000 - 1 / 50000)))
+
+
+def test_only_complete_records_of_the_grid_count(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    whole, short, odd = Cell("mnist_cnn_28", 1.0, 0), Cell("mnist_cnn_28", 1.0, 1), Cell("mnist_cnn_28", 0.7, 0)
+    store.write(make_record(whole, error=2.5))
+    store.write(make_record(short, epochs=2, error=9.0))
+    store.write(make_record(odd, error=9.0))
+    store.write_failure(Cell("mnist_cnn_28", 1.0, 2), "the loss is not finite")
+    (tmp_path / "runs" / "broken.json").write_text("{")
+    found = results.load(tmp_path)
+    assert list(found.records) == [whole]
+    assert set(found.partial) == {short, odd}
+    assert list(found.failed.values()) == ["the loss is not finite"]
+    assert len(found.damaged) == 1
+    assert found.condition("CNN", "28") == {0: 2.5}
+    assert found.pooled("mnist_cnn_28") == Sample.of([2.5])
+
+
+def test_pooled_and_condition_by_hand(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for scaling, errors in ((1.0, (2.0, 2.2)), (0.5, (1.6, 1.8))):
+        for realization, error in enumerate(errors):
+            store.write(make_record(Cell("mnist_ses_scalar_28p", scaling, realization), error=error))
+    found = results.load(tmp_path)
+    pooled = found.pooled("mnist_ses_scalar_28p")
+    assert pooled is not None
+    assert (pooled.n, pooled.mean) == (4, pytest.approx(1.9))
+    assert pooled.std == pytest.approx(math.sqrt((0.01 + 0.09 + 0.09 + 0.01) / 3))
+    assert found.condition("SESN Scalar", "28+") == {0: 1.6, 1: 1.8}
+    assert found.condition("SESN Scalar", "28") == {}  # another model's
+
+
+def our_cells(found: results.Results) -> dict[tuple[str, str], Sample | None]:
+    return {name: Sample.of(list(found.condition(*name).values())) for name in published.REGIME}
+
+
+def test_a_shift_is_found_and_none_is_not(tmp_path: Path, full: results.Results) -> None:
+    same = results.compare_conditions(our_cells(full), PUBLISHED.paper, MARGIN)
+    assert len(same) == 12
+    assert "differs" not in {c.verdict for c in same}
+    fill(tmp_path, list(GRID), shift=0.4)
+    shifted = results.compare_conditions(our_cells(results.load(tmp_path)), PUBLISHED.paper, MARGIN)
+    assert {c.verdict for c in shifted} == {"differs"}
+
+
+def test_equivalence_is_said_only_where_shown() -> None:
+    names = [(row, column) for row in published.ROWS for column in published.COLUMNS]
+    tight = {name: Sample(30, 2.0, 0.02) for name in names}
+    assert {c.verdict for c in results.compare_conditions(tight, tight, 0.1)} == {"the same"}
+    loose = {name: Sample(6, 2.0, 0.2) for name in names}
+    assert {c.verdict for c in results.compare_conditions(loose, loose, 0.1)} == {"undecided"}
+
+
+def test_one_realization_is_judged_with_care(tmp_path: Path) -> None:
+    fill(tmp_path, list(select(realizations=[0])))
+    found = results.load(tmp_path)
+    compared = results.compare_conditions(our_cells(found), PUBLISHED.paper, MARGIN)
+    assert {c.difference.method for c in compared} == {"one run"}
+    assert {c.verdict for c in compared} <= {"undecided", "differs"}
+    for claim in CLAIMS:
+        judged = claims.judge_ours(claim, found, PUBLISHED.paper)
+        assert judged.verdict == "undecided"
+        assert judged.overall.method == "one pair"
+
+
+def test_some_cells_only(tmp_path: Path) -> None:
+    fill(tmp_path, list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0])))
+    found = results.load(tmp_path)
+    judged = claims.judge_ours(CLAIMS[0], found, PUBLISHED.paper)
+    assert sum(v != "no data" for v in judged.verdicts) == 1
+    assert judged.verdict == "reproduced"
+    compared = {c.name: c for c in results.compare_conditions(our_cells(found), PUBLISHED.paper, MARGIN)}
+    cell = compared["SESN Vector", "28"]
+    assert cell.corrected == pytest.approx(min(1.0, 12 * cell.difference.p), rel=0.2)  # the family is the table
+
+
+def test_true_claims_are_reproduced(full: results.Results) -> None:
+    verdicts = {c.key: claims.judge_ours(c, full, PUBLISHED.paper).verdict for c in CLAIMS}
+    assert verdicts["cnn"] == verdicts["augmentation"] == verdicts["pixels"] == "reproduced"
+
+
+def test_pairing_sees_what_the_realizations_hide(full: results.Results) -> None:
+    """The realizations' common ups and downs drop out of paired differences, not out of Welch's."""
+    claim = next(c for c in CLAIMS if c.key == "pixels")
+    cells = {name: sample for name, sample in our_cells(full).items() if sample is not None}
+    with_pairs = claims.judge_ours(claim, full, PUBLISHED.paper).differences[0]
+    without = claims.judge_samples(claim, cells, PUBLISHED.paper).differences[0]
+    assert with_pairs.estimate == pytest.approx(without.estimate)
+    assert with_pairs.error < 0.6 * without.error
+
+
+def test_verdicts_by_hand() -> None:
+    better = Difference(-0.2, -0.3, -0.1, 0.01)
+    worse = Difference(0.2, 0.1, 0.3, 0.01)
+    nothing = Difference(0.0, -0.05, 0.05, 1.0)
+    vague = Difference(0.0, -0.5, 0.5, 1.0)
+    assert claims.verdict(better, 0.01, -0.2) == "reproduced"
+    assert claims.verdict(worse, 0.01, -0.2) == "not reproduced"
+    assert claims.verdict(nothing, 1.0, -0.2) == "not reproduced"  # the paper's effect is excluded
+    assert claims.verdict(nothing, 1.0, -0.02) == "undecided"
+    assert claims.verdict(vague, 1.0, -0.2) == "undecided"
+    assert claims.verdict(better, 0.2, -0.2) == "undecided"  # after correction
+    assert claims.verdict(Difference(math.nan), math.nan, -0.2) == "no data"
+
+
+def test_claims_point_the_paper_s_way() -> None:
+    for claim in CLAIMS:
+        for better, worse in claim.pairs:
+            assert PUBLISHED.paper[better].mean < PUBLISHED.paper[worse].mean
+
+
+def test_pooled_comparison(tmp_path: Path, full: results.Results) -> None:
+    compared = {c.name[0]: c for c in results.compare_pooled(full, PUBLISHED, MARGIN, draws=1000)}
+    assert compared["mnist_ses_scalar_56"].difference.method == "bootstrap"
+    assert compared["mnist_ses_vector_56"].difference.method == "Welch"
+    fill(tmp_path, list(select(scalings=[1.0])))
+    unequal = results.compare_pooled(results.load(tmp_path), PUBLISHED, MARGIN, draws=1000)
+    assert {c.difference.method for c in unequal} == {"conditions unequally filled"}
+    assert {c.verdict for c in unequal} == {"undecided"}
+
+
+def test_the_decomposition_adds_up() -> None:
+    parts = results.aggregation(PUBLISHED)
+    assert len(parts) == 8
+    for part in parts:
+        assert sum(part.parts) == pytest.approx(part.table - part.paper, abs=1e-12)
+
+
+def test_part_effect_by_hand(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for realization, (part, whole) in enumerate([(2.02, 2.00), (1.99, 2.00)]):
+        cell = Cell("mnist_cnn_28", 1.0, realization)
+        store.write(make_record(cell, error=whole, test_error_48k=part))
+    sample, _ = results.part_effect(results.load(tmp_path))
+    assert sample is not None
+    assert sample.values == pytest.approx((0.02, -0.01))

@@ -1,0 +1,65 @@
+"""Tables: numbers as text, and the same table in four forms."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sesn_lib import tables
+from sesn_lib.statistics import Difference, Sample
+
+
+def frame() -> pd.DataFrame:
+    rows = {"error, %": ["2.10 ± 0.10 (6)", "–"], "verdict": ["the same (n = 6)", "no run yet"]}
+    return pd.DataFrame(rows, index=pd.Index(["SESN_A & B", "<CNN>"], name="model"))
+
+
+def test_numbers_as_text() -> None:
+    assert tables.number(1.005) == "1.00"
+    assert tables.number(math.nan) == "–"
+    assert tables.signed(-0.123) == "−0.12"
+    assert tables.signed(0.5) == "+0.50"
+    assert tables.signed(-0.001) == "0.00"
+    assert tables.mean(Sample(6, 2.1, 0.1)) == "2.10 ± 0.10 (6)"
+    assert tables.mean(Sample(1, 2.1, math.nan)) == "2.10 (1)"
+    assert tables.mean(None) == "–"
+    assert tables.interval(Difference(-0.02, -0.14, 0.1)) == "−0.02 [−0.14, +0.10]"
+    assert tables.interval(Difference(0.3)) == "+0.30"
+    assert tables.interval(Difference(math.nan)) == "–"
+    assert [tables.p_value(p) for p in (0.0001, 0.0123, 0.5, math.nan)] == ["< 0.001", "0.012", "0.50", "–"]
+
+
+def test_html_is_a_table_with_a_caption_and_escapes() -> None:
+    html = tables.to_html(frame(), "Errors & spreads", "errors")
+    assert html.count("<tr>") == 4  # the name of the row heads has a line of its own
+    assert "<caption>" in html
+    assert "&lt;CNN&gt;" in html
+    assert tables.TINTS["the same"] in html
+    assert html == tables.to_html(frame(), "Errors & spreads", "errors")
+    unnamed = tables.to_html(frame().reset_index(drop=True), "c", "n")
+    assert 'class="row_heading' not in unnamed
+
+
+def test_markdown() -> None:
+    lines = tables.markdown(frame()).splitlines()
+    assert lines[0] == "| model | error, % | verdict |"
+    assert lines[3] == "| <CNN> | – | no run yet |"
+
+
+def test_latex_is_escaped() -> None:
+    text = tables.latex(frame(), "50 % of all", "errors")
+    assert r"SESN\_A \& B & 2.10 $\pm$ 0.10 (6) &" in text
+    assert r"\caption{50 \% of all}" in text
+    assert text.isascii()
+
+
+def test_publish_writes_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables.publish("errors", frame(), "Errors", tmp_path / "new", data=pd.DataFrame({"mean": [2.1]}))
+    assert {p.name for p in (tmp_path / "new").iterdir()} == {"errors.md", "errors.tex", "errors.csv"}
+    assert (tmp_path / "new" / "errors.csv").read_text() == "mean\n2.1\n"
+    tables.publish("shown", frame(), "Errors")  # no folder: shown only
+    with pytest.raises(ValueError, match="cannot name a file"):
+        tables.publish("../errors", frame(), "Errors", tmp_path)

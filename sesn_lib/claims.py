@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from .published import COLUMNS, ROWS, SESN_ROWS
 from .results import Results
 from .statistics import NOMINAL, Difference, Sample, contrast, difference, holm, paired
 
-__all__ = ["CLAIMS", "Claim", "Judged", "judge_ours", "judge_samples", "verdict"]
+__all__ = ["CLAIMS", "Claim", "Judged", "corrected", "judge_ours", "judge_samples", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Judged:
         corrected: their p-values, Holm over the claim's comparisons.
         verdicts: per comparison.
         overall: the mean over the comparisons for which there are data, its verdict in `verdict`.
+        claimed: the paper's own value of that mean.
     """
 
     claim: Claim
@@ -64,6 +65,7 @@ class Judged:
     corrected: tuple[float, ...]
     verdicts: tuple[str, ...]
     overall: Difference
+    claimed: float
     verdict: str
 
 
@@ -94,7 +96,9 @@ def _judge(
     claimed = _claimed(claim.pairs, paper)
     verdicts = tuple(verdict(d, p, c) for d, p, c in zip(differences, corrected, claimed))
     average = float(np.mean([c for c, k in zip(claimed, known) if k])) if any(known) else math.nan
-    return Judged(claim, tuple(differences), tuple(corrected), verdicts, overall, verdict(overall, overall.p, average))
+    return Judged(
+        claim, tuple(differences), tuple(corrected), verdicts, overall, average, verdict(overall, overall.p, average)
+    )
 
 
 def judge_samples(claim: Claim, cells: Cells, paper: Cells) -> Judged:
@@ -126,3 +130,9 @@ def judge_ours(claim: Claim, results: Results, paper: Cells) -> Judged:
     common = sorted(set.intersection(*(set(p) for p in known))) if known else []
     overall = paired([float(np.mean([p[r] for p in known])) for r in common])
     return _judge(claim, [paired(list(p.values())) for p in pairs], overall, [bool(p) for p in pairs], paper)
+
+
+def corrected(judged: Sequence[Judged]) -> list[Judged]:
+    """The same judgements with the overall verdicts corrected (Holm) for the number of claims."""
+    p_values = holm([j.overall.p for j in judged], family=len(judged))
+    return [replace(j, verdict=verdict(j.overall, p, j.claimed)) for j, p in zip(judged, p_values)]

@@ -25,6 +25,7 @@ __all__ = [
     "Published",
     "Regrouped",
     "attainable",
+    "boundary",
     "load",
     "margin",
     "missing_mean",
@@ -143,20 +144,22 @@ def regroup(published: Published) -> dict[tuple[str, str], Regrouped]:
     for row in SESN_ROWS:
         for column in COLUMNS:
             model, scaling = REGIME[row, column]
-            chosen, basis = _condition(published.runs[model], scaling == 1.0)
-            sample = Sample.of(chosen)
+            runs = published.runs[model]
+            split, basis = boundary(runs)
+            sample = Sample.of(runs[:split] if scaling == 1.0 else runs[split:])
             if sample is not None:
                 found[row, column] = Regrouped(sample, basis)
     return found
 
 
-def _condition(runs: Sequence[float], plain: bool) -> tuple[Sequence[float], str]:
+def boundary(runs: Sequence[float]) -> tuple[int, str]:
+    """How many runs of a list come before those with augmentation, and how that is known (see `Regrouped`)."""
     if len(runs) >= REPORT_RUNS - 1:
-        return (runs[:PAPER_RUNS] if plain else runs[PAPER_RUNS:]), "order"
+        return PAPER_RUNS, "order"
     if len(runs) <= PAPER_RUNS:
-        return (runs if plain else ()), "start"
+        return len(runs), "start"
     # Between: the pooled mean says that what is missing was trained without augmentation (`missing_mean`).
-    return (runs[:-PAPER_RUNS] if plain else runs[-PAPER_RUNS:]), "inferred"
+    return len(runs) - PAPER_RUNS, "inferred"
 
 
 def missing_mean(runs: Sequence[float], pooled: Sample, digit: float = 0.01) -> tuple[float, float]:

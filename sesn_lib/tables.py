@@ -21,8 +21,10 @@ DASH = "–"
 # Dark text on light ground, told apart by their words first.
 TINTS: Mapping[str, str] = {
     "reproduced": "#D5EFE4",
+    "supported": "#D5EFE4",
     "the same": "#D5EFE4",
     "not reproduced": "#F9DCC9",
+    "not supported": "#F9DCC9",
     "differs": "#F9DCC9",
     "undecided": "#FBF3C5",
     "no data": "#EEEEEE",
@@ -75,7 +77,7 @@ def p_value(p: float) -> str:
 
 
 def _tint(value: object) -> str:
-    word = str(value).split(" (")[0]
+    word = str(value).split(": ")[0].split(" (")[0]
     return f"background-color: {TINTS[word]}; color: #222222" if word in TINTS else ""
 
 

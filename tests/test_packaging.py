@@ -32,11 +32,11 @@ ORDER = {
         experiments stl10 schema store
         stl10_training checkpoint execution stl10_execution budget
         worker pool runner cluster status
-        statistics published results claims tables plotting report
+        statistics published results claims tables summary plotting report
         options arguments display bench cli __main__
     """,
 }
-REPORT_ONLY = {"statistics", "published", "results", "claims", "tables", "plotting", "report", "cluster"}
+REPORT_ONLY = {"statistics", "published", "results", "claims", "tables", "summary", "plotting", "report", "cluster"}
 ALLOWED = {
     "torch", "torchvision", "numpy", "scipy", "PIL", "sklearn", "yaml", "tqdm", "typer", "click", "rich", "filelock",
     "data_prep", "sesn_lib",

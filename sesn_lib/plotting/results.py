@@ -1,0 +1,242 @@
+"""Figures on results: published runs taken apart, ours beside theirs, learning curves, cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sesn_lib.experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
+from sesn_lib.plotting import style
+from sesn_lib.published import COLUMNS, Published, attainable, boundary
+from sesn_lib.results import Aggregation, Results
+from sesn_lib.statistics import Difference, Sample, mean_interval
+
+__all__ = [
+    "claims",
+    "decomposition",
+    "error_by_scale",
+    "error_time",
+    "forest",
+    "grid_map",
+    "image_counts",
+    "learning_curves",
+    "single_runs",
+]
+
+PLAIN, SCALED = style.SKY, style.PURPLE  # without and with scale augmentation
+Cells = Mapping[tuple[str, str], Sample]
+
+
+def _short(model: str) -> str:
+    return model.removeprefix("mnist_").removeprefix("ses_").replace("_", " ")
+
+
+def single_runs(published: Published) -> Figure:
+    """The report's single runs in the order in which they were printed, one panel per model, with the pooled figure."""
+    models = [m for kind in ("scalar", "vector") for m in published.runs if f"_{kind}_" in m]
+    figure, axes = plt.subplots(2, 4, figsize=(9.6, 4.9), sharex=True, sharey=True)
+    for axis, model in zip(axes.flat, models):
+        runs, pooled = np.array(published.runs[model]), published.report[model]
+        place = np.arange(1, len(runs) + 1)
+        split, _ = boundary(published.runs[model])
+        axis.axhspan(pooled.mean - pooled.std, pooled.mean + pooled.std, color=style.FAINT, linewidth=0)
+        axis.axhline(pooled.mean, color=style.MUTED, linewidth=1)
+        for chosen, colour, marker in ((place <= split, PLAIN, "o"), (place > split, SCALED, "s")):
+            axis.plot(place[chosen], runs[chosen], marker, color=colour, markeredgecolor=style.INK, markeredgewidth=0.4)
+            if chosen.any():
+                ends = place[chosen][[0, -1]] + np.array([-0.4, 0.4])
+                axis.plot(ends, [runs[chosen].mean()] * 2, color=style.INK, linewidth=1.4)
+        axis.set_title(_short(model) + (f" ({len(runs)} of 12 known)" if len(runs) < 12 else ""))
+        axis.set_xticks([1, 6, 7, 12])
+    for axis in axes[:, 0]:
+        axis.set_ylabel("error, %")
+    for axis in axes[1]:
+        axis.set_xlabel("place in the list")
+    figure.suptitle("One grey band, two conditions: circles without, squares with scale augmentation", fontsize=11)
+    return figure
+
+
+def decomposition(parts: Sequence[Aggregation]) -> Figure:
+    """Table minus paper for each cell, and what is left when like is compared with like."""
+    figure, axis = plt.subplots(figsize=(8.2, 3.9))
+    places = np.arange(len(parts))[::-1]
+    before = np.array([part.table - part.paper for part in parts])
+    after = np.array([part.regrouped - part.paper for part in parts])
+    for place, a, b in zip(places, before, after):
+        axis.annotate("", (b, place), (a, place), arrowprops={"arrowstyle": "->", "color": style.MUTED})
+    axis.plot(before, places, "D", color=style.MUTED, label="as the report's table puts it")
+    axis.plot(after, places, "o", color=style.REPORT, markersize=8, label="the same runs, grouped as the paper does")
+    axis.axvline(0, color=style.PAPER, linewidth=2)
+    axis.set(yticks=places, yticklabels=[f"{p.row} {p.column}" for p in parts], ylim=(-0.6, len(parts) - 0.4))
+    axis.set_xlabel("report minus paper, percentage points (orange line: the paper)")
+    _legend(figure)
+    return figure
+
+
+def image_counts(errors: Sequence[float], counts: Sequence[int]) -> Figure:
+    """For each number of test images the share of the printed errors that it allows."""
+    shares = [100 * np.mean([attainable(error, n) for error in errors]) for n in counts]
+    figure, axis = plt.subplots(figsize=(6.8, 2.7))
+    colours = [
+        style.GOOD if share == 100 else style.BAD if n == 48000 else style.FAINT for n, share in zip(counts, shares)
+    ]
+    axis.bar([n / 1000 for n in counts], shares, width=0.7, color=colours)
+    axis.set(xlabel="test images, thousands", ylabel="runs that it allows, %", ylim=(0, 108))
+    return figure
+
+
+def _whiskers(axis: Axes, sample: Sample, place: float, colour: str, marker: str, label: str) -> None:
+    """Mean, 95 % confidence interval, and the single runs where they are known."""
+    low, high = mean_interval(sample)
+    if sample.values is not None:
+        axis.plot(sample.values, [place] * sample.n, "|", color=colour, markersize=7, alpha=0.6, markeredgewidth=1.2)
+    if math.isfinite(low):
+        axis.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axis.plot(sample.mean, place, marker, color=colour, markersize=6.5, label=label, zorder=3)
+
+
+def forest(ours: Cells, paper: Cells, report: Cells, rows: Sequence[str]) -> Figure:
+    """Ours, the paper and the report's regrouped runs, one panel per condition, one group of lines per method."""
+    figure, axes = plt.subplots(1, len(COLUMNS), figsize=(9.8, 1.1 + 0.95 * len(rows)), sharey=True)
+    sources = (
+        ("the paper", paper, style.PAPER, "D", 0.25),
+        ("the report, regrouped", report, style.REPORT, "s", 0.0),
+        ("this repetition", ours, style.OURS, "o", -0.25),
+    )
+    for axis, column in zip(axes, COLUMNS):
+        for index, row in enumerate(rows):
+            for label, cells, colour, marker, offset in sources:
+                if (row, column) in cells:
+                    _whiskers(axis, cells[row, column], len(rows) - 1 - index + offset, colour, marker, label)
+        axis.set_title(column)
+        axis.set_xlabel("error, %")
+        axis.set_ylim(-0.6, len(rows) - 0.4)
+        means = [cells[row, column].mean for row in rows for _, cells, *_ in sources if (row, column) in cells]
+        axis.set_xlim(min(means) - 0.32, max(means) + 0.32)  # intervals from two or three runs reach further
+        for edge in range(len(rows) - 1):
+            axis.axhline(edge + 0.5, color=style.FAINT, linewidth=0.8)
+        axis.grid(False, axis="y")
+    axes[0].set_yticks(range(len(rows)), list(rows)[::-1])
+    _legend(figure, [label for label, *_ in sources])
+    return figure
+
+
+def _legend(figure: Figure, order: Sequence[str] = ()) -> None:
+    """One legend above all panels, each label once, in a given order."""
+    pairs = [zip(*axis.get_legend_handles_labels()) for axis in figure.axes]
+    handles = {label: handle for panel in pairs for handle, label in panel}
+    labels = [label for label in order if label in handles] or list(handles)
+    figure.legend([handles[label] for label in labels], labels, loc="outside upper center", ncols=len(labels))
+
+
+def claims(estimates: Mapping[str, Mapping[str, Difference]]) -> Figure:
+    """The mean difference of each claim by source of evidence: claim -> source -> difference. Left is as claimed.
+
+    The sources are "the paper's figures", "the report's runs" and "this repetition".
+    """
+    look = {
+        "the paper's figures": (style.PAPER, "D"),
+        "the report's runs": (style.REPORT, "s"),
+        "this repetition": (style.OURS, "o"),
+    }
+    figure, axis = plt.subplots(figsize=(8.2, 0.95 + 0.72 * len(estimates)))
+    for index, sources in enumerate(estimates.values()):
+        for offset, (source, (colour, marker)) in zip((0.22, 0.0, -0.22), look.items()):
+            found = sources.get(source)
+            if found is None or not math.isfinite(found.estimate):
+                continue
+            place = len(estimates) - 1 - index + offset
+            if math.isfinite(found.low):
+                axis.plot([found.low, found.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+            axis.plot(found.estimate, place, marker, color=colour, label=source)
+    axis.axvline(0, color=style.INK, linewidth=1)
+    axis.set_yticks(range(len(estimates)), list(estimates)[::-1])
+    axis.set(xlabel="difference in error, percentage points (left of 0: as claimed)", ylim=(-0.6, len(estimates) - 0.4))
+    axis.grid(False, axis="y")
+    _legend(figure, list(look))
+    return figure
+
+
+def grid_map(results: Results) -> Figure:
+    """Which of the 120 cells have a record: models down, condition and realization across."""
+    columns = [(scaling, realization) for scaling in SCALINGS for realization in REALIZATIONS]
+    done = np.array([[Cell(model, *column) in results.records for column in columns] for model in MODELS])
+    figure, axis = plt.subplots(figsize=(7.4, 3.5))
+    mesh = axis.pcolormesh(done, cmap="Blues", vmin=0, vmax=1.3, edgecolors="white", linewidth=2)
+    mesh.set_rasterized(True)
+    for row, column in zip(*np.nonzero(~done)):
+        axis.text(column + 0.5, row + 0.5, "·", ha="center", va="center", color=style.MUTED)
+    axis.set_yticks(np.arange(len(MODELS)) + 0.5, [_short(model) for model in MODELS])
+    axis.set_xticks(np.arange(len(columns)) + 0.5, [str(realization) for _, realization in columns])
+    axis.set_xlabel("realization, without augmentation (left half) and with it (right half)")
+    axis.set_title(f"{int(done.sum())} of {len(GRID)} runs done (blue)")
+    axis.invert_yaxis()
+    axis.grid(False)
+    axis.tick_params(length=0)
+    return figure
+
+
+def learning_curves(results: Results, key: str = "val_accuracy") -> Figure:
+    """Validation error by epoch, a panel per model: thin lines are runs, thick ones their mean."""
+    models = [model for model in MODELS if any(cell.model == model for cell in results.records)]
+    across = min(4, len(models))
+    down = math.ceil(len(models) / across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(2.5 * across + 0.8, 2.2 * down + 0.6), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, model in zip(axes.flat, models):
+        for scaling, colour, label in ((1.0, PLAIN, "without augmentation"), (0.5, SCALED, "with augmentation")):
+            cells = [cell for cell in results.records if cell.model == model and cell.extra_scaling == scaling]
+            curves = [[100 * (1 - e[key]) for e in results.records[cell]["history"]] for cell in cells]
+            for curve in curves:
+                axis.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=0.6, alpha=0.6)
+            if curves:
+                average = np.mean(curves, axis=0)
+                axis.plot(range(1, len(average) + 1), average, color=colour, label=f"{label}")
+        axis.set_title(f"{_short(model)} (n = {sum(cell.model == model for cell in results.records)})")
+        axis.set_yscale("log")
+        axis.set_yticks([2, 3, 5, 10, 20], ["2", "3", "5", "10", "20"])
+        axis.minorticks_off()
+    for axis in axes.flat[len(models) :]:
+        axis.axis("off")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("validation error, %")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    _legend(figure)
+    return figure
+
+
+def error_time(points: Mapping[str, Mapping[str, tuple[float, float, int]]]) -> Figure:
+    """Mean error against mean training time: device -> label -> (minutes, error in percent, runs)."""
+    figure, axes = plt.subplots(1, len(points), figsize=(4.9 * len(points) + 1.0, 3.9), squeeze=False, sharey=True)
+    for axis, (device, models) in zip(axes.flat, points.items()):
+        for label, (minutes, error, n) in models.items():
+            colour = style.CNN if label.startswith("CNN") else style.SESN
+            axis.plot(minutes, error, "o" if n > 1 else ".", color=colour, markersize=4 + n / 2)
+            axis.annotate(label, (minutes, error), (5, 3), textcoords="offset points", fontsize=8)
+        axis.set(xlabel="training time of one run, minutes", title=device)
+        axis.margins(x=0.2)
+    axes[0, 0].set_ylabel("test error, %")
+    return figure
+
+
+def error_by_scale(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Test error against the size of the digit: label -> what the records of those runs say under `by_scale`.
+
+    Each has `edges` (n + 1 scale factors), `images` and `errors` (n counts).
+    """
+    figure, axis = plt.subplots(figsize=(7.4, 3.6))
+    for label, found in groups.items():
+        edges = np.asarray(found[0]["edges"], dtype=float)
+        rates = [100 * np.asarray(f["errors"], dtype=float) / np.asarray(f["images"], dtype=float) for f in found]
+        axis.plot((edges[1:] + edges[:-1]) / 2, np.mean(rates, axis=0), "o-", label=f"{label} (n = {len(found)})")
+    axis.set(xlabel="scale factor of the digit", ylabel="test error, %", yscale="log")
+    figure.legend(loc="outside right upper")
+    return figure

@@ -43,8 +43,8 @@ def samples(protocols: Mapping[str, tuple[np.ndarray, np.ndarray]], columns: int
     """The first images of a split for each protocol, with their factors: name -> (uint8 [N, H, W], float64 [N])."""
     count = len(protocols)
     figure = plt.figure(figsize=(0.78 * columns, count * (0.95 * lines + 0.35)))
-    parts = figure.subfigures(count, 1) if count > 1 else [figure.subfigures(1, 1)]
-    for part, (name, (images, scales)) in zip(parts, protocols.items()):
+    parts = figure.subfigures(count, 1, squeeze=False)
+    for part, (name, (images, scales)) in zip(parts[:, 0], protocols.items()):
         part.suptitle(f"protocol {name}")
         axes = part.subplots(lines, columns)
         for cell, image, scale in zip(axes.flat, images, scales):

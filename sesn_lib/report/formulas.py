@@ -66,7 +66,8 @@ def _to_core(element: ElementTree.Element, latex: str) -> None:
         raise FormulaError(f"the formula {latex!r} holds {text!r}, which is not understood")
     if element.tag == "mspace" and element.get("width") in _SPACES:
         element.set("width", _SPACES[element.attrib["width"]])
-    if element.tag == "mo" and text in _BARS and element.get("stretchy") is None:
+    if element.tag in ("mi", "mo") and text in _BARS and element.get("stretchy") is None:
+        element.tag = "mo"
         element.attrib.update(stretchy="false", lspace="0", rspace="0")
     if element.tag == "mtd" and "columnalign" in element.attrib:
         element.set("class", element.attrib.pop("columnalign"))

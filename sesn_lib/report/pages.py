@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import nbformat
 from bs4 import BeautifulSoup, Tag
@@ -219,12 +219,13 @@ def _contents(soup: BeautifulSoup) -> None:
     for heading in soup.select("main h2, main h3"):
         anchor = heading.select_one(".anchor-link")
         text = heading.get_text().replace(anchor.get_text() if anchor else "\0", "").strip()
-        name = re.sub(r"[^\w]+", "-", text.lower()).strip("-") or "section"
+        name = str(heading.get("id") or "section")  # Jupyter's, so that links into the notebook work here too
         seen[name] = seen.get(name, 0) + 1
         heading["id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        target = f"#{quote(str(heading['id']))}"
         if anchor:
-            anchor.attrs.update({"href": f"#{heading['id']}", "aria-label": f"Link to {text}"})
-        entries.append(f'<li class="level{heading.name[1]}"><a href="#{heading["id"]}">{_escape(text)}</a></li>')
+            anchor.attrs.update({"href": target, "aria-label": f"Link to {text}"})
+        entries.append(f'<li class="level{heading.name[1]}"><a href="{target}">{_escape(text)}</a></li>')
     for anchor in soup.select("main h1 .anchor-link, main h4 .anchor-link"):
         anchor.decompose()
     place, side, first = soup.select_one("#contents"), soup.select_one("aside.side"), soup.select_one("main h1")

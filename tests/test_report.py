@@ -1,0 +1,336 @@
+"""The report: execution that survives a failing notebook, and a site that needs nobody else."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import matplotlib as mpl
+import nbformat
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+from rich.console import Console
+
+from sesn_lib import report
+from sesn_lib.report import execute, formulas
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def write_notebook(path: Path, *cells: str | tuple[str, str]) -> None:
+    """A notebook from sources; text that starts with "# " or "## " is Markdown, (source, tag) gives a cell a tag."""
+    made = []
+    for index, cell in enumerate(cells):
+        source, tag = cell if isinstance(cell, tuple) else (cell, "")
+        new = nbformat.v4.new_markdown_cell if source.startswith("#") else nbformat.v4.new_code_cell
+        made.append(new(source, id=f"cell-{index}", metadata={"tags": [tag]} if tag else {}))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
+    """A report of three small notebooks, the second of which fails: (folder, exit code, what was printed)."""
+    source = tmp_path_factory.mktemp("a folder ü") / "notebooks"
+    source.mkdir()
+    write_notebook(
+        source / "00_first.ipynb",
+        "# The *first*\n\nA promise with $s^2$.\n\n[next](01_second.ipynb#A-part) [data](results/a.yml) [gone](no.txt)",
+        ("seed = 0\nresults = 'elsewhere'", "parameters"),
+        "## Part\n\n$$\\begin{aligned} a &= b \\\\ &= \\lVert c\\rVert\\end{aligned}$$",
+        "## Part\n\n| a | b |\n|---|---|\n| 1 | 2 |",
+        "import sesn_lib\nprint(results)",
+    )
+    write_notebook(
+        source / "01_second.ipynb",
+        "# The second\n\nIt fails.\n\n### A part",
+        "print('before')",
+        "1 / 0",
+        "print('never')",
+    )
+    write_notebook(source / "02_third.ipynb", "# The third\n\nIt runs.", "print('still here')")
+    (source / "results").mkdir()
+    (source / "results" / "a.yml").write_text("a: 1\n")
+    folder, stream = source.parent / "out put", io.StringIO()
+    code = report.build(folder, "quick", notebooks=source, console=Console(file=stream, width=200))
+    return folder, code, stream.getvalue()
+
+
+# Execution
+
+
+def test_a_failing_notebook_is_named_and_the_others_run(built: tuple[Path, int, str]) -> None:
+    folder, code, printed = built
+    assert code == 1
+    assert "ZeroDivisionError" in printed
+    assert "did not run to their end: 01_second" in printed
+    assert "2 of 3 notebooks ran to their end" in printed
+    third = nbformat.read(folder / "notebooks" / "02_third.ipynb", as_version=4)
+    assert third.cells[1].outputs[0].text == "still here\n"
+
+
+def test_the_page_of_a_failing_notebook_says_so(built: tuple[Path, int, str]) -> None:
+    folder, _, _ = built
+    page = BeautifulSoup((folder / "01_second.html").read_text(), "html.parser")
+    assert "ZeroDivisionError: division by zero" in page.select_one(".stopped").get_text()
+    assert "before" in page.get_text()
+    front = BeautifulSoup((folder / "index.html").read_text(), "html.parser")
+    assert "01_second" in front.select_one(".stopped").get_text()
+    assert BeautifulSoup((folder / "02_third.html").read_text(), "html.parser").select_one(".stopped") is None
+
+
+def test_results_go_into_the_report_and_no_path_of_this_machine_is_kept(built: tuple[Path, int, str]) -> None:
+    folder, _, _ = built
+    first = nbformat.read(folder / "notebooks" / "00_first.ipynb", as_version=4)
+    printed = first.cells[-1].outputs[0].text.strip()
+    assert not Path(printed).is_absolute()
+    assert printed.endswith("out put")
+    assert str(folder.parent) not in (folder / "notebooks" / "00_first.ipynb").read_text()
+
+
+def test_a_good_report_returns_zero_and_removes_what_it_left_before(built: tuple[Path, int, str]) -> None:
+    folder, _, _ = built
+    source = folder.parent / "one"
+    source.mkdir()
+    write_notebook(source / "00_first.ipynb", "# Alone\n\nNo more.", "print(1)")
+    target = folder.parent / "again"
+    (target / "mine").mkdir(parents=True)
+    (target / "mine" / "kept.txt").write_text("not ours")
+    assert report.build(target, notebooks=folder.parent / "notebooks", console=Console(file=io.StringIO())) == 1
+    assert (target / "01_second.html").exists()
+    assert report.build(target, notebooks=source, console=Console(file=io.StringIO())) == 0
+    assert not (target / "01_second.html").exists()
+    assert (target / "mine" / "kept.txt").read_text() == "not ours"
+    assert [p.name for p in target.rglob("*") if p.name.endswith((".tmp", ".part.ipynb"))] == []
+
+
+def test_an_unknown_profile_and_a_folder_without_notebooks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'fast'; the profiles are quick, full"):
+        report.build(tmp_path / "out", "fast")
+    with pytest.raises(ValueError, match="no notebooks in"):
+        report.build(tmp_path / "out", notebooks=tmp_path)
+
+
+def test_an_output_folder_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        report.build(tmp_path / "file" / "report", notebooks=NOTEBOOKS)
+
+
+def test_profiles_name_notebooks_and_parameters_that_exist() -> None:
+    for table in report.PROFILES.values():
+        for name, parameters in table.items():
+            assert set(parameters) <= execute.parameter_names(NOTEBOOKS / f"{name}.ipynb")
+
+
+def test_an_unknown_parameter_is_an_error_not_a_warning(tmp_path: Path) -> None:
+    write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.", ("seed: int = 0\nsize = 3", "parameters"))
+    assert execute.parameter_names(tmp_path / "00_a.ipynb") == {"seed", "size"}
+    outcome = execute.run(tmp_path / "00_a.ipynb", tmp_path / "out.ipynb", {"sise": 4}, timeout=60)
+    assert outcome.error == "ValueError: it has no parameter sise"
+    assert outcome.path is None
+
+
+# The site: of the small report and of the committed notebooks as they are stored
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    report.render_site(folder, report.find_notebooks(NOTEBOOKS))
+    return folder
+
+
+def remote_resources(html: str) -> list[str]:
+    """What a browser would fetch from elsewhere, or run, on opening the page. A reader's links do not count."""
+    soup = BeautifulSoup(html, "html.parser")
+    found = [str(element) for element in soup.select("script, iframe, object, embed")]
+    for selector, attribute in (
+        ("img", "src"),
+        ("link", "href"),
+        ("source", "srcset"),
+        ("video", "src"),
+        ("use", "href"),
+    ):
+        found += [e[attribute] for e in soup.select(f"{selector}[{attribute}]") if "//" in e[attribute]]
+    found += re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]*|@import[^;]*", html)
+    return found
+
+
+def broken_links(folder: Path) -> list[str]:
+    """Relative links and pictures without a file, and fragments without an element, in all pages of a folder."""
+    pages = {path.name: BeautifulSoup(path.read_text(), "html.parser") for path in folder.glob("*.html")}
+    broken = []
+    for name, soup in pages.items():
+        for element in soup.select("[href], [src]"):
+            target = urlsplit(element.get("href") or element.get("src"))
+            if target.scheme or target.netloc:
+                continue
+            path = unquote(target.path) or name
+            exists = (folder / path).is_file()
+            anchor_missing = target.fragment and path in pages and not pages[path].find(id=unquote(target.fragment))
+            if not exists or anchor_missing:
+                broken.append(f"{name}: {element.get('href') or element.get('src')}")
+    return broken
+
+
+def test_nothing_is_fetched_from_elsewhere_and_no_script_runs(site: Path, built: tuple[Path, int, str]) -> None:
+    for folder in (site, built[0]):
+        for path in [*folder.glob("*.html"), folder / "style.css"]:
+            assert remote_resources(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<script src='https://cdn.example/x.js'></script>",
+        "<script>1</script>",
+        "<img src='//example.org/a.png'>",
+        "<link rel=stylesheet href='http://example.org/a.css'>",
+        "<style>@import 'a.css';</style>",
+        "<style>p { background: url(https://example.org/a.png) }</style>",
+    ],
+)
+def test_the_check_for_remote_resources_notices(html: str) -> None:
+    assert remote_resources(html) != []
+
+
+def test_links_work(site: Path, built: tuple[Path, int, str]) -> None:
+    assert broken_links(site) == []
+    assert broken_links(built[0]) == []
+
+
+def test_the_link_check_notices(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("<a href='b.html'>x</a><a href='#no'>y</a><a href='a.html#yes'>z</a><p id='yes'>")
+    assert broken_links(tmp_path) == ["a.html: b.html", "a.html: #no"]
+
+
+def test_pages_follow_each_other(site: Path) -> None:
+    names = [path.stem for path in report.find_notebooks(NOTEBOOKS)]
+    for index, name in enumerate(names):
+        page = BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
+        found = {link["rel"][0]: link["href"] for link in page.select(".neighbours a")}
+        expected = {}
+        if index:
+            expected["prev"] = f"{names[index - 1]}.html"
+        if index + 1 < len(names):
+            expected["next"] = f"{names[index + 1]}.html"
+        assert found == expected
+        assert page.select_one("[aria-current=page]")["href"] == f"{name}.html"
+    front = BeautifulSoup((site / "index.html").read_text(), "html.parser")
+    assert [link["href"] for link in front.select(".cards a")] == [f"{name}.html" for name in names]
+
+
+def test_pages_are_built_for_everybody(site: Path) -> None:
+    for path in site.glob("*.html"):
+        soup = BeautifulSoup(path.read_text(), "html.parser")
+        assert soup.html["lang"] == "en"
+        assert soup.title.get_text().strip()
+        assert len(soup.select("h1")) == 1
+        assert soup.select_one("meta[name=viewport]")
+        assert soup.select_one("a.skip")["href"] == "#main"
+        assert len(soup.select("main#main")) == 1
+        assert [image for image in soup.select("img") if len(image.get("alt", "")) < 20] == []
+        ids = [element["id"] for element in soup.select("[id]")]
+        assert len(set(ids)) == len(ids)
+        assert all(link.get_text().strip() or link.get("aria-label") for link in soup.select("a"))
+        assert all(block.get("tabindex") == "0" for block in soup.select("main pre"))
+
+
+def test_sections_are_listed(built: tuple[Path, int, str]) -> None:
+    page = BeautifulSoup((built[0] / "00_first.html").read_text(), "html.parser")
+    assert [link["href"] for link in page.select(".contents a")] == ["#Part", "#Part-2"]
+    assert page.select_one("main a[href='01_second.html#A-part']")
+    assert page.title.get_text().startswith("The first")
+
+
+# Formulas
+
+
+def test_every_formula_is_drawn(site: Path) -> None:
+    pages = [path.read_text() for path in site.glob("*.html")]
+    assert sum(page.count("<math") for page in pages) > 20
+    for page in pages:
+        soup = BeautifulSoup(page, "html.parser")
+        assert soup.select(".untranslated") == []
+        for element in soup.select("code, pre, style, math, title"):
+            element.decompose()
+        assert re.findall(r"\$[^$\n]{1,80}\$|\\(?:frac|sigma|begin)\b", soup.get_text()) == []
+
+
+def test_formulas_keep_to_what_all_browsers_draw(site: Path) -> None:
+    for path in site.glob("*.html"):
+        for formula in BeautifulSoup(path.read_text(), "html.parser").select("math"):
+            assert formula["alttext"]
+            assert [e for e in formula.select("[mathvariant]") if e["mathvariant"] != "normal"] == []
+            assert [e for e in formula.select("mspace[width]") if "space" in e["width"]] == []
+
+
+@pytest.mark.parametrize(
+    ("latex", "text"),
+    [
+        (r"\mathbb R", "ℝ"),
+        (r"\mathbf{x}", "𝐱"),
+        (r"\boldsymbol{\alpha}", "𝜶"),
+        (r"\mathcal{L}", "ℒ"),
+        (r"a \le b", "a≤b"),
+        (r"\text{if } x", "if\xa0x"),
+    ],
+)
+def test_letters(latex: str, text: str) -> None:
+    drawn = BeautifulSoup(formulas.mathml(latex), "html.parser").get_text()
+    assert drawn.replace(" ", "") == text.replace(" ", "")
+
+
+def test_bars_stretch_only_where_asked() -> None:
+    assert 'stretchy="false"' in formulas.mathml(r"\lVert x \rVert")
+    assert 'stretchy="true"' in formulas.mathml(r"\left\lVert x \right\rVert")
+
+
+@pytest.mark.parametrize("latex", [r"\nosuchcommand x", r"a & b"])
+def test_a_formula_that_is_not_understood_is_refused(latex: str) -> None:
+    with pytest.raises(formulas.FormulaError, match="formula"):
+        formulas.mathml(latex)
+
+
+def test_the_font_comes_along(site: Path) -> None:
+    style = (site / "style.css").read_text()
+    assert formulas.FONT_FAMILY in style
+    assert "data:font/woff;base64," in style
+    assert len(style) < 300_000
+    assert formulas.letters(["<p>q</p><math><mi>x</mi></math>"]) == {"x", "𝑥"}
+
+
+# The figure of the README
+
+
+def test_the_figure_is_what_the_code_draws(tmp_path: Path) -> None:
+    from sesn_lib.plotting import overview
+
+    _, plain, scaled = overview.responses()
+    assert overview.measured_error(plain, scaled) < 1e-6
+    assert overview.measured_error(plain, plain) > 0.1  # negative control
+    with mpl.rc_context():
+        overview.main(str(tmp_path / "idea.png"))
+    committed, drawn = (
+        np.asarray(Image.open(path).convert("L").resize((120, 90)), dtype=float)
+        for path in (NOTEBOOKS / "figures" / "idea.png", tmp_path / "idea.png")
+    )
+    assert abs(committed - drawn).mean() < 3  # grey levels; fonts differ between versions
+    assert abs(committed - drawn[::-1]).mean() > 3  # negative control
+
+
+def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (tmp_path / "precious.txt").write_text("x")
+    (target / report.MANIFEST).write_text(json.dumps({"files": ["../precious.txt", "/etc/hostname", 7]}))
+    write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.")
+    report.render_site(target, [tmp_path / "00_a.ipynb"])
+    assert (tmp_path / "precious.txt").exists()

@@ -92,13 +92,12 @@ def _claimed(pairs: Iterable[tuple[tuple[str, str], tuple[str, str]]], paper: Ce
 def _judge(
     claim: Claim, differences: Sequence[Difference], overall: Difference, known: Sequence[bool], paper: Cells
 ) -> Judged:
-    corrected = holm([d.p for d in differences], family=len(claim.pairs))
+    p_values = holm([d.p for d in differences], family=len(claim.pairs))
     claimed = _claimed(claim.pairs, paper)
-    verdicts = tuple(verdict(d, p, c) for d, p, c in zip(differences, corrected, claimed))
+    verdicts = tuple(verdict(d, p, c) for d, p, c in zip(differences, p_values, claimed))
     average = float(np.mean([c for c, k in zip(claimed, known) if k])) if any(known) else math.nan
-    return Judged(
-        claim, tuple(differences), tuple(corrected), verdicts, overall, average, verdict(overall, overall.p, average)
-    )
+    said = verdict(overall, overall.p, average)
+    return Judged(claim, tuple(differences), tuple(p_values), verdicts, overall, average, said)
 
 
 def judge_samples(claim: Claim, cells: Cells, paper: Cells) -> Judged:

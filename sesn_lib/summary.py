@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from .claims import CLAIMS, Judged, judge_ours, judge_samples
+from .claims import CLAIMS, Judged, corrected, judge_ours, judge_samples
 from .experiments import GRID, MODELS
 from .published import COLUMNS, REGIME, ROWS, Published, regroup
 from .results import Comparison, Results
@@ -84,16 +84,14 @@ def numbers(found: Sequence[Comparison]) -> pd.DataFrame:
 
 
 def evidence(results: Results, published: Published) -> dict[str, dict[str, Judged]]:
-    """Claim -> source -> judgement: by the paper's figures, the report's regrouped runs, our runs."""
+    """Claim -> source -> judgement, corrected for the number of claims; the sources are `PAPER`, `REPORT`, `US`."""
     regrouped = {name: cell.sample for name, cell in regroup(published).items()}
-    return {
-        claim.text: {
-            PAPER: judge_samples(claim, published.paper, published.paper),
-            REPORT: judge_samples(claim, regrouped, published.paper),
-            US: judge_ours(claim, results, published.paper),
-        }
-        for claim in CLAIMS
+    sources = {
+        PAPER: corrected([judge_samples(claim, published.paper, published.paper) for claim in CLAIMS]),
+        REPORT: corrected([judge_samples(claim, regrouped, published.paper) for claim in CLAIMS]),
+        US: corrected([judge_ours(claim, results, published.paper) for claim in CLAIMS]),
     }
+    return {claim.text: {name: j[index] for name, j in sources.items()} for index, claim in enumerate(CLAIMS)}
 
 
 def claims_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
@@ -102,15 +100,19 @@ def claims_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
     rows = {}
     for text, sources in judged.items():
         rows[text] = [
-            _verdict(own.get(j.verdict, j.verdict) if source == PAPER else j.verdict, j)
+            _verdict(own.get(j.verdict, j.verdict) if source == PAPER else j.verdict, j, pairs=source == US)
             for source, j in sources.items()
         ]
     columns = list(next(iter(judged.values())))
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")
 
 
-def _verdict(word: str, judged: Judged) -> str:
-    return word if word == "no data" else f"{word}: {interval(judged.overall)}"
+def _verdict(word: str, judged: Judged, *, pairs: bool) -> str:
+    if word == "no data":
+        return word
+    count = sum(d.n[0] > 0 for d in judged.differences)
+    known = f"; {judged.overall.n[0]} realizations, {count} of {len(judged.differences)} pairs" if pairs else ""
+    return f"{word}: {interval(judged.overall)}{known}"
 
 
 def headline(results: Results, judged: Mapping[str, Mapping[str, Judged]]) -> str:

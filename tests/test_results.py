@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,13 @@ def test_verdicts_by_hand() -> None:
     assert claims.verdict(vague, 1.0, -0.2) == "undecided"
     assert claims.verdict(better, 0.2, -0.2) == "undecided"  # after correction
     assert claims.verdict(Difference(math.nan), math.nan, -0.2) == "no data"
+
+
+def test_the_number_of_claims_counts(full: results.Results) -> None:
+    judged = [claims.judge_ours(c, full, PUBLISHED.paper) for c in CLAIMS]
+    faint = [replace(j, overall=replace(j.overall, p=0.03)) for j in judged]
+    assert [j.verdict for j in claims.corrected(faint)] == ["undecided"] * 4
+    assert claims.corrected(judged)[0].verdict == "reproduced"  # negative control
 
 
 def test_claims_point_the_paper_s_way() -> None:

@@ -241,6 +241,9 @@ def test_pages_are_built_for_everybody(site: Path) -> None:
         assert len(set(ids)) == len(ids)
         assert all(link.get_text().strip() or link.get("aria-label") for link in soup.select("a"))
         assert all(block.get("tabindex") == "0" for block in soup.select("main pre"))
+        assert all(header.get_text().strip() for header in soup.select("th"))
+        regions = [element["aria-label"] for element in soup.select("[role=region]")]
+        assert len(set(regions)) == len(regions)
 
 
 def test_sections_are_listed(built: tuple[Path, int, str]) -> None:

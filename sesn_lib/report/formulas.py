@@ -69,6 +69,8 @@ def _to_core(element: ElementTree.Element, latex: str) -> None:
     if element.tag in ("mi", "mo") and text in _BARS and element.get("stretchy") is None:
         element.tag = "mo"
         element.attrib.update(stretchy="false", lspace="0", rspace="0")
+    if text.strip("′″‴") == "" and text.strip():
+        element.set("class", "prime")
     if element.tag == "mtd" and "columnalign" in element.attrib:
         element.set("class", element.attrib.pop("columnalign"))
     variant = element.get("mathvariant")

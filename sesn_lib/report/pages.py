@@ -152,9 +152,9 @@ def _headline(page: Page) -> tuple[str, str]:
             if heading:
                 for anchor in heading.select(".anchor-link"):
                     anchor.decompose()
-                title = re.sub(r"^\d+[.:]?\s+", "", heading.get_text().strip())
-                for link in paragraph.select("a") if paragraph else ():
-                    link.unwrap()
+                title = re.sub(r"^\d+\s*[.:·]?\s+", "", heading.get_text().strip())
+                for mark in paragraph.select("a, strong, em") if paragraph else ():
+                    mark.unwrap()
                 return title, paragraph.decode_contents() if paragraph else ""
     return page.name, ""
 
@@ -244,17 +244,20 @@ def _contents(soup: BeautifulSoup) -> None:
 
 
 def _finish(soup: BeautifulSoup) -> str:
-    """Scrolling for what may be wide, reachable by keyboard."""
-    for table in soup.select("main table"):
+    """Scrolling for what may be wide, reachable by keyboard; heads of columns that say so, none that are empty."""
+    for number, table in enumerate(soup.select("main table"), start=1):
         parent = table.parent
         if parent is None or "scroll" not in (parent.get("class") or []):
             parent = table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
-        parent.attrs.update({"tabindex": "0", "role": "region", "aria-label": "Table"})
+        parent.attrs.update({"tabindex": "0", "role": "region", "aria-label": f"Table {number}"})
         head = table.select_one("thead")
         if head is not None and not head.get_text().strip():  # Markdown knows no table without a head
             head.decompose()
-        for header in table.select("thead th:not([scope])"):
-            header["scope"] = "col"
+        for header in table.select("th"):
+            if not header.get_text().strip():
+                header.name = "td"
+            elif header.find_parent("thead"):
+                header.attrs.setdefault("scope", "col")
     for block in soup.select("main pre"):
         block["tabindex"] = "0"
     for script in soup.select("script"):

@@ -88,22 +88,24 @@ class SteerableConvolutions:
         scales: the S scales [pixel], not rounded.
         pooled: groups that begin with a maximum over scales and a new lifting convolution.
         interscale: groups that begin with a convolution that sees two neighbouring scales.
+        kernel_size: pixels of the filters at the largest scale; odd.
     """
 
     scales: tuple[float, ...]
     pooled: tuple[int, ...] = ()
     interscale: tuple[int, ...] = ()
+    kernel_size: int = KERNEL_SIZE
 
     def _lift(self, in_channels: int, out_channels: int, stride: int) -> ConvTH:
         return ConvTH(
             in_channels,
             out_channels,
-            KERNEL_SIZE,
+            self.kernel_size,
             EFFECTIVE_SIZE,
             self.scales,
             basis="A",
             stride=stride,
-            padding=KERNEL_SIZE // 2,
+            padding=self.kernel_size // 2,
             bias=False,
         )
 
@@ -112,12 +114,12 @@ class SteerableConvolutions:
             in_channels,
             out_channels,
             scale_extent,
-            KERNEL_SIZE,
+            self.kernel_size,
             EFFECTIVE_SIZE,
             self.scales,
             basis="A",
             stride=stride,
-            padding=KERNEL_SIZE // 2,
+            padding=self.kernel_size // 2,
             bias=False,
         )
 

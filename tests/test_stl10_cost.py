@@ -1,0 +1,90 @@
+"""Counted and measured costs of the STL-10 experiment."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sesn_lib import models, stl10_cost
+from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
+from sesn_lib.stl10 import MODELS, Recipe
+from sesn_lib.stl10_cost import add_measurement, count, estimate, load_measurements, measure
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def by_hand(taps: float) -> float:
+    """Floating-point operations of the forward pass of WRN-16-8: 2 x pixels x channels in x channels out x taps."""
+    total = 2 * 96**2 * 3 * 16 * taps
+    before = 16
+    for after, size in ((128, 96), (256, 48), (512, 24)):
+        total += 2 * size**2 * (before * after + 3 * after * after) * taps  # four convolutions in two units
+        before = after
+    return total
+
+
+def shortcuts() -> float:
+    return sum(2 * size**2 * before * after for before, after, size in ((16, 128, 96), (128, 256, 48), (256, 512, 24)))
+
+
+def test_counted_arithmetic_is_what_it_must_be():
+    """Plain: 9 taps. SESN: 9 + 25 + 49 taps over the three scales, three shortcuts, filters once a batch of two."""
+    plain, steerable = count("wrn_16_8"), count("wrn_16_8_ses_a")
+    assert plain.forward_flops == pytest.approx(by_hand(9) + shortcuts() + 2 * 5120, rel=1e-6)
+    filters = (
+        2 * 83 * (10_961_370 - 6_154 - 3_872 - 172_032) / 2
+    )  # of all parameters but the head's, norms', shortcuts'
+    assert steerable.forward_flops == pytest.approx(by_hand(83) + 3 * shortcuts() + filters + 2 * 5120, rel=1e-4)
+    assert plain.parameters == steerable.parameters == 10_961_370
+    # Backward: once more for the input (not the image's) and once for the weights.
+    assert plain.step_flops == pytest.approx(3 * plain.forward_flops - 2 * 96**2 * 3 * 16 * 9, rel=1e-6)
+
+
+def test_counted_memory_is_what_torch_keeps():
+    name = "wrn_16_8"
+    kept = {}
+    model = models.build(name)
+    parameters = {p.data_ptr() for p in model.parameters()}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        torch.nn.functional.cross_entropy(model(torch.zeros(2, 3, 96, 96)), torch.tensor([0, 1]))
+    found = sum(size for pointer, (size, _) in kept.items() if pointer not in parameters) / 2
+    assert count(name).saved_bytes == pytest.approx(found, rel=1e-3)
+    assert count(name, precision="bf16").saved_bytes < 0.7 * found
+
+
+def test_the_estimate():
+    speed = 100.0
+    assert estimate("wrn_16_8", speed) == pytest.approx((5_000_000 + 11 * 8000 / 3) / speed, rel=1e-3)
+    halved = Recipe(epochs=500, milestones=(), evaluate_after=())
+    assert estimate("wrn_16_8", speed, halved) == pytest.approx(2_500_000 / speed, rel=2e-3)
+    with pytest.raises(ValueError, match="images_per_second is 0"):
+        estimate("wrn_16_8", 0)
+
+
+def test_a_measurement_and_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1, input_size=12))
+    monkeypatch.setattr(stl10_cost, "SIZE", 12)
+    path = tmp_path / "cost.json"
+    assert load_measurements(path) == []
+    for name in reversed(MODELS):
+        add_measurement(path, measure(name, device="cpu", batch_size=2, micro_batch=2))
+    found = load_measurements(path)
+    assert [one["model"] for one in found] == list(MODELS)
+    assert all(one["images_per_second"] == pytest.approx(2 / one["step_seconds"]) for one in found)
+    assert all(one["peak_bytes"] is None and one["environment"]["device_type"] == "cpu" for one in found)
+    add_measurement(path, measure(MODELS[0], device="cpu", batch_size=2, micro_batch=2))
+    assert len(load_measurements(path)) == 4
+    add_measurement(path, measure(MODELS[0], device="cpu", batch_size=3))
+    assert len(load_measurements(path)) == 5

@@ -15,7 +15,7 @@ import numpy as np
 
 from .experiments import GRID, REALIZATIONS, SCALINGS, Cell
 from .published import COLUMNS, REGIME, ROWS, Published, regroup
-from .statistics import NOMINAL, Difference, Sample, bootstrap_difference, difference, holm
+from .statistics import NOMINAL, Difference, Sample, bootstrap_difference, contrast, difference, holm
 from .store import Store
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "aggregation",
     "compare_conditions",
     "compare_pooled",
+    "contrast_to_paper",
     "load",
     "part_effect",
 ]
@@ -191,6 +192,13 @@ def aggregation(published: Published) -> list[Aggregation]:
         table, paper = published.report[model].mean, published.paper[row, column].mean
         found.append(Aggregation(row, column, model, cell.basis, table, pooled, cell.sample.mean, paper))
     return found
+
+
+def contrast_to_paper(cells: Mapping[tuple[str, str], Sample], paper: Mapping[tuple[str, str], Sample]) -> Difference:
+    """The mean over all cells of theirs minus the paper's, by a Welch contrast."""
+    names = [name for name in paper if name in cells]
+    samples = [cells[name] for name in names] + [paper[name] for name in names]
+    return contrast(samples, [1 / len(names)] * len(names) + [-1 / len(names)] * len(names) if names else [])
 
 
 # 48,000 against 50,000 images

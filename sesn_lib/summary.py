@@ -12,7 +12,7 @@ from .claims import CLAIMS, Judged, corrected, judge_ours, judge_samples
 from .experiments import GRID, MODELS
 from .published import COLUMNS, REGIME, ROWS, Published, regroup
 from .results import Comparison, Results
-from .statistics import Sample
+from .statistics import Difference, Sample
 from .tables import interval, mean, number, p_value
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "by_condition",
     "claims_table",
     "comparison_table",
+    "comparisons_table",
     "cost_table",
     "evidence",
     "headline",
@@ -96,23 +97,31 @@ def evidence(results: Results, published: Published) -> dict[str, dict[str, Judg
 
 def claims_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
     """Verdict and mean difference per claim and source. The paper's own figures support a claim or do not."""
-    own = {"reproduced": "supported", "not reproduced": "not supported"}
     rows = {}
     for text, sources in judged.items():
-        rows[text] = [
-            _verdict(own.get(j.verdict, j.verdict) if source == PAPER else j.verdict, j, pairs=source == US)
-            for source, j in sources.items()
-        ]
+        rows[text] = [_said(source, j.verdict, j.overall) for source, j in sources.items()]
+        known = sum(d.n[0] > 0 for d in sources[US].differences)
+        if known:
+            pairs = f"{sources[US].overall.n[0]} realizations, {known} of {len(sources[US].differences)} comparisons"
+            rows[text][-1] += f"; {pairs}"
     columns = list(next(iter(judged.values())))
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")
 
 
-def _verdict(word: str, judged: Judged, *, pairs: bool) -> str:
-    if word == "no data":
-        return word
-    count = sum(d.n[0] > 0 for d in judged.differences)
-    known = f"; {judged.overall.n[0]} realizations, {count} of {len(judged.differences)} pairs" if pairs else ""
-    return f"{word}: {interval(judged.overall)}{known}"
+def comparisons_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
+    """Verdict and difference of every comparison of every claim, per source."""
+    rows = []
+    for text, sources in judged.items():
+        for index, (better, worse) in enumerate(next(iter(sources.values())).claim.pairs):
+            cells = [_said(source, j.verdicts[index], j.differences[index]) for source, j in sources.items()]
+            rows.append([text, f"{' '.join(better)} before {' '.join(worse)}", *cells])
+    return pd.DataFrame(rows, columns=["claim", "comparison", *next(iter(judged.values()))])
+
+
+def _said(source: str, word: str, found: Difference) -> str:
+    if source == PAPER:
+        word = {"reproduced": "supported", "not reproduced": "not supported"}.get(word, word)
+    return word if word == "no data" else f"{word}: {interval(found)}"
 
 
 def headline(results: Results, judged: Mapping[str, Mapping[str, Judged]]) -> str:

@@ -28,6 +28,7 @@ def test_tables_exist_for_any_number_of_records(tmp_path: Path, count: int) -> N
     assert len(summary.numbers(compared)) == 12
     judged = summary.evidence(found, PUBLISHED)
     assert summary.claims_table(judged).shape == (4, 3)
+    assert summary.comparisons_table(judged).shape == (24, 5)
     sentence = summary.headline(found, judged)
     assert sentence.startswith("None of the 120" if count == 0 else f"{count} of 120")
     assert summary.cost_table(found)["runs"].sum() == summary.provenance_table(found)["runs"].sum() == count

@@ -36,7 +36,7 @@ PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 The notebooks' own parameters are the quick ones. A notebook with a parameter `results` gets the report's own folder for
 it, so that a report never writes into the published results.
 """
-CELL_SECONDS: Mapping[str, int | None] = {"quick": 900, "full": None}
+CELL_SECONDS: Mapping[str, int | None] = {"quick": 1800, "full": None}
 
 TITLE = "Scale-Equivariant Steerable Networks: a reproducibility report"
 LEAD = (

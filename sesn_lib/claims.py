@@ -14,6 +14,9 @@ from .statistics import NOMINAL, Difference, Sample, contrast, difference, holm,
 
 __all__ = ["CLAIMS", "Claim", "Judged", "corrected", "judge_ours", "judge_samples", "verdict"]
 
+LEAST_PAIRS = 3
+"""Fewer realizations give no verdict."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -74,9 +77,12 @@ def verdict(found: Difference, p: float, claimed: float) -> str:
 
     Reproduced: p < 0.05 and the difference is negative. Not reproduced: p < 0.05 and it is positive; or no effect is
     found although the interval excludes one as large as the paper's, `claimed`. Else undecided: more runs would tell.
+    Two pairs that happen to agree decide nothing, whatever their p.
     """
     if not math.isfinite(found.estimate):
         return "no data"
+    if found.method == "paired t" and found.n[0] < LEAST_PAIRS:
+        return "undecided"
     if p < NOMINAL:
         return "reproduced" if found.estimate < 0 else "not reproduced"
     return "not reproduced" if found.low > claimed else "undecided"

@@ -83,15 +83,23 @@ def _tint(value: object) -> str:
 
 def to_html(frame: pd.DataFrame, caption: str, name: str) -> str:
     """An HTML table with a caption, the same bytes each time; the index, if it is named, is the row heads."""
+    heads = _has_heads(frame)
+    if heads:  # their name goes into the corner, not onto a line of its own
+        frame = frame.rename_axis(index=None, columns=frame.index.name)
+    long = max((len(str(value)) for value in frame.to_numpy().flat), default=0) > 40
     styler = frame.style.set_uuid(name).set_caption(caption).map(_tint)
     styler = styler.set_table_styles(
         [
             {"selector": "caption", "props": "caption-side: top; text-align: left; font-weight: bold; padding: 4px 0"},
-            {"selector": "td, th", "props": "text-align: left; padding: 3px 10px; white-space: nowrap"},
+            {
+                "selector": "td",
+                "props": f"text-align: left; padding: 3px 10px; white-space: {'normal' if long else 'nowrap'}",
+            },
+            {"selector": "th", "props": "text-align: left; padding: 3px 10px; white-space: nowrap"},
         ]
     )
     styler = styler.format(escape="html").format_index(escape="html", axis=0).format_index(escape="html", axis=1)
-    return str(styler.to_html() if _has_heads(frame) else styler.hide(axis="index").to_html())
+    return str(styler.to_html() if heads else styler.hide(axis="index").to_html())
 
 
 def markdown(frame: pd.DataFrame) -> str:

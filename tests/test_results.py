@@ -161,6 +161,9 @@ def test_verdicts_by_hand() -> None:
     assert claims.verdict(vague, 1.0, -0.2) == "undecided"
     assert claims.verdict(better, 0.2, -0.2) == "undecided"  # after correction
     assert claims.verdict(Difference(math.nan), math.nan, -0.2) == "no data"
+    two, three = (Difference(-0.2, -0.21, -0.19, 0.01, n=(n, n), method="paired t") for n in (2, 3))
+    assert claims.verdict(two, 0.01, -0.2) == "undecided"
+    assert claims.verdict(three, 0.01, -0.2) == "reproduced"
 
 
 def test_the_number_of_claims_counts(full: results.Results) -> None:

@@ -22,6 +22,8 @@ from .options import (
     DeviceOption,
     Engine,
     EpochsOption,
+    Experiment,
+    ExperimentOption,
     ImagesOption,
     PrecisionOption,
     Profile,
@@ -94,13 +96,16 @@ def train(
 
 @app.command()
 def run(
+    experiment: ExperimentOption = Experiment.mnist_scale,
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [all]")] = None,
     scalings: Annotated[list[str] | None, typer.Option(help="1.0, 0.5 or both. [both]")] = None,
-    realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5]")] = None,
+    realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5; STL-10: 0]")] = None,
     epochs: EpochsOption = None,
     train_images: ImagesOption = None,
     test_images: TestOption = None,
     batch_size: BatchOption = None,
+    micro_batch: Annotated[int | None, typer.Option(help="STL-10: images at a time; gradients add up.")] = None,
+    small_memory: Annotated[bool, typer.Option("--small-memory", help="STL-10: batch 64, rate 0.05.")] = False,
     jobs: Annotated[int, typer.Option(help="Cells at once, each in a process of its own.")] = 1,
     time_budget: Annotated[str | None, typer.Option(help="e.g. 9m, 1.5h: begin nothing that would not end.")] = None,
     device: DeviceOption = "auto",
@@ -114,46 +119,48 @@ def run(
     partition: Annotated[str | None, typer.Option(help="The cluster's partition.")] = None,
 ) -> None:
     """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
-    from .budget import Estimator, parse_duration
+    from .budget import parse_duration
     from .display import Display
-    from .runner import Job, run_cell
+    from .jobs import fetch_data, mnist_job, stl10_job
     from .runner import run as run_job
     from .store import Store
 
     started = time.time()
-    cells = select(arguments.words(models), arguments.numbers(scalings), arguments.whole_numbers(realizations))
     budget = None if time_budget is None else parse_duration(time_budget)
+    deadline = None if budget is None else started + budget
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
-    shortened = (epochs, train_images, test_images, batch_size) != (None, None, None, None)
-    folder = results or arguments.results_folder(shortened=shortened)
-    options = arguments.training_options(
-        cells[0],
-        epochs=epochs,
-        train_images=train_images,
-        test_images=test_images,
-        batch_size=batch_size,
-        precision=precision,
-        device="auto" if cluster else device,
-        data=data and data.expanduser().resolve(),
-        threads=arguments.share_threads(threads, jobs, device, alone=cluster is not None),
-    )
-    options["device"] = device
-    store = Store(folder)
-    arguments.check_protocol(store, cells, options)
-    kept = checkpoints or arguments.checkpoints_folder(folder)
-    deadline = None if budget is None else started + budget
-    execute = partial(run_cell, **options, checkpoints=kept)
-    job = Job(cells, folder, execute, kept, deadline, Estimator(folder, options))
+    names, numbers = arguments.words(models), arguments.whole_numbers(realizations)
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "train_images": train_images,
+        "test_images": test_images,
+        "batch_size": batch_size,
+        "precision": precision,
+        "device": device,
+        "data": data and data.expanduser().resolve(),
+        "threads": arguments.share_threads(threads, jobs, device, alone=cluster is not None),
+    }
+    if experiment is Experiment.stl10:
+        if scalings is not None:
+            raise ValueError("--scalings is for mnist-scale; the augmentation of STL-10 is fixed")
+        given |= {"micro_batch": micro_batch, "small_memory": small_memory}
+        job = stl10_job(names, numbers, results, checkpoints, deadline, here=not cluster, **given)
+    else:
+        if micro_batch is not None or small_memory:
+            raise ValueError("--micro-batch and --small-memory are for --experiment stl10")
+        grid = select(names, arguments.numbers(scalings), numbers)
+        job = mnist_job(grid, results, checkpoints, deadline, here=not cluster, **given)
+    cells, store = job.cells, Store(job.results)
     if cluster is not None:
         from .cluster import submit
 
         submit(job, jobs=jobs, engine=cluster.value, partition=partition, seconds=budget, say=typer.echo)
         return
     missing = [cell for cell in cells if not store.has(cell)]
-    typer.echo(f"{len(missing)} of {len(cells)} cells to run into {folder}", err=True)
+    typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
     if jobs > 1:  # or each process would fetch the same data
-        arguments.prepare_data(sorted({cell.realization for cell in missing}), data)
+        fetch_data(missing, data)
     display = Display(len(missing))
     summary = run_job(job, jobs=min(jobs, max(len(missing), 1)), retry_failed=retry_failed, notify=display)
     display.close()
@@ -166,6 +173,7 @@ def run(
 
 @app.command()
 def status(
+    experiment: ExperimentOption = Experiment.mnist_scale,
     results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
     checkpoints: CheckpointsOption = None,
 ) -> None:
@@ -175,6 +183,11 @@ def status(
     from .display import show_status
     from .status import survey
 
+    if experiment is Experiment.stl10:
+        from . import stl10_commands
+
+        stl10_commands.show_status(results, checkpoints, Console())
+        return
     folder = results or arguments.results_folder()
     show_status(survey(folder, checkpoints=checkpoints or arguments.checkpoints_folder(folder)), Console())
 
@@ -191,16 +204,22 @@ def collect(
 
 @app.command()
 def bench(
+    experiment: ExperimentOption = Experiment.mnist_scale,
     device: DeviceOption = "auto",
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [the SESN models]")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Measure training speed against the literal form of the layers."""
+    """Measure training speed: against the literal form of the layers, or what a run on STL-10 takes."""
     from . import bench as benchmark
 
     names = arguments.words(models)
+    if experiment is Experiment.stl10:
+        from . import stl10_commands
+
+        stl10_commands.bench(names, device, batch_size, output, threads)
+        return
     code = benchmark.run(device=device, models=names, batch_size=batch_size, output=output, threads=threads)
     raise typer.Exit(code or 0)
 

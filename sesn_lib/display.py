@@ -32,6 +32,12 @@ SYMBOLS = {
 
 def result_line(record: dict[str, Any]) -> str:
     """One line on a finished run."""
+    if "reported_epoch" in record:  # of STL-10
+        return (
+            f"test error {record['test_error']:.2f} % on {record['test_images']:,} images, "
+            f"after epoch {record['reported_epoch']} of {record['protocol']['epochs']}, "
+            f"{format_duration(record['timing']['wall_seconds'])} on {record['environment']['device']}"
+        )
     return (
         f"test error {record['test_error_50k']:.3f} % on {record['test_images']:,} images, "
         f"best epoch {record['best_epoch']} of {record['protocol']['epochs']} "
@@ -81,7 +87,8 @@ class Display:
             self._close(cell)
 
     def _epoch(self, cell: AnyCell, report: dict[str, Any]) -> None:
-        validation = f"{100 * (1 - report['val_accuracy']):.2f} %"
+        accuracy = report["val_accuracy"]
+        validation = "" if accuracy is None else f", validation error {100 * (1 - accuracy):.2f} %"
         if self.lively:
             if cell not in self.bars:
                 self.bars[cell] = tqdm(
@@ -89,12 +96,12 @@ class Display:
                 )
             bar = self.bars[cell]
             bar.update(report["epoch"] - bar.n)
-            bar.set_postfix_str(f"loss {report['train_loss']:.3f}, validation error {validation}")
+            bar.set_postfix_str(f"loss {report['train_loss']:.3f}{validation}")
         elif self.every_epoch or time.monotonic() - self.last_line.get(cell, 0.0) >= QUIET_SECONDS:
             self.last_line[cell] = time.monotonic()
             self._line(
-                f"{cell}: epoch {report['epoch']}/{report['epochs']}, loss {report['train_loss']:.4f}, "
-                f"validation error {validation}, {report['seconds']:.1f} s"
+                f"{cell}: epoch {report['epoch']}/{report['epochs']}, loss {report['train_loss']:.4f}{validation}, "
+                f"{report['seconds']:.1f} s"
             )
 
     def _end(self, cell: AnyCell, text: str) -> None:

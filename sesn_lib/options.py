@@ -15,6 +15,8 @@ __all__ = [
     "DeviceOption",
     "Engine",
     "EpochsOption",
+    "Experiment",
+    "ExperimentOption",
     "ImagesOption",
     "PrecisionOption",
     "Profile",
@@ -33,6 +35,16 @@ TestOption = Annotated[int | None, typer.Option(help="Fewer than the 50,000 test
 BatchOption = Annotated[int | None, typer.Option(help="Other than the protocol's 128; likewise.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
 CheckpointsOption = Annotated[Path | None, typer.Option(help="Folder of the checkpoints of unfinished runs.")]
+
+
+class Experiment(StrEnum):
+    """Which experiment a command is about."""
+
+    mnist_scale = "mnist-scale"
+    stl10 = "stl10"
+
+
+ExperimentOption = Annotated[Experiment, typer.Option(help="Which experiment.")]
 
 
 class Profile(StrEnum):

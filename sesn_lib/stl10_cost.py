@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from sesn_lib import models
 from sesn_lib.augment import ColourSplit
 from sesn_lib.provenance import environment, resolve_device, seeded
 from sesn_lib.resume import autocast
-from sesn_lib.stl10 import MODELS, TEST_IMAGES, TRAIN_IMAGES, Recipe
+from sesn_lib.stl10 import MODELS, TEST_IMAGES, TRAIN_IMAGES, Recipe, STL10Cell
 from sesn_lib.stl10_training import epoch_batches, make_optimizer, train_step
 from sesn_lib.store import now, write_aside
 
-__all__ = ["Count", "add_measurement", "count", "estimate", "load_measurements", "measure"]
+__all__ = ["Count", "Estimator", "add_measurement", "count", "estimate", "load_measurements", "measure"]
 
 SIZE = 96
+MARGIN = 1.15
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,15 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def estimate(name: str, images_per_second: float, recipe: Recipe | None = None) -> float:
-    """Seconds of a full run, from the images per second of its training steps.
+def estimate(
+    name: str,
+    images_per_second: float,
+    recipe: Recipe | None = None,
+    *,
+    train_images: int | None = None,
+    test_images: int | None = None,
+) -> float:
+    """Seconds of a full run, or of one with fewer images, from the images per second of its training steps.
 
     An evaluated image costs what its share of the arithmetic is: a forward pass alone.
 
@@ -149,9 +158,41 @@ def estimate(name: str, images_per_second: float, recipe: Recipe | None = None) 
     recipe = recipe or Recipe()
     counted = count(name)
     evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))
-    tested = evaluations * (TEST_IMAGES + recipe.validation_images)
-    trained = recipe.epochs * (TRAIN_IMAGES - recipe.validation_images)
+    tested = evaluations * ((test_images or TEST_IMAGES) + recipe.validation_images)
+    trained = recipe.epochs * ((train_images or TRAIN_IMAGES) - recipe.validation_images)
     return (trained + tested * counted.forward_flops / counted.step_flops) / images_per_second
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Predicts the seconds of a run from measured steps, with a margin; can be sent to another process."""
+
+    recipe: Recipe
+    device: str = "auto"
+    train_images: int | None = None
+    test_images: int | None = None
+
+    def __call__(self, cell: STL10Cell, done: float = 0.0) -> float:
+        """Seconds for a run of which the fraction `done` is done."""
+        speed = _speed(cell.model, self.device, self.recipe)
+        whole = estimate(cell.model, speed, self.recipe, train_images=self.train_images, test_images=self.test_images)
+        return MARGIN * (1 - done) * whole
+
+
+@lru_cache(maxsize=16)
+def _speed(name: str, device: str, recipe: Recipe) -> float:
+    # On a CPU a full batch would take minutes, and a small one is about as fast for each image.
+    small = resolve_device(device).type == "cpu"
+    batch = min(recipe.batch_size, 4) if small else recipe.batch_size
+    found = measure(
+        name,
+        device=device,
+        precision=recipe.precision,
+        batch_size=batch,
+        micro_batch=None if small else recipe.micro_batch,
+        steps=1 if small else None,
+    )
+    return found["images_per_second"]
 
 
 def load_measurements(path: str | Path) -> list[dict[str, Any]]:

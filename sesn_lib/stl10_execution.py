@@ -22,23 +22,7 @@ if TYPE_CHECKING:
     from .augment import ColourSplit
     from .stl10_training import EpochReport, FitResult
 
-__all__ = ["recipe_of", "run_cell"]
-
-
-def recipe_of(cell: STL10Cell, *, small_memory: bool = False, epochs: int | None = None, **changes: Any) -> Recipe:
-    """The authors' recipe for a cell, whose name gives the seed; `changes` are fields of `Recipe`, None for no change.
-
-    Raises:
-        ValueError: an impossible value.
-    """
-    from .provenance import cell_seed
-
-    recipe = Recipe(seed=cell_seed(cell))
-    if small_memory:
-        recipe = recipe.small_memory()
-    if epochs is not None and epochs != recipe.epochs:
-        recipe = recipe.shortened(epochs)
-    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+__all__ = ["run_cell"]
 
 
 def run_cell(
@@ -59,7 +43,7 @@ def run_cell(
     """Trains and tests one model on STL-10; returns the record. On a CPU the result is the same each time.
 
     Arguments:
-        recipe: of `recipe_of`; None for the authors'.
+        recipe: None for the authors'; its seed gives way to that of the cell's name.
         train_images, test_images: use only the first of their split; the record then says `complete: false`.
         device, threads, data, checkpoints, checkpoint_seconds, progress, on_epoch, stop: as of `execution.train_cell`.
 
@@ -78,7 +62,7 @@ def run_cell(
         check_whole("threads", threads, 1)
         torch.set_num_threads(threads)
     target = provenance.resolve_device(device)
-    recipe = recipe or recipe_of(cell)
+    recipe = replace(recipe or Recipe(), seed=provenance.cell_seed(cell))
     train, checksum_train = _split(data, "train", train_images, target, progress)
     test, checksum_test = _split(data, "test", test_images, target, progress)
     protocol = recipe.protocol(len(train) - recipe.validation_images)

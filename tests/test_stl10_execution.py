@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,8 +14,8 @@ from sesn_lib.checkpoint import Interrupted
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
 from sesn_lib.runner import Job, run
 from sesn_lib.schema import deterministic_part, validate
-from sesn_lib.stl10 import STL10Cell
-from sesn_lib.stl10_execution import recipe_of, run_cell
+from sesn_lib.stl10 import Recipe, STL10Cell
+from sesn_lib.stl10_execution import run_cell
 from sesn_lib.store import Store
 
 CELL = STL10Cell("wrn_16_8", 0)
@@ -32,9 +33,8 @@ def small(tmp_path_factory, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def options(**changes):
-    chosen = {"epochs": 3, "batch_size": 5, **changes}
-    return {"recipe": recipe_of(CELL, **chosen), "device": "cpu"}
+def options(*, epochs=3, **changes):
+    return {"recipe": replace(Recipe(batch_size=5).shortened(epochs), **changes), "device": "cpu"}
 
 
 def test_a_record_that_says_all(tmp_path):
@@ -48,7 +48,8 @@ def test_a_record_that_says_all(tmp_path):
     assert [report.epoch for report in seen] == [1, 2, 3]
     again = run_cell(CELL, **options())
     assert deterministic_part(again) == deterministic_part(record)
-    other = run_cell(STL10Cell("wrn_16_8", 1), recipe=recipe_of(STL10Cell("wrn_16_8", 1), epochs=3, batch_size=5))
+    other = run_cell(STL10Cell("wrn_16_8", 1), **options())
+    assert other["seed"] != record["seed"]
     assert other["history"][0]["train_loss"] != record["history"][0]["train_loss"]
 
 

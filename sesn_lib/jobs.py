@@ -1,0 +1,133 @@
+"""What `sesn run` is asked for, as a job for the runner: for either experiment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import arguments, stl10, stl10_cost, stl10_execution
+from .budget import Estimator
+from .execution import run_cell
+from .experiments import Cell
+from .provenance import resolve_device
+from .schema import AnyCell, RecordError
+from .stl10 import TEST_IMAGES, TRAIN_IMAGES, Recipe, STL10Cell
+from .store import Store
+from .worker import Job
+
+__all__ = ["fetch_data", "mnist_job", "stl10_folders", "stl10_job"]
+
+
+def mnist_job(
+    cells: tuple[Cell, ...],
+    results: Path | None,
+    checkpoints: Path | None,
+    deadline: float | None,
+    *,
+    here: bool,
+    **given: Any,
+) -> Job:
+    """Cells of the MNIST-scale grid, to be run as the options say; None stands for the protocol's value or the default.
+
+    Arguments:
+        here: whether this machine runs them, so that its devices count.
+        given: options of `execution.train_cell`.
+
+    Raises:
+        ValueError: an impossible value; a record in the folder that is of another protocol.
+    """
+    shortened = any(given[name] is not None for name in ("epochs", "train_images", "test_images", "batch_size"))
+    folder = results or arguments.results_folder(shortened=shortened)
+    checked = {**given, "device": given["device"] if here else "auto"}
+    options = {**arguments.training_options(cells[0], **checked), "device": given["device"]}
+    arguments.check_protocol(Store(folder), cells, options)
+    kept = checkpoints or arguments.checkpoints_folder(folder)
+    return Job(
+        cells, folder, partial(run_cell, **options, checkpoints=kept), kept, deadline, Estimator(folder, options)
+    )
+
+
+def stl10_job(
+    models: Iterable[str] | None,
+    runs: Iterable[int] | None,
+    results: Path | None,
+    checkpoints: Path | None,
+    deadline: float | None,
+    *,
+    here: bool,
+    epochs: int | None,
+    batch_size: int | None,
+    micro_batch: int | None,
+    small_memory: bool,
+    precision: str,
+    train_images: int | None,
+    test_images: int | None,
+    device: str,
+    threads: int | None,
+    data: Path | None,
+) -> Job:
+    """Runs of STL-10, likewise. None stands for the recipe's value, or for the default.
+
+    Raises:
+        ValueError: an impossible value; a record in the folder that was made by another recipe.
+    """
+    cells = stl10.select(models, runs)
+    recipe = Recipe(precision=precision)
+    if small_memory:
+        recipe = recipe.small_memory()
+    if epochs is not None and epochs != recipe.epochs:
+        recipe = recipe.shortened(epochs)
+    recipe = replace(
+        recipe, batch_size=recipe.batch_size if batch_size is None else batch_size, micro_batch=micro_batch
+    )
+    shortened = (epochs, train_images, test_images, batch_size, micro_batch) != (None,) * 5
+    folder, kept = stl10_folders(results, checkpoints, shortened=shortened)
+    images = {"train_images": train_images, "test_images": test_images}
+    for (name, count), most in zip(images.items(), (TRAIN_IMAGES, TEST_IMAGES)):
+        if count is not None and not 1 <= count <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must be 1 to {most}, not {count}")
+    _check_stl10(Store(folder), cells, recipe, images)
+    if here:
+        resolve_device(device)
+    options: dict[str, Any] = {**images, "device": device, "threads": threads, "data": data}
+    execute = partial(stl10_execution.run_cell, recipe=recipe, **options, checkpoints=kept)
+    return Job(cells, folder, execute, kept, deadline, stl10_cost.Estimator(recipe, device, **images))
+
+
+def stl10_folders(results: Path | None, checkpoints: Path | None, *, shortened: bool = False) -> tuple[Path, Path]:
+    """Where records and checkpoints are: by default in `stl10` below those of the other experiment."""
+    beside = arguments.results_folder(shortened=shortened)
+    folder = beside / "stl10" if results is None else results
+    return folder, checkpoints or arguments.checkpoints_folder(beside if results is None else results)
+
+
+def _check_stl10(store: Store, cells: Iterable[STL10Cell], recipe: Recipe, images: dict[str, int | None]) -> None:
+    """Refuses to mix: a record of another recipe in the folder would make a run look done that is not."""
+    for cell in cells:
+        try:
+            record = store.load(cell)
+        except (FileNotFoundError, RecordError):
+            continue
+        found = {**record["protocol"], "test_images": record["test_images"]}
+        trained, tested = (images[key] or count for key, count in zip(images, (TRAIN_IMAGES, TEST_IMAGES)))
+        wanted = {**recipe.protocol(trained), "test_images": tested}
+        for key, value in wanted.items():
+            if found[key] != value and key != "precision":
+                raise ValueError(
+                    f"{store.path(cell)} is of a run with {key} {found[key]}, not {value}; name another --results"
+                )
+
+
+def fetch_data(cells: Iterable[AnyCell], data: Path | None) -> None:
+    """Gets ready what the cells need, before several processes would each want to. Raises DataError."""
+    from data_prep import stl10 as stl10_data
+
+    realizations = sorted({cell.realization for cell in cells if isinstance(cell, Cell)})
+    if realizations:
+        arguments.prepare_data(realizations, data)
+    if any(isinstance(cell, STL10Cell) for cell in cells):
+        stl10_data.fetch(data, progress=sys.stderr.isatty())

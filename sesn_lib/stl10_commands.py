@@ -1,0 +1,77 @@
+"""What the `sesn` command shows of the STL-10 experiment: the state of the runs, the speed of the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from .budget import format_duration
+from .checkpoint import Checkpoint
+from .jobs import stl10_folders
+from .settings import PRECISIONS, check_whole
+from .stl10 import GRID, MODELS, STL10Cell, select
+from .stl10_cost import add_measurement, count, estimate, measure
+from .store import Store
+
+__all__ = ["bench", "show_status"]
+
+
+def show_status(results: Path | None, checkpoints: Path | None, console: Console) -> None:
+    """One line for each run that is done, begun, failed or expected."""
+    folder, kept = stl10_folders(results, checkpoints)
+    store = Store(folder)
+    records = {STL10Cell(record["cell"]["model"], record["cell"]["run"]): record for record in store.load_all()}
+    failures = {
+        STL10Cell(failure["cell"]["model"], failure["cell"]["run"]): failure["error"] for failure in store.failures()
+    }
+    table = Table(title="STL-10 runs", title_justify="left")
+    for column in ("run", "state", "test error"):
+        table.add_column(column)
+    for cell in sorted({*GRID, *records, *failures}, key=lambda cell: (MODELS.index(cell.model), cell.run)):
+        error = ""
+        if cell in records:
+            state = "done" if records[cell]["complete"] else "done, not the authors' recipe"
+            error = f"{records[cell]['test_error']:.2f} % after epoch {records[cell]['reported_epoch']}"
+        elif cell in failures:
+            state = f"failed: {failures[cell]}"
+        else:
+            done = Checkpoint(kept, cell).fraction_done()
+            state = f"checkpoint at {100 * done:.0f} %" if done else "missing"
+        table.add_row(cell.name, state, error)
+    console.print(table)
+    for path, reason in store.damaged:
+        console.print(f"set aside {path}: {reason}")
+
+
+def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Path | None, threads: int | None) -> None:
+    """Measures training steps in both precisions and prints what a full run takes; adds the numbers to a JSON file.
+
+    Raises:
+        ValueError: an unknown model, an absent device, an impossible value.
+    """
+    if threads is not None:
+        check_whole("threads", threads, 1)
+        torch.set_num_threads(threads)
+    console = Console()
+    for cell in select(models):
+        for precision in PRECISIONS:
+            found = measure(cell.model, device=device, precision=precision, batch_size=batch_size)
+            console.print(_line(found), soft_wrap=True)
+            if output is not None:
+                add_measurement(output, found)
+
+
+def _line(found: dict[str, Any]) -> str:
+    name, speed = found["model"], found["images_per_second"]
+    memory = found["peak_bytes"]
+    flops = speed * count(name).step_flops
+    return (
+        f"{name}, {found['precision']}, batch {found['batch_size']}: {speed:.3g} images/s, {flops / 1e12:.2g} TFLOP/s, "
+        + ("" if memory is None else f"{memory / 2**30:.1f} GiB, ")
+        + f"a full run {format_duration(estimate(name, speed))} on {found['environment']['device']}"
+    )

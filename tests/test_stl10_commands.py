@@ -1,0 +1,147 @@
+"""`sesn run|status|bench --experiment stl10`, on the stand-in data and narrow networks."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from data_prep import DataError, stand_in, stl10, stl10_format
+from sesn_lib import cli, models, stl10_cost
+from sesn_lib.jobs import stl10_job
+from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
+from sesn_lib.stl10 import STL10Cell
+from sesn_lib.store import Store
+
+SHORT = ["--epochs", "1", "--batch-size", "5", "--train-images", "10", "--test-images", "5", "--device", "cpu"]
+
+
+@pytest.fixture
+def sesn(tmp_path, tmp_path_factory, monkeypatch, capfd):
+    """Runs the command in an empty folder; gives (exit code, output, errors)."""
+    folder = stand_in.make(tmp_path_factory.mktemp("data"), each=1)
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
+    monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    threads = torch.get_num_threads()
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=ended.value.code, out=out, err=err)
+
+    yield call
+    torch.set_num_threads(threads)
+
+
+def test_one_command_runs_what_is_missing(sesn):
+    command = ("run", "--experiment", "stl10", "--models", "wrn_16_8,wrn_16_8_ses_a", *SHORT, "--threads", "1")
+    done = sesn(*command)
+    assert done.code == 0, done.err
+    assert "2 finished, 0 failed, 0 of 2 left" in done.out
+    assert "stl10-wrn_16_8_ses_a-r0: test error" in done.err
+    store = Store(Path("build") / "stl10")
+    assert [record["cell"]["model"] for record in store.load_all()] == ["wrn_16_8", "wrn_16_8_ses_a"]
+    assert "0 of 2 cells to run" in sesn(*command).err
+    shown = sesn("status", "--experiment", "stl10", "--results", store.folder)
+    assert shown.code == 0
+    assert shown.out.count("done, not the authors' recipe") == 2
+    assert shown.out.count("missing") == 2
+    refused = sesn(*command[:-2], "--small-memory", "--results", store.folder)
+    assert refused.code == 2
+    assert "is of a run with learning_rate 0.1, not 0.05; name another --results" in refused.err
+
+
+def test_status_of_nothing_and_of_failures(sesn):
+    store = Store("elsewhere")
+    store.write_failure(STL10Cell("wrn_16_8", 3), "Diverged: the training loss is nan")
+    shown = sesn("status", "--experiment", "stl10", "--results", "elsewhere")
+    assert "failed: Diverged" in shown.out
+    assert shown.out.count("missing") == 4
+    assert sesn("status", "--results", "elsewhere").code == 0  # and the other experiment is not disturbed
+    assert "no records" in sesn("collect", "--results", "elsewhere").err
+
+
+def test_bench(sesn, monkeypatch):
+    monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1, input_size=12))
+    monkeypatch.setattr(stl10_cost, "SIZE", 12)
+    chosen = ("--models", "wrn_16_8", "--device", "cpu", "--batch-size", "2", "--threads", "1", "--output", "cost.json")
+    done = sesn("bench", "--experiment", "stl10", *chosen)
+    assert done.code == 0, done.err
+    assert done.out.count("images/s") == 2
+    assert "a full run" in done.out
+    found = json.loads(Path("cost.json").read_text())
+    assert sorted(one["precision"] for one in found) == ["bf16", "float32"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "wrn_28_10"], "unknown model 'wrn_28_10'"),
+        (["--models", "mnist_cnn_28"], "unknown model 'mnist_cnn_28'"),
+        (["--scalings", "0.5"], "--scalings is for mnist-scale"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--micro-batch", "1"], "micro_batch is 1"),
+        (["--train-images", "5001"], "--train-images must be 1 to 5000, not 5001"),
+        (["--test-images", "0"], "--test-images must be 1 to 8000, not 0"),
+        (["--precision", "fp16"], "'fp16'"),
+        (["--device", "tpu"], "'tpu'"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+    ],
+)
+def test_mistakes_end_in_one_line(sesn, arguments, message):
+    done = sesn("run", "--experiment", "stl10", *arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_options_of_the_other_experiment(sesn):
+    assert "--experiment stl10" in sesn("run", "--micro-batch", "4").err
+    assert sesn("run", "--experiment", "cifar").code == 2
+
+
+def test_no_data_is_one_line(sesn, monkeypatch):
+    def absent(*args, **options):
+        raise DataError("STL-10 could not be had")
+
+    monkeypatch.setattr(stl10, "load", absent)
+    done = sesn("run", "--experiment", "stl10", *SHORT)
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == "error: STL-10 could not be had"
+    assert "Traceback" not in done.err
+
+
+def given(**changes):
+    options = dict.fromkeys(("epochs", "batch_size", "micro_batch", "train_images", "test_images", "threads", "data"))
+    return {**options, "small_memory": False, "precision": "bf16", "device": "cpu", "here": True, **changes}
+
+
+def test_the_whole_experiment_is_the_default(tmp_path):
+    job = stl10_job(None, None, tmp_path, None, None, **given())
+    assert [cell.model for cell in job.cells] == list(VARIANTS)
+    recipe = job.execute.keywords["recipe"]
+    assert (recipe.epochs, recipe.batch_size, recipe.precision) == (1000, 128, "bf16")
+    assert pickle.loads(pickle.dumps(job)).cells == job.cells
+    job = stl10_job(["wrn_16_8"], [2], tmp_path, None, None, **given(small_memory=True, micro_batch=16))
+    assert job.cells == (STL10Cell("wrn_16_8", 2),)
+    recipe = job.execute.keywords["recipe"]
+    assert (recipe.batch_size, recipe.learning_rate, recipe.micro_batch) == (64, 0.05, 16)
+
+
+def test_the_estimate_of_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(stl10_cost, "measure", lambda *args, **options: {"images_per_second": 50.0})
+    stl10_cost._speed.cache_clear()
+    job = stl10_job(["wrn_16_8"], None, tmp_path, None, None, **given())
+    whole = job.estimate(job.cells[0])
+    assert whole == pytest.approx(1.15 * (5_000_000 + 11 * 8000 / 3) / 50, rel=1e-3)
+    assert job.estimate(job.cells[0], 0.75) == pytest.approx(whole / 4)
+    less = stl10_job(["wrn_16_8"], None, tmp_path, None, None, **given(train_images=500, test_images=800))
+    assert less.estimate(less.cells[0]) == pytest.approx(whole / 10)

@@ -220,7 +220,8 @@ def error_time(points: Mapping[str, Mapping[str, tuple[float, float, int]]]) -> 
         for label, (minutes, error, n) in models.items():
             colour = style.CNN if label.startswith("CNN") else style.SESN
             axis.plot(minutes, error, "o" if n > 1 else ".", color=colour, markersize=4 + n / 2)
-            axis.annotate(label, (minutes, error), (5, 3), textcoords="offset points", fontsize=8)
+            below = "Scalar" in label  # scalar and vector networks often lie side by side
+            axis.annotate(label, (minutes, error), (5, -11 if below else 4), textcoords="offset points", fontsize=8)
         axis.set(xlabel="training time of one run, minutes", title=device)
         axis.margins(x=0.2)
     axes[0, 0].set_ylabel("test error, %")
@@ -238,5 +239,7 @@ def error_by_scale(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         rates = [100 * np.asarray(f["errors"], dtype=float) / np.asarray(f["images"], dtype=float) for f in found]
         axis.plot((edges[1:] + edges[:-1]) / 2, np.mean(rates, axis=0), "o-", label=f"{label} (n = {len(found)})")
     axis.set(xlabel="scale factor of the digit", ylabel="test error, %", yscale="log")
+    axis.set_yticks([0.5, 1, 2, 3, 5, 10, 20], ["0.5", "1", "2", "3", "5", "10", "20"])
+    axis.minorticks_off()
     figure.legend(loc="outside right upper")
     return figure

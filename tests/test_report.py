@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from sesn_lib import report
+from sesn_lib.experiments import PROTOCOL, TEST_IMAGES
 from sesn_lib.report import execute, formulas
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +128,11 @@ def test_profiles_name_notebooks_and_parameters_that_exist() -> None:
     for table in report.PROFILES.values():
         for name, parameters in table.items():
             assert set(parameters) <= execute.parameter_names(NOTEBOOKS / f"{name}.ipynb")
+
+
+def test_the_full_profile_trains_by_the_protocol() -> None:
+    expected = {name: PROTOCOL[name] for name in ("epochs", "train_images", "batch_size")}
+    assert report.PROFILES["full"]["06_train_mnist_scale"] == {**expected, "test_images": TEST_IMAGES}
 
 
 def test_an_unknown_parameter_is_an_error_not_a_warning(tmp_path: Path) -> None:

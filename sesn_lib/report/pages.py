@@ -29,6 +29,7 @@ __all__ = ["Page", "Site", "render"]
 log = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "template"
+LONG = 50  # characters of LaTeX in a line of text, from which on a phone may have to scroll
 _REMOTE = re.compile(r"(?:[a-z]+:)?//|mailto:|data:", re.IGNORECASE)
 
 
@@ -96,7 +97,9 @@ def _formula(latex: str, *, display: bool) -> str:
     except formulas.FormulaError as error:
         log.warning("%s; it is shown as source", error)
         return f'<code class="untranslated">{_escape(latex)}</code>'
-    return f'<span class="formula" tabindex="0">{element}</span>' if display else element
+    if display or len(latex) > LONG:
+        return f'<span class="formula{"" if display else " inline"}" tabindex="0">{element}</span>'
+    return element
 
 
 def _escape(text: str) -> str:
@@ -190,6 +193,7 @@ def _without_widgets(notebook: nbformat.NotebookNode) -> dict[str, Any]:
 
 def _link(soup: BeautifulSoup, page: Page, names: set[str], files: dict[str, bytes]) -> None:
     """Point links and pictures at pages and copied files."""
+    missing = set()
     for element, attribute in [(e, "href") for e in soup.select("main a[href]")] + [
         (e, "src") for e in soup.select("main img[src]")
     ]:
@@ -207,9 +211,11 @@ def _link(soup: BeautifulSoup, page: Page, names: set[str], files: dict[str, byt
             files[name] = (page.folder / path).read_bytes()
             element[attribute] = name
         else:
-            log.warning("%s links to %s, which is not there", page.name, path)
+            missing.add(str(path))
             element.name = "span"
             del element[attribute]
+    if missing:
+        log.warning("%s links to what is not there: %s", page.name, ", ".join(sorted(missing)))
 
 
 def _contents(soup: BeautifulSoup) -> None:

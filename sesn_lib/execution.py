@@ -20,6 +20,7 @@ from .settings import Settings, check_whole
 from .store import now
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from data_prep.mnist_scale import Realization
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "train_cell"]
 
 TEST_PART = 48000
+SCALE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def train_cell(
         "test_error_50k": evaluation.error(),
         "test_error_48k": evaluation.error(min(TEST_PART, len(test))),
         "test_images": len(test),
+        "by_scale": _by_scale(splits.test.factors[: len(test)], evaluation.correct.numpy()),
         "history": result.history,
         "data_checksum": splits.checksum,
         "environment": provenance.environment(target),
@@ -168,6 +171,15 @@ def train_cell(
         },
     }
     return Trained(record, model, evaluation, test)
+
+
+def _by_scale(factors: np.ndarray, correct: np.ndarray) -> dict[str, list[float]]:
+    """Images and errors counted by the digit's scale factor: `edges` (n + 1), `images` and `errors` (n each)."""
+    import numpy as np
+
+    images, edges = np.histogram(factors, SCALE_EDGES)
+    errors, _ = np.histogram(factors[~correct], SCALE_EDGES)
+    return {"edges": edges.tolist(), "images": images.tolist(), "errors": errors.tolist()}
 
 
 def _fit(

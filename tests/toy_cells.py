@@ -113,7 +113,8 @@ def toy_realization(root: str | None, number: int, protocol: str, progress: bool
 
     def split(count: int) -> SimpleNamespace:
         images = draws.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        return SimpleNamespace(images=images, labels=draws.integers(0, 10, count))
+        labels = draws.integers(0, 10, count)
+        return SimpleNamespace(images=images, labels=labels, factors=draws.uniform(0.3, 1.0, count))
 
     draws = np.random.default_rng(number)
     return SimpleNamespace(train=split(48), val=split(16), test=split(30), checksum=f"{number}" * 64)

@@ -36,9 +36,10 @@ PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """What each profile sets otherwise than the notebooks themselves: profile -> notebook -> parameter -> value.
 
-The notebooks' own parameters are the quick ones. A notebook with a parameter `results` gets the report's own folder for
-it, so that a report never writes into the published results.
+The notebooks' own parameters are the quick ones.
 """
+FOLDERS: Mapping[str, str] = {"results": ".", "tables_folder": "tables"}
+"""Parameters that say where a notebook writes: in a report, to these folders below its own, not the published ones."""
 CELL_SECONDS: Mapping[str, int | None] = {"quick": 1800, "full": None}
 
 TITLE = "Scale-Equivariant Steerable Networks: a reproducibility report"
@@ -88,8 +89,8 @@ def build(
     outcomes = []
     for position, source in enumerate(sources, start=1):
         parameters = dict(PROFILES[profile].get(source.stem, {}))
-        if "results" in execute.parameter_names(source):
-            parameters.setdefault("results", os.path.relpath(folder.resolve(), _root(source.parent)))
+        for name in FOLDERS.keys() & execute.parameter_names(source):
+            parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
         label = f"[{position}/{len(sources)}] {source.stem}"
         with _progress(console, label) as on_cell:
             outcome = execute.run(
@@ -195,7 +196,7 @@ def _duration(seconds: float) -> str:
 
 
 def _root(notebooks: Path) -> Path:
-    """What a relative `results` parameter is relative to: the checkout, else the notebooks' folder."""
+    """What a relative folder parameter is relative to: the checkout, else the notebooks' folder."""
     here = notebooks.resolve()
     return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
 

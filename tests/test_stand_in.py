@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import DataError, stand_in, stl10, stl10_format
+from data_prep import DataError, checksums, stand_in, stl10, stl10_format
 
 
 def test_the_format_byte_by_byte(tmp_path):
@@ -43,6 +43,24 @@ def test_the_loader_reads_the_same(tmp_path, monkeypatch):
         for found, expected in zip(stl10.load(tmp_path, split), stl10_format.read(folder, split)):
             assert np.array_equal(found, expected)
             assert found.dtype == expected.dtype
+
+
+def test_stl10_where_it_is_and_the_stand_in_elsewhere(tmp_path, monkeypatch):
+    found = stand_in.load_any(tmp_path, each=2)
+    assert not found.genuine
+    assert found.label == stand_in.LABEL
+    assert len(found.train[0]) == len(found.test[1]) == 20
+    (tmp_path / "stl10_binary").mkdir()
+    for name in checksums.STL10_FILES:
+        (tmp_path / "stl10_binary" / name).write_bytes(b"")
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: (split, root))
+    found = stand_in.load_any(tmp_path)
+    assert found.genuine
+    assert found.label == "STL-10"
+    assert found.classes == stl10.CLASSES
+    assert found.test == ("test", tmp_path)
+    (tmp_path / "stl10_binary" / "train_y.bin").unlink()
+    assert not stand_in.load_any(tmp_path, each=1).genuine
 
 
 def test_it_is_never_taken_for_stl10(tmp_path):

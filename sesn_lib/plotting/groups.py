@@ -158,9 +158,7 @@ def error_table(values: Any, rows: Sequence[str], columns: Sequence[str], *, tit
         for j in range(len(columns)):
             value = table[i, j]
             exact = value == 0
-            face = (
-                style.GREEN if exact else style.FAINT if math.isnan(value) else shades(0.85 * norm(math.log10(value)))
-            )
+            face = style.BLUE if exact else style.FAINT if math.isnan(value) else shades(0.85 * norm(math.log10(value)))
             ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=face, edgecolor="white", linewidth=2))
             dark = exact or (not math.isnan(value) and value > 0.02)
             ax.text(

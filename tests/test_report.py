@@ -314,6 +314,7 @@ def test_the_font_comes_along(site: Path) -> None:
     assert "data:font/woff;base64," in style
     assert len(style) < 300_000
     assert formulas.letters(["<p>q</p><math><mi>x</mi></math>"]) == {"x", "𝑥"}
+    assert "√" in formulas.letters(["<math><msqrt><mi>x</mi></msqrt></math>"])
 
 
 # The figure of the README

@@ -103,6 +103,7 @@ def letters(pages: Iterable[str]) -> set[str]:
     for page in pages:
         for formula in re.findall(r"<math\b.*?</math>", page, re.DOTALL):
             found.update(html.unescape(re.sub(r"<[^>]*>", "", formula)))
+            found.update("√" if "<msqrt" in formula or "<mroot" in formula else "")  # drawn without being written
     return found | {_styled(letter, "italic") for letter in found}
 
 

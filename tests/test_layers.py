@@ -339,3 +339,17 @@ def test_inputs_of_another_shape_are_named(layer: nn.Module, shape: tuple[int, .
     with pytest.raises(ValueError, match=message) as error:
         layer(torch.zeros(shape))
     assert str(list(shape)) in str(error.value)
+
+
+# --- what notebook 3 compares itself with -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["conv_th_A", "conv_th_B", "conv_hh_A_interscale2", "conv_hh_B_interscale3"])
+def test_numbers_shipped_with_the_notebooks_are_the_reference(name: str, reference_folder: Path) -> None:
+    shipped = np.load(reference_folder.parents[1] / "notebooks" / "results" / "reference_layers.npz")
+    truth = np.load(reference_folder / "layers.npz")[name]
+    assert np.array_equal(shipped[f"{name}.output"], truth[:1, ..., ::3, ::3])
+    assert tuple(shipped[f"{name}.input_shape"]) == CASES[name][1]
+    layer, _ = by_recipe(name, torch.float32)
+    for parameter, value in layer.named_parameters():
+        assert torch.equal(torch.from_numpy(shipped[f"{name}.{parameter}"]), value.detach())

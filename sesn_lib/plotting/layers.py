@@ -1,4 +1,4 @@
-"""Figures on the layers: filters made from one weight vector, the T->H layer step by step, who sees whom, what it costs."""
+"""Figures on the layers: filters from one weight vector, the T->H layer step by step, who sees whom, what it costs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def same_weights(weight: Any, kernels: Any, scales: Sequence[float], supports: S
 
 def _frame(axes: Axes, size: int, support: int, colour: str) -> None:
     start = (size - support) / 2 - 0.5
-    axes.add_patch(Rectangle((start, start), support, support, fill=False, edgecolor=colour, linewidth=2.2, clip_on=False))
+    axes.add_patch(
+        Rectangle((start, start), support, support, fill=False, edgecolor=colour, linewidth=2.2, clip_on=False)
+    )
 
 
 def lifting(image: Any, kernels: Any, out: Any, scales: Sequence[float], supports: Sequence[int]) -> Figure:
@@ -161,8 +163,8 @@ def scale_selection(widths: Sequence[float], scales: Sequence[float], responses:
     figure, axes = plt.subplots(figsize=(5.6, 3.2))
     for width, line in zip(widths, values):
         strong = width == chosen
-        look = {"color": style.SESN, "zorder": 3} if strong else {"color": style.MUTED, "alpha": 0.3, "linewidth": 1.2}
-        axes.plot(scales, line, "o-", **look)
+        colour, alpha, width_drawn = (style.SESN, 1.0, 1.8) if strong else (style.MUTED, 0.3, 1.2)
+        axes.plot(scales, line, "o-", color=colour, alpha=alpha, linewidth=width_drawn, zorder=3 if strong else 2)
         if strong:
             axes.axvline(width, color=style.ORANGE, linestyle="--", label=f"width of the blob, {width:.2f} px")
             best = int(line.argmax())
@@ -174,7 +176,9 @@ def scale_selection(widths: Sequence[float], scales: Sequence[float], responses:
     return figure
 
 
-def costs(names: Sequence[str], literal: Any, supports: Any, *, unit: str = "multiply-adds per output pixel and channel") -> Figure:
+def costs(
+    names: Sequence[str], literal: Any, supports: Any, *, unit: str = "multiply-adds per output pixel and channel"
+) -> Figure:
     """Work of a layer per model when all filters are padded to the largest support, and on each scale's own support.
 
     Arguments:

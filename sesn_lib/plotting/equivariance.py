@@ -1,0 +1,210 @@
+"""Figures on measured equivariance: the commuting square in pictures, error curves, convergence, what networks do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from sesn_lib.plotting import style
+
+__all__ = ["accuracies", "configurations", "convergence", "error_curves", "logits", "paths", "pictures", "wilson"]
+
+Rows = Mapping[str, tuple[Any, Any, float]]
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def pictures(images: Mapping[str, Any], *, signed: bool = False) -> Figure:
+    """Pictures [H, W] in a row, on one common range, with their titles."""
+    arrays = {title: _array(image) for title, image in images.items()}
+    limit = max(np.abs(array).max() for array in arrays.values())
+    figure, axes = plt.subplots(1, len(arrays), figsize=(2.2 * len(arrays), 2.5), squeeze=False)
+    for panel, (title, array) in zip(axes[0], arrays.items()):
+        drawn = style.panel(panel, array, title, limit=limit if signed else None)
+        if not signed:
+            drawn.set_clim(min(0.0, *(a.min() for a in arrays.values())), limit)
+    return figure
+
+
+def paths(image: Any, scaled: Any, rows: Rows, scale: float) -> Figure:
+    """The two ways around the commuting square, one row per function, and their difference on the same colours.
+
+    Arguments:
+        image, scaled: f and L_s f, [H, W].
+        rows: name = (L_s F(f) [H, W], F(L_s f) [H, W], relative error).
+        scale: s.
+    """
+    figure, axes = plt.subplots(len(rows), 5, figsize=(10.2, 2.35 * len(rows)), squeeze=False)
+    for line, (name, (expected, found, error)) in zip(axes, rows.items()):
+        a, b = _array(expected), _array(found)
+        limit = np.abs(a).max()
+        style.panel(line[0], _array(image), "$f$")
+        style.panel(line[1], _array(scaled), f"$L_s f$, $s={scale:.2f}$")
+        style.panel(line[2], a, "$L_s F(f)$", limit=limit)
+        style.panel(line[3], b, "$F(L_s f)$", limit=limit)
+        style.panel(line[4], a - b, f"difference\n$\\Delta$ = {_short(error)}", limit=limit)
+        line[0].set_ylabel(name, fontsize=10, fontweight="bold")
+    return figure
+
+
+def _short(error: float) -> str:
+    if error >= 0.01:
+        return f"{error:.2f}"
+    return rf"$10^{{{round(np.log10(error))}}}$" if error > 0 else "0"
+
+
+def error_curves(
+    x: Sequence[float] | Mapping[str, Sequence[float]],
+    curves: Mapping[str, Any],
+    *,
+    xlabel: str,
+    logx: bool = False,
+    ticks: Sequence[float] | None = None,
+    marks: Mapping[str, Sequence[float]] | None = None,
+    colours: Mapping[str, str] | None = None,
+    figsize: tuple[float, float] = (6.8, 3.6),
+) -> Figure:
+    """Equivariance errors on a logarithmic axis, one line per name; the name stands at the line's end.
+
+    Arguments:
+        x: common abscissae, or one sequence per name.
+        curves: name = errors; a pair (mean [N], spread [N]) draws a band of mean +- spread.
+        marks: legend text = abscissae of dashed vertical lines.
+        colours: name = colour, where the cycle's is not meant.
+    """
+    figure, axes = plt.subplots(figsize=figsize)
+    for text, positions in (marks or {}).items():
+        for i, position in enumerate(positions):
+            axes.axvline(position, color=style.MUTED, linewidth=1, linestyle=":", label=text if i == 0 else None)
+    for i, (name, values) in enumerate(curves.items()):
+        at = _array(x[name] if isinstance(x, Mapping) else x)
+        colour = (colours or {}).get(name, style.CYCLE[i % len(style.CYCLE)])
+        mean, spread = (_array(v) for v in values) if isinstance(values, tuple) else (_array(values), None)
+        axes.plot(at, mean, "o-", color=colour, label=name, markersize=4)
+        if spread is not None:
+            axes.fill_between(at, np.maximum(mean - spread, mean / 10), mean + spread, color=colour, alpha=0.2, lw=0)
+    axes.set(yscale="log", xlabel=xlabel, ylabel=r"equivariance error $\Delta$")
+    if logx:
+        axes.set_xscale("log")
+    if ticks is not None:
+        axes.set_xticks(list(ticks), [f"{t:g}" for t in np.round(ticks, 2)])
+        axes.minorticks_off()
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def convergence(
+    algebraic: Mapping[str, tuple[Any, Any, float, float]], spectral: Mapping[str, tuple[Any, Any, float, float]]
+) -> Figure:
+    """Errors against the number of pixels per unit, with fitted laws: powers on the left, a Gaussian on the right.
+
+    Arguments:
+        algebraic: name = (m [N], errors [N], order p, constant c) with the fit c m^-p.
+        spectral: name = (m, errors, rate a, constant c) with the fit c exp(-a m^2), drawn against m^2.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7))
+    for (name, (m, errors, order, constant)), colour in zip(algebraic.items(), (style.BLUE, style.ORANGE)):
+        x = _array(m)
+        left.loglog(x, _array(errors), "o", color=colour, label=f"{name}: order {order:.1f}")
+        left.loglog(x, constant * x**-order, "-", color=colour, linewidth=1)
+    ticks = [1, 2, 3, 4, 6]
+    left.set_xticks(ticks, [str(t) for t in ticks])
+    left.minorticks_off()
+    left.set(
+        xlabel="pixels per unit, $m = 1/h$", ylabel=r"equivariance error $\Delta$", title="filters that end abruptly"
+    )
+    left.legend()
+    for name, (m, errors, rate, constant) in spectral.items():
+        x = _array(m)
+        right.semilogy(x**2, _array(errors), "o", color=style.GREEN, label=name)
+        right.semilogy(
+            x**2,
+            constant * np.exp(-rate * x**2),
+            "-",
+            color=style.GREEN,
+            linewidth=1,
+            label=rf"$e^{{-{rate:.0f} m^2}}$",
+        )
+    right.set(xlabel="$m^2$", title="filters that fade out")
+    right.legend()
+    return figure
+
+
+def configurations(names: Sequence[str], values: Mapping[str, tuple[Any, Any]], *, notes: Sequence[str] = ()) -> Figure:
+    """Errors of several configurations, one dot per kind with mean +- standard deviation.
+
+    Arguments:
+        names: M configurations. notes: a short text each, at the right border.
+        values: kind = (mean [M], standard deviation [M]).
+    """
+    figure, axes = plt.subplots(figsize=(8.2, 0.42 * len(names) + 1.2))
+    rows = np.arange(len(names))
+    for i, ((kind, (mean, spread)), marker) in enumerate(zip(values.items(), "osD^")):
+        m, d = _array(mean), _array(spread)
+        low = np.minimum(d, 0.9 * m)
+        colour = style.CYCLE[i]
+        axes.errorbar(m, rows + 0.24 * (i - (len(values) - 1) / 2), xerr=[low, d], fmt=marker, color=colour, label=kind)
+    for row, note in enumerate(notes):
+        axes.text(1.02, row, note, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=style.MUTED)
+    axes.set(yticks=rows, yticklabels=list(names), xscale="log", xlabel=r"equivariance error $\Delta$")
+    axes.invert_yaxis()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(values))
+    return figure
+
+
+def logits(factors: Sequence[float], images: Sequence[Any], values: Mapping[str, Any], label: int) -> Figure:
+    """Logits of one digit against its scale factor, the true class drawn strongly, a strip of the images above.
+
+    Arguments:
+        factors: F scale factors. images: a few pictures [H, W] for the strip.
+        values: network = logits [F, 10].
+        label: the true class.
+    """
+    figure = plt.figure(figsize=(4.9 * len(values), 4.3))
+    grid = figure.add_gridspec(2, len(values) * len(images), height_ratios=[1, 3.2])
+    x = _array(factors)
+    for i, image in enumerate(list(images) * len(values)):
+        style.panel(figure.add_subplot(grid[0, i]), _array(image))
+    for i, (name, table) in enumerate(values.items()):
+        axes = figure.add_subplot(grid[1, i * len(images) : (i + 1) * len(images)])
+        y = _array(table)
+        others = [k for k in range(y.shape[1]) if k != label]
+        axes.plot(x, y[:, others], color=style.MUTED, alpha=0.45, linewidth=1)
+        axes.plot(x, y[:, label], color=style.GOOD, linewidth=2.4)
+        axes.set(xlabel="scale factor of the digit", ylabel="logit" if i == 0 else "")
+        axes.set_title(f"{name} (green: {label}, the true class)")
+    return figure
+
+
+def wilson(successes: Any, trials: int, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of a fraction, by default with 95 % coverage: lower and upper bounds."""
+    p = _array(successes) / trials
+    centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    return centre - half, centre + half
+
+
+def accuracies(factors: Sequence[float], correct: Mapping[str, Any], trained: tuple[float, float]) -> Figure:
+    """Fraction of digits classified rightly against their scale factor, with Wilson's 95 % intervals.
+
+    Arguments:
+        factors: F scale factors.
+        correct: network = bool [F, N], the same N digits at every factor.
+        trained: least and greatest scale factor of the training images; drawn as a grey field.
+    """
+    figure, axes = plt.subplots(figsize=(6.6, 3.6))
+    axes.axvspan(*trained, color=style.FAINT, alpha=0.5, lw=0, label="scales seen in training")
+    for (name, table), colour in zip(correct.items(), (style.SESN, style.CNN, style.MUTED)):
+        right = _array(table)
+        low, high = wilson(right.sum(1), right.shape[1])
+        axes.fill_between(factors, low, high, color=colour, alpha=0.2, lw=0)
+        axes.plot(factors, right.mean(1), "o-", color=colour, label=name)
+    axes.set(xlabel="scale factor of the digits", ylabel="accuracy")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure

@@ -1,0 +1,204 @@
+"""Figures on layers and equivariance: they draw what they are given, and refuse what makes no sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from sesn_lib.plotting import equivariance, layers, style
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    with mpl.rc_context():
+        style.use()
+        yield
+    plt.close("all")
+
+
+def texts(figure: Figure) -> list[str]:
+    """Everything written inside of the axes, and titles and labels."""
+    found = []
+    for axes in figure.axes:
+        found += [t.get_text() for t in axes.texts]
+        found += [axes.get_title(), axes.get_xlabel(), axes.get_ylabel()]
+    return found
+
+
+def drawn(figure: Figure) -> None:
+    figure.canvas.draw()
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+def test_number_grids_write_the_numbers_and_symbols() -> None:
+    figure = layers.number_grids([("a", [[1, 2], [3, 4]]), ("b", torch.tensor([[5.5]]))], symbols=["*"])
+    drawn(figure)
+    assert {"1", "2", "3", "4", "5.5", "*", "a", "b"} <= set(texts(figure))
+
+
+def test_number_grids_need_a_symbol_between_each_two() -> None:
+    with pytest.raises(ValueError, match="2 symbols for 2 grids"):
+        layers.number_grids([("a", [[1]]), ("b", [[2]])], symbols=["*", "="])
+
+
+def test_number_grids_of_zeros() -> None:
+    drawn(layers.number_grids([("nothing", np.zeros((2, 2)))]))
+
+
+def test_same_weights_frames_the_support() -> None:
+    kernels = torch.randn(2, 7, 7, requires_grad=True)
+    figure = layers.same_weights(torch.randn(9), kernels, [1.0, 2.0], [3, 7])
+    drawn(figure)
+    weights, *filters = figure.axes
+    assert len(weights.patches) == 9
+    assert [axes.patches[0].get_width() for axes in filters] == [3, 7]
+    assert filters[0].patches[0].get_x() == 1.5  # pixels 2 to 4 of 0 to 6
+    assert "support 3 x 3" in texts(figure)
+
+
+def test_lifting_has_an_image_and_two_rows() -> None:
+    figure = layers.lifting(torch.rand(8, 8), torch.randn(3, 5, 5), torch.randn(3, 8, 8), [1.0, 1.5, 2.0], [3, 3, 5])
+    drawn(figure)
+    assert len(figure.axes) == 1 + 2 * 3
+
+
+def test_projection_shows_the_maximum_and_the_winner() -> None:
+    out = torch.zeros(2, 4, 4)
+    out[0, 1, 1], out[1, 2, 2] = 1.0, 0.5
+    figure = layers.projection(out, [1.0, 2.0], marks=[(1, 1)])
+    drawn(figure)
+    maximum, winners = figure.axes[2].images[0].get_array(), figure.axes[3].images[0].get_array()
+    assert np.array_equal(maximum, out.amax(0))
+    first, second = winners[1, 1], winners[2, 2]
+    assert np.allclose(first, mpl.colors.to_rgb(style.scale_colours(2)[0]))
+    assert not np.allclose(first, second)
+    assert np.allclose(winners[0, 0], 1)  # no response, no colour
+    assert len(figure.axes[3].lines) == 1
+
+
+def test_connections_count_scales_from_one() -> None:
+    figure = layers.connections([np.eye(3), np.triu(np.ones((3, 3)))], ["K = 1", "K = 3"])
+    drawn(figure)
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["1", "2", "3"]
+    assert sum(t.get_text() == "0" for t in figure.axes[0].texts) == 6
+    assert sum(t.get_text() == "0" for t in figure.axes[1].texts) == 3
+
+
+def test_scale_selection_circles_the_peak_of_the_chosen_line() -> None:
+    figure = layers.scale_selection([1.0, 2.0], [1.0, 2.0, 4.0], [[3, 2, 1], [1, 3, 2]], 2.0)
+    drawn(figure)
+    circle = figure.axes[0].lines[-1]
+    assert (circle.get_xdata()[0], circle.get_ydata()[0]) == (2.0, 3.0)
+
+
+def test_costs_write_the_share() -> None:
+    figure = layers.costs(["a", "b"], [100, 200], [50, 124])
+    drawn(figure)
+    assert {" 50%", " 62%"} <= set(texts(figure))
+
+
+# --- equivariance -----------------------------------------------------------------------------------------------------
+
+
+def test_pictures_share_one_range() -> None:
+    figure = equivariance.pictures({"a": np.eye(3), "b": 5 * np.eye(3)})
+    drawn(figure)
+    assert {axes.images[0].get_clim() for axes in figure.axes} == {(0.0, 5.0)}
+    signed = equivariance.pictures({"a": -np.eye(3), "b": 2 * np.eye(3)}, signed=True)
+    assert {axes.images[0].get_clim() for axes in signed.axes} == {(-2.0, 2.0)}
+
+
+def test_paths_show_the_difference_on_the_colours_of_the_rest() -> None:
+    a, b = torch.randn(4, 4), torch.randn(4, 4)
+    figure = equivariance.paths(a, b, {"one": (a, b, 0.25), "two": (a, a, 1e-7), "three": (a, a, 0.0)}, 2.0)
+    drawn(figure)
+    row = figure.axes[:5]
+    assert np.allclose(row[4].images[0].get_array(), a - b)
+    assert row[4].images[0].get_clim() == row[2].images[0].get_clim()
+    written = " ".join(texts(figure))
+    assert "0.25" in written
+    assert "10^{-7}" in written
+
+
+def test_error_curves_are_logarithmic_and_named() -> None:
+    figure = equivariance.error_curves(
+        {"a": [1, 2], "b": [1, 2, 3]},
+        {"a": [0.1, 0.01], "b": (np.array([0.1, 0.2, 0.3]), np.array([0.05, 0.3, 0.1]))},
+        xlabel="x",
+        logx=True,
+        ticks=[1, 2],
+        marks={"here": [1.5, 2.5]},
+        colours={"a": "#123456"},
+    )
+    drawn(figure)
+    axes = figure.axes[0]
+    assert axes.get_yscale() == axes.get_xscale() == "log"
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["here", "a", "b"]
+    assert axes.lines[2].get_color() == "#123456"
+    band = axes.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() > 0  # a spread larger than the mean must not leave the logarithmic axis
+
+
+def test_convergence_draws_points_and_laws() -> None:
+    m = np.array([1.0, 2.0, 4.0])
+    figure = equivariance.convergence({"cut": (m, m**-2, 2.0, 1.0)}, {"fading": (m, np.exp(-(m**2)), 1.0, 1.0)})
+    drawn(figure)
+    left, right = figure.axes
+    assert np.allclose(left.lines[0].get_ydata(), left.lines[1].get_ydata())
+    assert np.allclose(right.lines[0].get_ydata(), right.lines[1].get_ydata())
+    assert "order 2.0" in left.get_legend().get_texts()[0].get_text()
+
+
+def test_configurations_have_a_row_each() -> None:
+    values = {"B": ([0.1, 0.2], [0.3, 0.1]), "A": ([0.01, 0.02], [0.001, 0.002])}
+    figure = equivariance.configurations(["one", "two"], values, notes=["x", "y"])
+    drawn(figure)
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["one", "two"]
+    assert [t.get_text() for t in axes.texts] == ["x", "y"]
+    assert axes.get_xlim()[0] > 0
+
+
+def test_logits_draw_the_true_class_last_and_green() -> None:
+    figure = equivariance.logits([0.5, 1.0], [np.eye(3)] * 2, {"net": np.arange(20.0).reshape(2, 10)}, label=3)
+    drawn(figure)
+    axes = figure.axes[-1]
+    assert len(axes.lines) == 10
+    assert axes.lines[-1].get_color() == style.GOOD
+    assert list(axes.lines[-1].get_ydata()) == [3.0, 13.0]
+
+
+def test_accuracies_are_fractions_per_factor() -> None:
+    correct = torch.tensor([[True, True, False, False], [True, True, True, True]])
+    figure = equivariance.accuracies([0.5, 1.0], {"net": correct}, trained=(0.3, 1.0))
+    drawn(figure)
+    assert list(figure.axes[0].lines[0].get_ydata()) == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)]
+)
+def test_wilson_interval(successes: int, trials: int, low: float, high: float) -> None:
+    """Values of Wilson's interval from its published tables (95 %)."""
+    found = equivariance.wilson([successes], trials)
+    assert np.allclose([found[0][0], found[1][0]], [low, high], atol=1e-4)
+
+
+def test_wilson_covers_what_it_says() -> None:
+    """Of many samples of 50 draws, about 95 % have the true fraction inside; at z = 1 clearly fewer."""
+    hits = np.random.default_rng(0).binomial(50, 0.9, size=4000)
+    low, high = equivariance.wilson(hits, 50)
+    narrow_low, narrow_high = equivariance.wilson(hits, 50, z=1.0)
+    assert 0.92 < ((low < 0.9) & (high > 0.9)).mean() < 0.98
+    assert ((narrow_low < 0.9) & (narrow_high > 0.9)).mean() < 0.85

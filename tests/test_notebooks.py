@@ -23,7 +23,6 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 MOST_BYTES = 1_000_000
 LONGEST_CELL, MEDIAN_CELL = 40, 8
 FIRST_SCREEN = ("Before", "You will use", "Paper", "Run time")
-PLANNED = {"04_equivariance_measured", "07_train_stl10"}  # chapters that may be linked before they are there
 # A home, a temporary or a working folder, a drive; not a fraction, a unit or an address on the web.
 ABSOLUTE = re.compile(
     r"(?<![\w.:/])/(?:home|root|Users|tmp|var|work|opt|mnt|usr|private|content)/[\w.]|\b[A-Z]:\\\\?\w"
@@ -174,16 +173,13 @@ def test_there_are_notebooks() -> None:
 
 
 def chain_faults(names: list[str], first_cells: dict[str, str]) -> list[str]:
-    """Each notebook's first screen links the one before and the one after it, and nothing that does not exist.
-
-    A neighbour that is only planned need not be linked yet.
-    """
-    faults, order = [], sorted({*names, *PLANNED})
+    """Each notebook's first screen links the one before and the one after it, and nothing that does not exist."""
+    faults, order = [], sorted(names)
     for name in names:
         linked = re.findall(r"\((\w+)\.ipynb\)", first_cells[name])
         index = order.index(name)
         expected = order[max(index - 1, 0) : index] + order[index + 1 : index + 2]
-        faults += [f"{name} does not link {target}" for target in expected if target in names and target not in linked]
+        faults += [f"{name} does not link {target}" for target in expected if target not in linked]
         faults += [f"{name} links {target}, which is not there" for target in linked if target not in order]
     return faults
 
@@ -209,7 +205,7 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
     text = re.sub(r"\$\$.*?\$\$|\$[^$]+\$", "", text, flags=re.DOTALL)  # [f](x) in a formula is no link
     targets = re.findall(r"\]\(([^)\s#]+)[^)]*\)", text)
     missing = [t for t in targets if "://" not in t and not (FOLDER / t).exists()]
-    assert [t for t in missing if t.removesuffix(".ipynb") not in PLANNED] == []
+    assert missing == []
 
 
 # Negative controls: one broken notebook per check

@@ -66,9 +66,8 @@ class Recipe:
     eval_batch: int = 250
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "eval_batch"):
+        for name in ("epochs", "batch_size", "eval_batch"):
             check_whole(name, getattr(self, name), 1)
-        check_whole("batch_size", self.batch_size, 2)
         for name in ("validation_images", "seed"):
             check_whole(name, getattr(self, name), 0)
         for name in ("learning_rate", "gamma"):
@@ -84,7 +83,7 @@ class Recipe:
                 raise ValueError(f"{name} is {epochs}, must be increasing")
             object.__setattr__(self, name, epochs)
         if self.micro_batch is not None:
-            check_whole("micro_batch", self.micro_batch, 2)
+            check_whole("micro_batch", self.micro_batch, 1)
         if self.augmentation not in ("authors", "report", "none"):
             raise ValueError(f"augmentation is {self.augmentation!r}, must be 'authors', 'report' or 'none'")
         if self.selection not in SELECTIONS:

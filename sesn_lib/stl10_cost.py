@@ -47,6 +47,7 @@ class Count:
     saved_bytes: float
 
 
+@lru_cache(maxsize=16)
 def count(name: str, *, precision: str = "float32") -> Count:
     """Counts the work of a training step of a model, by shapes alone: nothing is computed.
 

@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--root", metavar="FOLDER", help="data folder (default: $SESN_DATA, else data/ in the checkout)"
     )
-    common.add_argument("--source", metavar="FOLDER", help="a folder that holds the raw files; looked at first")
+    common.add_argument(
+        "--source", "--from", dest="source", metavar="FOLDER", help="a folder that holds the raw files; looked at first"
+    )
     common.add_argument("--quiet", action="store_true", help="no progress bars")
     scale = commands.add_parser("mnist-scale", parents=[common], help="make MNIST-scale, print its checksums")
     scale.add_argument("--protocol", default="paper", metavar="paper|report|both", help="default: paper")

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; fetched into when empty. [data/]")]
-SourceOption = Annotated[Path | None, typer.Option(help="Folder to look for the raw files in first.")]
+SourceOption = Annotated[Path | None, typer.Option("--source", "--from", help="Folder to look for the files in first.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16.")]
 EpochsOption = Annotated[int | None, typer.Option(help="Other than the protocol's 60; the run is then partial.")]

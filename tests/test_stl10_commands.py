@@ -129,6 +129,13 @@ def test_no_data_is_one_line(sesn, monkeypatch):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("option", ["--from", "--source"])
+def test_data_from_a_folder(sesn, option):
+    done = sesn("data", "stl10", option, "absent", "--data", "here")
+    assert done.code == 2
+    assert "source absent is not a folder" in done.err
+
+
 def given(**changes):
     options = dict.fromkeys(("epochs", "batch_size", "micro_batch", "train_images", "test_images", "threads", "data"))
     return {**options, "small_memory": False, "precision": "bf16", "device": "cpu", "here": True, **changes}

@@ -8,18 +8,17 @@ is interrupted and taken up again from a saved state.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.data import DeviceSplit, epoch_batches, normalise
+from sesn_lib.resume import State, autocast, capture, check_same, restore, stream, to_cpu
 from sesn_lib.settings import PRECISIONS, Settings, check_precision, check_whole
 
 __all__ = [
@@ -33,8 +32,6 @@ __all__ = [
     "fit",
     "train_step",
 ]
-
-State = dict[str, Any]
 
 
 class Diverged(RuntimeError):
@@ -145,7 +142,7 @@ def evaluate(model: nn.Module, split: DeviceSplit, *, batch_size: int = 1000, pr
     try:
         with torch.inference_mode():
             for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
-                with _autocast(split.device, precision):
+                with autocast(split.device, precision):
                     logits = model(normalise(images))
                 losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
                 predictions.append(logits.argmax(dim=1))
@@ -164,24 +161,18 @@ class _Run:
     def __init__(self, model: nn.Module, settings: Settings, device: torch.device, train_images: int) -> None:
         self.model, self.settings, self.device, self.train_images = model, settings, device, train_images
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
-        self.generator = torch.Generator().manual_seed(_stream(settings.seed, "order and factors"))
-        torch.manual_seed(_stream(settings.seed, "dropout"))
+        self.generator = torch.Generator().manual_seed(stream(settings.seed, "order and factors"))
+        torch.manual_seed(stream(settings.seed, "dropout"))
         self.epoch, self.best_epoch, self.best_accuracy = 0, 0, -1.0
         self.best_state: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
 
     def state(self) -> State:
-        optimizer = self.optimizer.state_dict()
-        moments = {index: _to_cpu(values) for index, values in optimizer["state"].items()}
         return {
             "settings": asdict(self.settings),
             "train_images": self.train_images,
             "epoch": self.epoch,
-            "model": _to_cpu(self.model.state_dict()),
-            "optimizer": {"state": moments, "param_groups": optimizer["param_groups"]},
-            "generator": self.generator.get_state(),
-            "dropout": torch.get_rng_state(),
-            "dropout_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            **capture(self.model, self.optimizer, self.generator, self.device),
             "best_epoch": self.best_epoch,
             "best_accuracy": self.best_accuracy,
             "best_state": dict(self.best_state),
@@ -189,29 +180,15 @@ class _Run:
         }
 
     def load(self, state: State) -> None:
-        expected = {**asdict(self.settings), "train_images": self.train_images}
         try:
             saved = {**state["settings"], "train_images": state["train_images"]}
-            for name, value in expected.items():
-                if saved[name] != value:
-                    raise ValueError(f"the saved state has {name} {saved[name]!r}, this run {value!r}: must be equal")
-            self.model.load_state_dict(state["model"])
-            # Copied, because the optimiser would go on to write into the caller's tensors.
-            moments = {index: _to_cpu(values) for index, values in state["optimizer"]["state"].items()}
-            self.optimizer.load_state_dict({**state["optimizer"], "state": moments})
-            self.generator.set_state(state["generator"])
-            torch.set_rng_state(state["dropout"])
-            # A state saved on a CPU and taken up on a GPU goes on with the GPU's stream as seeded.
-            if self.device.type == "cuda" and state["dropout_cuda"] is not None:
-                torch.cuda.set_rng_state(state["dropout_cuda"], self.device)
+            check_same(saved, {**asdict(self.settings), "train_images": self.train_images})
+            restore(state, self.model, self.optimizer, self.generator, self.device)
             self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
             self.best_accuracy = state["best_accuracy"]
             self.best_state, self.history = dict(state["best_state"]), [dict(row) for row in state["history"]]
         except KeyError as error:
             raise ValueError(f"the saved state lacks {error.args[0]!r}, must come from `save`") from error
-        except RuntimeError as error:
-            name = type(self.model).__name__
-            raise ValueError(f"the saved state is of another model, must be of this {name}") from error
 
 
 def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport:
@@ -231,7 +208,7 @@ def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport
     run.epoch = epoch
     if validation.accuracy > run.best_accuracy:
         run.best_epoch, run.best_accuracy = epoch, validation.accuracy
-        run.best_state = _to_cpu(run.model.state_dict())
+        run.best_state = to_cpu(run.model.state_dict())
     report = EpochReport(
         epoch=epoch,
         learning_rate=settings.learning_rate_in(epoch),
@@ -252,26 +229,12 @@ def train_step(
 ) -> Tensor:
     """One step of Adam; returns ``[loss summed over the batch, number correct]`` without waiting for the device."""
     optimizer.zero_grad(set_to_none=True)
-    with _autocast(images.device, precision):
+    with autocast(images.device, precision):
         logits = model(images)
     loss = F.cross_entropy(logits.float(), labels)
     loss.backward()
     optimizer.step()
     return torch.stack([loss.detach() * len(labels), (logits.detach().argmax(dim=1) == labels).sum()])
-
-
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def _stream(seed: int, purpose: str) -> int:
-    """A seed of its own for each purpose, so that no two streams of random numbers coincide."""
-    return int.from_bytes(hashlib.sha256(f"{purpose}: {seed}".encode()).digest()[:8], "big") >> 1
-
-
-def _to_cpu(values: dict[str, Any]) -> dict[str, Any]:
-    """A copy that shares no tensor with `values`."""
-    return {k: v.detach().to("cpu", copy=True) if isinstance(v, Tensor) else v for k, v in values.items()}
 
 
 def _check_finite(which: str, loss: float, epoch: int, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sesn_lib import training
+from sesn_lib import resume, training
 from sesn_lib.data import DeviceSplit, normalise
 from sesn_lib.training import Diverged, EpochReport, FitResult, Settings, evaluate, fit
 
@@ -249,7 +249,7 @@ def test_the_first_epoch_equals_a_plain_loop(train: DeviceSplit, val: DeviceSpli
     model.register_forward_pre_hook(lambda module, inputs: inputs[0].double())
     settings = Settings(epochs=1, seed=5)
     fit(model, train, val, settings)
-    generator = torch.Generator().manual_seed(training._stream(5, "order and factors"))
+    generator = torch.Generator().manual_seed(resume.stream(5, "order and factors"))
     order = torch.randperm(len(train), generator=generator)
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01, fused=False, foreach=False)
     for batch in order.split(128):

@@ -187,8 +187,9 @@ def learning_curves(results: Results, key: str = "val_accuracy") -> Figure:
     models = [model for model in MODELS if any(cell.model == model for cell in results.records)]
     across = min(4, len(models))
     down = math.ceil(len(models) / across)
+    # Never narrower than the legend above the panels.
     figure, axes = plt.subplots(
-        down, across, figsize=(2.5 * across + 0.8, 2.2 * down + 0.6), sharex=True, sharey=True, squeeze=False
+        down, across, figsize=(max(5.2, 2.5 * across + 0.8), 2.2 * down + 0.6), sharex=True, sharey=True, squeeze=False
     )
     for axis, model in zip(axes.flat, models):
         for scaling, colour, label in ((1.0, PLAIN, "without augmentation"), (0.5, SCALED, "with augmentation")):

@@ -85,7 +85,8 @@ def to_html(frame: pd.DataFrame, caption: str, name: str) -> str:
     """An HTML table with a caption, the same bytes each time; the index, if it is named, is the row heads."""
     heads = _has_heads(frame)
     if heads:  # their name goes into the corner, not onto a line of its own
-        frame = frame.rename_axis(index=None, columns=frame.index.name)
+        frame = frame.copy()
+        frame.columns.name, frame.index.name = frame.index.name, None
     long = max((len(str(value)) for value in frame.to_numpy().flat), default=0) > 40
     styler = frame.style.set_uuid(name).set_caption(caption).map(_tint)
     styler = styler.set_table_styles(

@@ -30,6 +30,7 @@ from .options import (
     SourceOption,
     TestOption,
     ThreadsOption,
+    WeightsOption,
 )
 
 __all__ = ["app", "main"]
@@ -59,6 +60,7 @@ def train(
     data: DataOption = None,
     results: Annotated[Path | None, typer.Option(help="The record goes to RESULTS/runs. [build/]")] = None,
     checkpoints: CheckpointsOption = None,
+    weights: WeightsOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Train and test one model on one realization of MNIST-scale, and write its record."""
@@ -83,7 +85,7 @@ def train(
         threads=threads,
     )
     kept = checkpoints or folder / "checkpoints"
-    execute = partial(run_cell, **options, checkpoints=kept, progress=sys.stderr.isatty())
+    execute = partial(run_cell, **options, checkpoints=kept, weights=weights, progress=sys.stderr.isatty())
     display = Display(1, every_epoch=True)
     summary = run(Job((cell,), folder, execute, kept), retry_failed=True, notify=display)
     display.close()
@@ -113,6 +115,7 @@ def run(
     results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
     data: DataOption = None,
     checkpoints: CheckpointsOption = None,
+    weights: WeightsOption = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed.")] = False,
     threads: ThreadsOption = None,
     cluster: Annotated[Engine | None, typer.Option(help="Send the work to a cluster, as --jobs jobs.")] = None,
@@ -144,13 +147,15 @@ def run(
     if experiment is Experiment.stl10:
         if scalings is not None:
             raise ValueError("--scalings is for mnist-scale; the augmentation of STL-10 is fixed")
+        if weights is not None:
+            raise ValueError("--weights is for mnist-scale; a run on STL-10 keeps no weights")
         given |= {"micro_batch": micro_batch, "small_memory": small_memory}
         job = stl10_job(names, numbers, results, checkpoints, deadline, here=not cluster, **given)
     else:
         if micro_batch is not None or small_memory:
             raise ValueError("--micro-batch and --small-memory are for --experiment stl10")
         grid = select(names, arguments.numbers(scalings), numbers)
-        job = mnist_job(grid, results, checkpoints, deadline, here=not cluster, **given)
+        job = mnist_job(grid, results, checkpoints, deadline, weights=weights, here=not cluster, **given)
     cells, store = job.cells, Store(job.results)
     if cluster is not None:
         from .cluster import submit

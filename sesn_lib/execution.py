@@ -67,9 +67,19 @@ def settings_of(
     return settings if epochs is None or epochs == settings.epochs else settings.shortened(epochs)
 
 
-def run_cell(cell: Cell, **options: Any) -> dict[str, Any]:
-    """Trains and tests one cell; returns its record. Options: those of `train_cell`."""
-    return train_cell(cell, **options).record
+def run_cell(cell: Cell, *, weights: str | Path | None = None, **options: Any) -> dict[str, Any]:
+    """Trains and tests one cell; returns its record.
+
+    Arguments:
+        weights: folder in which the trained weights are kept (`weights.save`); None keeps none.
+        options: those of `train_cell`.
+    """
+    trained = train_cell(cell, **options)
+    if weights is not None:
+        from .weights import save
+
+        save(weights, trained.model, trained.record)
+    return trained.record
 
 
 def train_cell(

@@ -28,12 +28,14 @@ def mnist_job(
     checkpoints: Path | None,
     deadline: float | None,
     *,
+    weights: Path | None = None,
     here: bool,
     **given: Any,
 ) -> Job:
     """Cells of the MNIST-scale grid, to be run as the options say; None stands for the protocol's value or the default.
 
     Arguments:
+        weights: folder in which trained weights are kept; None keeps none.
         here: whether this machine runs them, so that its devices count.
         given: options of `execution.train_cell`.
 
@@ -46,9 +48,8 @@ def mnist_job(
     options = {**arguments.training_options(cells[0], **checked), "device": given["device"]}
     arguments.check_protocol(Store(folder), cells, options)
     kept = checkpoints or arguments.checkpoints_folder(folder)
-    return Job(
-        cells, folder, partial(run_cell, **options, checkpoints=kept), kept, deadline, Estimator(folder, options)
-    )
+    execute = partial(run_cell, **options, checkpoints=kept, weights=weights)
+    return Job(cells, folder, execute, kept, deadline, Estimator(folder, options))
 
 
 def stl10_job(

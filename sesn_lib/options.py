@@ -23,6 +23,7 @@ __all__ = [
     "SourceOption",
     "TestOption",
     "ThreadsOption",
+    "WeightsOption",
 ]
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; fetched into when empty. [data/]")]
@@ -35,6 +36,9 @@ TestOption = Annotated[int | None, typer.Option(help="Fewer than the 50,000 test
 BatchOption = Annotated[int | None, typer.Option(help="Other than the protocol's 128; likewise.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
 CheckpointsOption = Annotated[Path | None, typer.Option(help="Folder of the checkpoints of unfinished runs.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="Folder to keep trained weights in, each with its record. [not kept]")
+]
 
 
 class Experiment(StrEnum):

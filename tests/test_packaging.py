@@ -30,7 +30,7 @@ ORDER = {
         basis spectral layers models fast equivariance
         settings augment data resume training provenance
         experiments stl10 schema store
-        stl10_training stl10_cost checkpoint execution stl10_execution budget
+        stl10_training stl10_cost checkpoint weights execution stl10_execution budget
         worker pool runner cluster status
         statistics published results claims tables summary plotting report
         options arguments jobs display bench stl10_commands cli __main__

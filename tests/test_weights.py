@@ -1,0 +1,115 @@
+"""Kept weights: what was trained comes back, with the record of its training, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_cells import make_record, toy_realization
+
+from sesn_lib import execution, models, weights
+from sesn_lib.experiments import Cell
+from sesn_lib.weights import WeightsError
+
+CELL = Cell("mnist_cnn_28", 1.0, 0)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
+    torch.manual_seed(0)
+    model = models.build(CELL.model)
+    weights.save(tmp_path, model, make_record(CELL))
+    return tmp_path, model
+
+
+def test_weights_come_back_with_their_record(kept: tuple[Path, torch.nn.Module]) -> None:
+    folder, model = kept
+    loaded, record = weights.load(folder, CELL)
+    assert record == make_record(CELL, timing=record["timing"])
+    assert not loaded.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert sorted(path.name for path in folder.iterdir()) == [f"{CELL.name}.json", f"{CELL.name}.pt"]
+    assert (folder / f"{CELL.name}.pt").stat().st_size < 2e6, "small enough to be shipped"
+
+
+def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "_realization", toy_realization)
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 24, "device": "cpu", "threads": 1}
+    trained = execution.train_cell(CELL, **options)
+    record = execution.run_cell(CELL, weights=tmp_path, **options)
+    loaded, described = weights.load(tmp_path, CELL)
+    assert described == record
+    assert trained.record["best_epoch"] == record["best_epoch"]
+    for name, value in trained.model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_a_missing_file_is_said_to_be_missing(kept: tuple[Path, torch.nn.Module]) -> None:
+    folder, _ = kept
+    with pytest.raises(FileNotFoundError, match="mnist_ses_vector_28-x1.0-r0.pt"):
+        weights.load(folder, Cell("mnist_ses_vector_28", 1.0, 0))
+    (folder / f"{CELL.name}.json").unlink()
+    with pytest.raises(FileNotFoundError, match=f"{CELL.name}.json"):
+        weights.load(folder, CELL)
+
+
+def _flip(folder: Path) -> None:
+    path = folder / f"{CELL.name}.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _note(folder: Path, **changes: Any) -> None:
+    path = folder / f"{CELL.name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _other_model(folder: Path) -> None:
+    weights.save(folder, torch.nn.Linear(2, 2), make_record(CELL))
+
+
+def _other_cell(folder: Path) -> None:
+    _note(folder, record=make_record(Cell("mnist_cnn_28", 1.0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_flip, "has the SHA-256 [0-9a-f]{64}, must have [0-9a-f]{64}"),
+        (_other_model, "does not hold the weights of mnist_cnn_28"),
+        (_other_cell, "is of the cell mnist_cnn_28-x1.0-r1, must be of mnist_cnn_28-x1.0-r0"),
+        (lambda folder: _note(folder, record={}), "does not hold a checksum and a record"),
+        (lambda folder: (folder / f"{CELL.name}.json").write_text("{"), "does not hold a checksum and a record"),
+    ],
+)
+def test_damage_is_noticed(kept: tuple[Path, torch.nn.Module], damage: Any, message: str) -> None:
+    folder, _ = kept
+    damage(folder)
+    with pytest.raises(WeightsError, match=message):
+        weights.load(folder, CELL)
+
+
+def test_a_pickle_is_never_loaded(kept: tuple[Path, torch.nn.Module]) -> None:
+    import hashlib
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (kept[0] / "evil",))
+
+    folder, _ = kept
+    torch.save({"weight": Evil()}, folder / f"{CELL.name}.pt")
+    _note(folder, sha256=hashlib.sha256((folder / f"{CELL.name}.pt").read_bytes()).hexdigest())
+    with pytest.raises(WeightsError, match="does not hold the weights"):
+        weights.load(folder, CELL)
+    assert not (folder / "evil").exists()
+
+
+def test_what_is_no_record_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="."):
+        weights.save(tmp_path, models.build(CELL.model), {"cell": CELL.as_dict()})
+    assert list(tmp_path.iterdir()) == []

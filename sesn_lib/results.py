@@ -28,6 +28,7 @@ __all__ = [
     "contrast_to_paper",
     "load",
     "part_effect",
+    "precision_pairs",
 ]
 
 
@@ -214,3 +215,28 @@ def part_effect(results: Results) -> tuple[Sample | None, float]:
     rate = float(np.mean([b for _, b in pairs])) / 100 if pairs else 0.02
     chance = 100 * math.sqrt(rate * (1 - rate) * (1 / 48000 - 1 / 50000))
     return Sample.of([a - b for a, b in pairs]), chance
+
+
+# float32 against bf16
+
+
+def precision_pairs(float32: Results, bf16: Results) -> dict[Cell, tuple[float, float]]:
+    """Cells run in both precisions: test error in percent in float32 and in bf16, same seed and data.
+
+    Raises:
+        ValueError: a record is of another precision than it is taken for, or the two of a pair are of other data.
+    """
+    pairs = {}
+    for cell, record in float32.records.items():
+        if cell not in bf16.records:
+            continue
+        both = {"float32": record, "bf16": bf16.records[cell]}
+        for name, found in both.items():
+            if found["protocol"]["precision"] != name:
+                raise ValueError(f"the record of {cell} is in {found['protocol']['precision']}, must be in {name}")
+        for key in ("seed", "data_checksum"):
+            values = [found[key] for found in both.values()]
+            if values[0] != values[1]:
+                raise ValueError(f"the records of {cell} have the {key} {values[0]} and {values[1]}: must be equal")
+        pairs[cell] = (float(record["test_error_50k"]), float(bf16.records[cell]["test_error_50k"]))
+    return pairs

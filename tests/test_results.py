@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,3 +205,29 @@ def test_part_effect_by_hand(tmp_path: Path) -> None:
     sample, _ = results.part_effect(results.load(tmp_path))
     assert sample is not None
     assert sample.values == pytest.approx((0.02, -0.01))
+
+
+def _with_precision(record: dict[str, Any], precision: str) -> dict[str, Any]:
+    return {**record, "protocol": {**record["protocol"], "precision": precision}}
+
+
+def test_precisions_are_paired_by_cell(tmp_path: Path) -> None:
+    full, rounded = Store(tmp_path / "float32"), Store(tmp_path / "bf16")
+    cells = select(models=["mnist_cnn_28"], scalings=[1.0])
+    for cell in cells[:3]:
+        full.write(_with_precision(make_record(cell, error=2.0 + cell.realization), "float32"))
+    for cell in cells[1:]:
+        rounded.write(_with_precision(make_record(cell, error=2.5 + cell.realization), "bf16"))
+    pairs = results.precision_pairs(results.load(full.folder), results.load(rounded.folder))
+    assert pairs == {cells[1]: (3.0, 3.5), cells[2]: (4.0, 4.5)}
+    assert results.precision_pairs(results.load(tmp_path / "absent"), results.load(rounded.folder)) == {}
+    with pytest.raises(ValueError, match="is in bf16, must be in float32"):
+        results.precision_pairs(results.load(rounded.folder), results.load(rounded.folder))
+
+
+def test_pairs_of_other_data_are_refused(tmp_path: Path) -> None:
+    cell = Cell("mnist_cnn_28", 1.0, 0)
+    Store(tmp_path / "a").write(_with_precision(make_record(cell), "float32"))
+    Store(tmp_path / "b").write(_with_precision(make_record(cell, data_checksum="1" * 64), "bf16"))
+    with pytest.raises(ValueError, match=r"have the data_checksum 0+ and 1+: must be equal"):
+        results.precision_pairs(results.load(tmp_path / "a"), results.load(tmp_path / "b"))

@@ -81,9 +81,7 @@ def run(
     """
     from rich.console import Console
 
-    if threads is not None:
-        check_whole("threads", threads, 1)
-        torch.set_num_threads(threads)
+    provenance.use_threads(threads)
     check_whole("batch_size", batch_size, 2)
     target = provenance.resolve_device(device)
     names = list(DEFAULT_MODELS if models is None else models)

@@ -79,12 +79,9 @@ class Estimator:
         return MARGIN * (1 - done) * whole
 
     def _like(self, cell: Cell) -> list[dict[str, Any]]:
-        import torch
+        from .provenance import device_description, resolve_device, use_threads
 
-        from .provenance import device_description, resolve_device
-
-        if self.options.get("threads"):
-            torch.set_num_threads(self.options["threads"])
+        use_threads(self.options.get("threads"))
         device = device_description(resolve_device(self.options.get("device", "auto")))
         precision = self.options.get("precision", "float32")
         return [
@@ -131,8 +128,7 @@ def measure(
     from .execution import settings_of
     from .training import fit
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    provenance.use_threads(threads)
     target = provenance.resolve_device(device)
     settings = settings_of(cell, epochs=1, batch_size=batch_size, precision=precision)
     short, long = (1, 3) if target.type == "cpu" else (20, 120)

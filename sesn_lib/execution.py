@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .checkpoint import CHECKPOINT_SECONDS, Checkpoint, Interrupted
 from .experiments import PROTOCOL, Cell, is_complete
 from .schema import SCHEMA
-from .settings import Settings, check_whole
+from .settings import Settings
 from .store import now
 
 if TYPE_CHECKING:
@@ -123,16 +123,13 @@ def train_cell(
         Diverged: the loss is not finite.
         Interrupted: `stop` said so.
     """
-    import torch
 
     from . import provenance
     from .data import to_device
     from .training import evaluate
 
     start = time.perf_counter()
-    if threads is not None:
-        check_whole("threads", threads, 1)
-        torch.set_num_threads(threads)
+    provenance.use_threads(threads)
     target = provenance.resolve_device(device)
     settings = settings_of(cell, epochs=epochs, batch_size=batch_size, precision=precision)
     splits = _realization(None if data is None else str(data), cell.realization, PROTOCOL["data"], progress)

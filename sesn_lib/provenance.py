@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from .settings import check_whole
+
 __all__ = [
     "Commit",
     "cell_seed",
@@ -25,6 +27,7 @@ __all__ = [
     "resolve_device",
     "seed_everything",
     "seeded",
+    "use_threads",
     "versions",
 ]
 
@@ -147,6 +150,13 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         last = f" to 'cuda:{count - 1}'" if count > 1 else ""
         raise ValueError(f"device is {text!r}, but this machine has {count}: use 'cuda:0'{last}")
     return torch.device("cuda", number)
+
+
+def use_threads(threads: int | None) -> None:
+    """Sets torch's number of threads on the CPU; None leaves it. Raises ValueError unless it is at least 1."""
+    if threads is not None:
+        check_whole("threads", threads, 1)
+        torch.set_num_threads(threads)
 
 
 def device_description(device: torch.device | str = "cpu") -> str:

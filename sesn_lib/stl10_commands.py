@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from .budget import format_duration
 from .checkpoint import Checkpoint
 from .jobs import stl10_folders
-from .settings import PRECISIONS, check_whole
+from .provenance import use_threads
+from .settings import PRECISIONS
 from .stl10 import GRID, MODELS, STL10Cell, select
 from .stl10_cost import add_measurement, count, estimate, measure
 from .store import Store
@@ -54,9 +54,7 @@ def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Pa
     Raises:
         ValueError: an unknown model, an absent device, an impossible value.
     """
-    if threads is not None:
-        check_whole("threads", threads, 1)
-        torch.set_num_threads(threads)
+    use_threads(threads)
     console = Console()
     for cell in select(models):
         for precision in PRECISIONS:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from .checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from .schema import SCHEMA
-from .settings import check_whole
 from .stl10 import Recipe, STL10Cell, is_complete
 from .store import now
 
@@ -53,14 +52,11 @@ def run_cell(
         Diverged: the loss is not finite.
         Interrupted: `stop` said so.
     """
-    import torch
 
     from . import provenance
 
     start = time.perf_counter()
-    if threads is not None:
-        check_whole("threads", threads, 1)
-        torch.set_num_threads(threads)
+    provenance.use_threads(threads)
     target = provenance.resolve_device(device)
     recipe = replace(recipe or Recipe(), seed=provenance.cell_seed(cell))
     train, checksum_train = _split(data, "train", train_images, target, progress)

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib import training
 from sesn_lib.augment import ColourSplit, Draws, augment, normalise
-from sesn_lib.resume import State, autocast, capture, check_same, restore, stream, to_cpu
-from sesn_lib.settings import check_whole
+from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
 from sesn_lib.stl10 import Recipe
 from sesn_lib.training import Diverged, Evaluation
 
@@ -157,24 +157,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def evaluate(model: nn.Module, split: ColourSplit, recipe: Recipe) -> Evaluation:
-    """Predictions of `model`, which must be on the split's device, in evaluation mode; its mode is then restored."""
-    was_training = model.training
-    model.eval()
-    losses, predictions = [], []
-    try:
-        with torch.inference_mode():
-            for images, labels in zip(split.images.split(recipe.eval_batch), split.labels.split(recipe.eval_batch)):
-                with autocast(split.device, recipe.precision):
-                    logits = model(normalise(images))
-                losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
-                predictions.append(logits.argmax(dim=1))
-            # Back to the CPU once, so that a GPU is never waited for in between.
-            predicted = torch.cat(predictions)
-            correct = (predicted == split.labels).cpu()
-            loss = torch.stack(losses).double().sum().item() / len(split)
-    finally:
-        model.train(was_training)
-    return Evaluation(correct.clone(), predicted.cpu().clone(), loss)
+    """`training.evaluate` of a split of STL-10, as the recipe says."""
+    return training.evaluate(
+        model, split, batch_size=recipe.eval_batch, precision=recipe.precision, normalise=normalise
+    )
 
 
 def fit(
@@ -202,22 +188,14 @@ def fit(
         Diverged: a loss that is not finite at the end of an epoch.
         ValueError: data or a state that do not fit.
     """
-    check_whole("save_every", save_every, 1)
     if train.device != test.device:
         raise ValueError(f"training images on {train.device}, test images on {test.device}, must be one device")
     device = train.device
     model.to(device)
     kept, val = hold_out(train, recipe.validation_images, recipe.seed)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked(device):
         run = _Run(model, recipe, device, len(train))
-        if state is not None:
-            run.load(state)
-        while run.epoch < recipe.epochs:
-            report = _epoch(run, kept, val, test)
-            if save is not None and (run.epoch % save_every == 0 or run.epoch == recipe.epochs):
-                save(run.state())
-            if on_epoch is not None:
-                on_epoch(report)
+        run_epochs(run, recipe.epochs, lambda: _epoch(run, kept, val, test), on_epoch, state, save, save_every)
     if recipe.selection == "validation":
         model.load_state_dict(run.best_state)
     model.eval()

@@ -12,13 +12,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.data import DeviceSplit, epoch_batches, normalise
-from sesn_lib.resume import State, autocast, capture, check_same, restore, stream, to_cpu
+from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
 from sesn_lib.settings import PRECISIONS, Settings, check_precision, check_whole
 
 __all__ = [
@@ -111,27 +112,44 @@ def fit(
 
     Raises Diverged when a loss is not finite at the end of an epoch, ValueError for data or a state that do not fit.
     """
-    check_whole("save_every", save_every, 1)
     _check_data(train, val, settings)
     device = train.device
     model.to(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked(device):
         run = _Run(model, settings, device, len(train))
-        if state is not None:
-            run.load(state)
-        while run.epoch < settings.epochs:
-            report = _train_epoch(run, train, val)
-            if save is not None and (run.epoch % save_every == 0 or run.epoch == settings.epochs):
-                save(run.state())
-            if on_epoch is not None:
-                on_epoch(report)
+        run_epochs(run, settings.epochs, lambda: _train_epoch(run, train, val), on_epoch, state, save, save_every)
     model.load_state_dict(run.best_state)
     model.eval()
     return FitResult(run.best_epoch, run.best_accuracy, run.history, run.best_state)
 
 
-def evaluate(model: nn.Module, split: DeviceSplit, *, batch_size: int = 1000, precision: str = "float32") -> Evaluation:
-    """Predictions of `model`, which must be on the split's device, in evaluation mode; its mode is then restored."""
+class Labelled(Protocol):
+    """Images uint8 [N, ...] and labels int64 [N] on one device."""
+
+    @property
+    def images(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+
+def evaluate(
+    model: nn.Module,
+    split: Labelled,
+    *,
+    batch_size: int = 1000,
+    precision: str = "float32",
+    normalise: Callable[[Tensor], Tensor] = normalise,
+) -> Evaluation:
+    """Predictions of `model`, which must be on the split's device, in evaluation mode; its mode is then restored.
+
+    `normalise` makes the model's input of the bytes; that of MNIST-scale by default.
+    """
     check_whole("batch_size", batch_size, 1)
     check_precision(precision)
     if not len(split):

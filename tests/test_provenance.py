@@ -10,6 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +136,12 @@ def test_an_absent_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match="device is 'cuda:3', but this machine has 1: use 'cuda:0'"):
         provenance.resolve_device("cuda:3")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True])
+def test_an_impossible_number_of_threads_is_refused(threads: Any) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match=f"threads is {threads!r}, must be a whole number of at least 1"):
+        provenance.use_threads(threads)
+    provenance.use_threads(None)
+    assert torch.get_num_threads() == before

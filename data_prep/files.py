@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
-import tempfile
-import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 
 from data_prep import DataError
 
-__all__ = ["ensure_folder", "on_terminal", "progress_bar", "read_bytes", "reason", "write_aside"]
+if sys.platform != "win32":
+    import fcntl
 
-STALE_SECONDS = 3600.0
+__all__ = ["aside_of", "ensure_folder", "on_terminal", "progress_bar", "read_bytes", "reason", "write_aside"]
 
 
 def reason(error: OSError) -> str:
@@ -57,38 +58,57 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
     permission) raises DataError.
     """
     ensure_folder(path.parent)
-    _remove_stale(path)
-    aside: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        aside = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with aside_of(path) as (aside, file):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.chmod(0o666 & ~_umask())  # mkstemp makes the file private; data may be shared
-        aside.replace(path)
+            aside.replace(path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {reason(error)}") from None
-    finally:
-        if aside is not None:
-            aside.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+@contextmanager
+def aside_of(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file beside `path`, `.<name>.<random>.tmp`, and its path; removed when the block ends, unless renamed.
+
+    The block holds a lock on it, which the system drops with the process: by that the files of writers that were killed
+    are told from those of writers at work, and removed. Raises OSError.
+    """
+    _remove_leftovers(path)
+    while True:
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        with open(aside, "xb") as file:
+            _lock(file.fileno(), wait=True)
+            if not aside.exists():  # taken for a leftover before it was locked
+                continue
+            try:
+                yield aside, file
+            finally:
+                aside.unlink(missing_ok=True)
+        return
 
 
-def _remove_stale(path: Path) -> None:
-    """Delete what a killed process left beside `path`; recent ones may belong to a process that still writes."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
+def _remove_leftovers(path: Path) -> None:
+    """Removes what killed writers left beside `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         try:
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                left.unlink()
-        except OSError:
+            with open(left, "r+b") as file:
+                if _lock(file.fileno(), wait=False):
+                    left.unlink(missing_ok=True)
+        except OSError:  # somebody was faster, or it is not ours to remove
             continue
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    """Locks an open file until it is closed; whether that could be done. Some network file systems know no locks."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def progress_bar(total: int, description: str, *, progress: bool, unit: str = "it") -> Any:

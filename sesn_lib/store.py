@@ -16,13 +16,14 @@ import errno
 import json
 import logging
 import os
-import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from data_prep.files import aside_of
 
 from .experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from .schema import SCHEMA, AnyCell, RecordError, cell_of, deterministic_part, validate
@@ -165,21 +166,23 @@ def write_aside(path: Path, content: bytes, *, replace: bool) -> None:
         path: the file; its folder is made if need be.
         content: all of it.
         replace: whether an existing file of that name gives way; otherwise FileExistsError is raised.
+
+    Raises:
+        OSError: naming `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with open(aside, "xb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside_of(path) as (aside, file):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if replace:
-            os.replace(aside, path)
-        else:
-            _link(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+            if replace:
+                os.replace(aside, path)
+            else:
+                _link(aside, path)
+        _sync_folder(path.parent)
+    except OSError as error:  # which names the temporary file, or none
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _link(aside: Path, path: Path) -> None:

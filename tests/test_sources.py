@@ -257,17 +257,18 @@ def test_a_full_disk_leaves_nothing_behind(
     assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
 
 
-def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    import os
-    import time
-
-    old, young = tmp_path / ".a.1.tmp", tmp_path / ".a.2.tmp"
-    old.touch()
-    young.touch()
-    os.utime(old, (time.time() - 7200,) * 2)
-    with files.write_aside(tmp_path / "a") as file:
-        file.write(b"content")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.2.tmp", "a"]
+def test_what_a_killed_writer_left_is_removed_and_what_one_at_work_has_is_not(tmp_path: Path) -> None:
+    left, other = tmp_path / ".a.1.tmp", tmp_path / ".b.1.tmp"
+    left.touch()
+    other.touch()
+    with files.write_aside(tmp_path / "a") as slow:
+        assert not left.exists()
+        slow.write(b"slow")
+        with files.write_aside(tmp_path / "a") as quick:
+            quick.write(b"quick")
+        assert (tmp_path / "a").read_bytes() == b"quick"
+    assert (tmp_path / "a").read_bytes() == b"slow"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.1.tmp", "a"]
 
 
 @pytest.mark.parametrize(

@@ -30,14 +30,14 @@ def contents() -> dict[str, bytes]:
     return files
 
 
-def install(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Make `data_prep` expect this MNIST, and split it into 120 + 40 + 60 images; returns the four files."""
+def install(monkeypatch: pytest.MonkeyPatch, *, train: int = 120, test: int = 60, val: int = 40) -> dict[str, bytes]:
+    """Make `data_prep` expect this MNIST, and split it into so many images; returns the four files."""
     files = contents()
     table = {name: (len(content), checksums.md5(content)) for name, content in files.items()}
     monkeypatch.setattr(checksums, "MNIST_FILES", table)
     monkeypatch.setattr(splits, "TOTALS", {"paper": 300, "report": 240})
     for protocol in splits.PROTOCOLS:
-        monkeypatch.setitem(splits.SIZES, protocol, {"train": 120, "test": 60, "val": 40})
+        monkeypatch.setitem(splits.SIZES, protocol, {"train": train, "test": test, "val": val})
     return files
 
 

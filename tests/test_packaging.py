@@ -27,6 +27,7 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
+        checks
         basis spectral layers models fast equivariance
         settings augment data resume training provenance
         experiments stl10 schema store

@@ -6,21 +6,30 @@ import math
 import numbers
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:  # what checks records and statistics should not have to import torch
+    from torch import Tensor, nn
 
-__all__ = ["check_dtype", "check_flag", "check_input", "check_number", "check_scales", "check_whole", "is_number"]
+__all__ = [
+    "check_dtype",
+    "check_flag",
+    "check_floating",
+    "check_input",
+    "check_number",
+    "check_scales",
+    "check_whole",
+    "is_number",
+]
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
 MOST = 2**31 - 1  # what torch takes for sizes and strides
 
 
 def check_whole(least: int = 1, **values: Any) -> None:
     """Raises ValueError unless every value is a whole number of at least `least`."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value <= MOST:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= MOST:
             limit = " and at most 2^31 - 1" if isinstance(value, int) and value > MOST else ""
             raise ValueError(f"{name} is {_short(value)}: it must be an integer, {least} or greater{limit}")
 
@@ -69,14 +78,27 @@ def check_scales(scales: Any) -> tuple[float, ...]:
 
 def check_dtype(dtype: Any) -> None:
     """Raises ValueError unless it is a floating-point type of torch that layers compute in."""
-    if dtype not in FLOATS:
-        raise ValueError(f"dtype is {_short(dtype)}: it must be one of {', '.join(map(str, FLOATS))}")
+    if isinstance(dtype, str) or str(dtype) not in FLOATS:
+        raise ValueError(f"dtype is {_short(dtype)}: it must be one of {', '.join(FLOATS)}")
+
+
+def check_floating(least_axes: int = 1, **values: Any) -> None:
+    """Raises ValueError unless every value is a floating-point tensor with so many axes or more."""
+    import torch
+
+    for name, value in values.items():
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < least_axes:
+            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else _short(value)
+            axes = "[..., H, W]" if least_axes == 2 else "[B, ...]"
+            raise ValueError(f"{name} is {found}: it must be a floating-point tensor {axes}")
 
 
 def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = None, **sizes: int) -> None:
     """Raises ValueError for a shape other than `axes`, e.g. "BCHW", with `sizes`, e.g. C=3; TypeError for a type."""
+    import torch
+
     name = type(layer).__name__
-    if not isinstance(x, Tensor):
+    if not isinstance(x, torch.Tensor):
         raise TypeError(f"input is {_short(x)}: {name} needs a tensor")
     if x.dim() != len(axes) or any(x.shape[axes.index(axis)] != size for axis, size in sizes.items()):
         wanted = " and ".join(f"{axis} = {size}" for axis, size in sizes.items())

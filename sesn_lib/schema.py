@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import stl10
+from .checks import is_number
 from .experiments import Cell, is_complete
 from .stl10 import STL10Cell
 
@@ -27,9 +28,7 @@ def _whole(low: int) -> Callable[[Any], bool]:
 
 def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], bool]:
     def check(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return math.isfinite(value) and low <= value <= high
+        return isinstance(value, int | float) and is_number(value) and low <= value <= high
 
     return check
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
+
+from .checks import is_number
 
 __all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_whole"]
 
@@ -74,21 +75,17 @@ def check_whole(name: str, value: Any, least: int) -> None:
 
 def check_positive(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is a finite number above 0."""
-    if not _is_number(value) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise ValueError(f"{name} is {value!r}, must be a finite number above 0")
 
 
 def check_extra_scaling(value: Any) -> None:
     """Raises ValueError unless 0 < value <= 1."""
-    if not _is_number(value) or not 0 < value <= 1:
+    if not is_number(value) or not 0 < value <= 1:
         raise ValueError(f"extra_scaling is {value!r}, must be above 0 and at most 1 (1 = no augmentation)")
 
 
 def check_precision(value: Any) -> None:
     """Raises ValueError unless `value` is one of `PRECISIONS`."""
-    if value not in PRECISIONS:
+    if not isinstance(value, str) or value not in PRECISIONS:
         raise ValueError(f"precision is {value!r}, must be one of {', '.join(PRECISIONS)}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

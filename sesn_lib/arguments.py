@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 
+LONGEST = 1000
+
+
 def words(values: Iterable[str] | None) -> list[str] | None:
     """`["a,b", "c"]` as `["a", "b", "c"]`; None stays None."""
     if values is None:
@@ -55,7 +58,9 @@ def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
             raise ValueError(f"{word!r} is neither a whole number nor a range such as 0-3") from None
         if low > high:
             raise ValueError(f"the range {word!r} is empty; write it from the lower to the higher number")
-        whole += [low, high] if high - low > 1000 else range(low, high + 1)
+        if high - low >= LONGEST:
+            raise ValueError(f"the range {word!r} is longer than {LONGEST} numbers")
+        whole += range(low, high + 1)
     return whole
 
 

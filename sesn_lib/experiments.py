@@ -68,7 +68,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
-            raise ValueError(f"unknown model {self.model!r}; the models are {', '.join(MODELS)}")
+            raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(MODELS)}")
         scaling = self.extra_scaling
         if isinstance(scaling, bool) or not isinstance(scaling, int | float):
             raise ValueError(f"extra_scaling must be a number, not {scaling!r}")

@@ -161,7 +161,7 @@ class STL10Cell:
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
-            raise ValueError(f"unknown model {self.model!r}; the STL-10 models are {', '.join(MODELS)}")
+            raise ValueError(f"unknown model {self.model!r:.80}; the STL-10 models are {', '.join(MODELS)}")
         if isinstance(self.run, bool) or not isinstance(self.run, int) or self.run < 0:
             raise ValueError(f"run must be a whole number of at least 0, not {self.run!r}")
 

@@ -92,14 +92,14 @@ def training_options(cell: Cell, **options: Any) -> dict[str, Any]:
     """
     from .execution import settings_of
     from .provenance import resolve_device
-    from .settings import check_whole
+    from .settings import check_threads
 
     resolve_device(options["device"])
     settings = settings_of(
         cell, epochs=options["epochs"], batch_size=options["batch_size"], precision=options["precision"]
     )
     if options["threads"] is not None:
-        check_whole("threads", options["threads"], 1)
+        check_threads(options["threads"])
     images = PROTOCOL["train_images"] if options["train_images"] is None else options["train_images"]
     if not 2 <= images <= PROTOCOL["train_images"]:
         raise ValueError(f"--train-images must be 2 to {PROTOCOL['train_images']}, not {images}")

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import fast, layers, models, provenance
 from sesn_lib.data import DeviceSplit, normalise, rescale
-from sesn_lib.settings import check_whole
+from sesn_lib.settings import check_threads, check_whole
 from sesn_lib.training import train_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "measure", "run"]
@@ -82,7 +82,7 @@ def run(
     from rich.console import Console
 
     if threads is not None:
-        check_whole("threads", threads, 1)
+        check_threads(threads)
         torch.set_num_threads(threads)
     check_whole("batch_size", batch_size, 2)
     target = provenance.resolve_device(device)

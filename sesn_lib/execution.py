@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .checkpoint import CHECKPOINT_SECONDS, Checkpoint, Interrupted
 from .experiments import PROTOCOL, Cell, is_complete
 from .schema import SCHEMA
-from .settings import Settings, check_whole
+from .settings import Settings, check_threads
 from .store import now
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def train_cell(
 
     start = time.perf_counter()
     if threads is not None:
-        check_whole("threads", threads, 1)
+        check_threads(threads)
         torch.set_num_threads(threads)
     target = provenance.resolve_device(device)
     settings = settings_of(cell, epochs=epochs, batch_size=batch_size, precision=precision)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from .checks import is_number
+from .checks import MOST, is_number
 
-__all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_whole"]
+__all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_threads", "check_whole"]
 
 PRECISIONS = ("float32", "bf16")
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,18 @@ class Settings:
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    """Raises ValueError unless `value` is a whole number of at least `least`."""
+    """Raises ValueError unless `value` is a whole number of at least `least` that torch can take."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name} is {value!r}, must be a whole number of at least {least}")
+    if int(value) > MOST:
+        raise ValueError(f"{name} is {value!r:.40}, must be at most {MOST}")
+
+
+def check_threads(value: Any) -> None:
+    """Raises ValueError unless `value` is a number of processor threads that can be started."""
+    check_whole("threads", value, 1)
+    if value > MOST_THREADS:
+        raise ValueError(f"threads is {value!r}, must be at most {MOST_THREADS}")
 
 
 def check_positive(name: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from .budget import format_duration
 from .checkpoint import Checkpoint
 from .jobs import stl10_folders
-from .settings import PRECISIONS, check_whole
+from .settings import PRECISIONS, check_threads
 from .stl10 import GRID, MODELS, STL10Cell, select
 from .stl10_cost import add_measurement, count, estimate, measure
 from .store import Store
@@ -55,7 +55,7 @@ def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Pa
         ValueError: an unknown model, an absent device, an impossible value.
     """
     if threads is not None:
-        check_whole("threads", threads, 1)
+        check_threads(threads)
         torch.set_num_threads(threads)
     console = Console()
     for cell in select(models):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from .schema import SCHEMA
-from .settings import check_whole
+from .settings import check_threads
 from .stl10 import Recipe, STL10Cell, is_complete
 from .store import now
 
@@ -59,7 +59,7 @@ def run_cell(
 
     start = time.perf_counter()
     if threads is not None:
-        check_whole("threads", threads, 1)
+        check_threads(threads)
         torch.set_num_threads(threads)
     target = provenance.resolve_device(device)
     recipe = replace(recipe or Recipe(), seed=provenance.cell_seed(cell))

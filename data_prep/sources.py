@@ -200,7 +200,7 @@ def _mirrored(name: str, mirrors: Sequence[str], progress: bool) -> bytes:
     def fault() -> str | None:
         nonlocal content
         content = _unpack(packed.getvalue(), size + 1)
-        return _fault(name, content)
+        return _fault(name, content) if content else "not a whole .gz"
 
     urls = [f"{mirror}{name}.gz" for mirror in mirrors]
     download(urls, packed, fault, limit=_packed_limit(size), title=name, progress=progress)

@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
     """One line for a wrong command, and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 **shared,
             )
     except (ValueError, DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # a value may hold line breaks
         return 2
     except KeyboardInterrupt:
         return 130

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from toy_cells import make_record
 
 from data_prep import sources, stl10
+from data_prep.__main__ import main as data_prep_main
 from data_prep.download import Unavailable
 from sesn_lib import arguments, bench, cli, jobs, report, runner, stl10_commands
 from sesn_lib.experiments import GRID, Cell
@@ -25,7 +26,7 @@ from sesn_lib.store import Store
 from sesn_lib.worker import Summary
 
 CHEAP = settings(
-    max_examples=250, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 COMMANDS: dict[str, list[str]] = {
@@ -146,15 +147,15 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def call(words: list[str], folder: Path) -> tuple[int, str, str]:
+def call(words: list[str], folder: Path, main: Callable[[list[str]], Any] = cli.main) -> tuple[int, str, str]:
     """(exit code, output, errors) of the command in this folder."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main(words)
+            code = main(words)
         except SystemExit as end:
-            return int(end.code or 0), out.getvalue(), err.getvalue()
-    raise AssertionError("the command did not end")
+            code = end.code or 0
+    return int(code), out.getvalue(), err.getvalue()
 
 
 def prepared(folder: Path) -> set[str]:
@@ -190,7 +191,32 @@ def test_random_words(light: None, tmp_path: Path, words: list[str]) -> None:
         assert (folder / "file").read_text() == "in the way"
         assert before <= tree(folder)
         assert Store(folder / "full").load(GRID[0])["seed"] == 7
-        assert tree(tmp_path) - {name for name in tree(tmp_path) if name.split("/")[0] == folder.name} == {"home"}
+        assert {name for name in tree(tmp_path) if name.split("/")[0] != folder.name} == {"home"}
+
+
+@CHEAP
+@given(
+    st.sampled_from(["mnist-scale", "mnist-scale", "stl10", "", "cifar"]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["--root", "--source", "--from", "--protocol", "--realization", "--png", "--quiet", "--x"]),
+            st.sampled_from(["a", "a/b", "paper", "both", "0", "5", "all"]) | wrong,
+        ),
+        max_size=4,
+    ),
+)
+def test_random_words_for_the_data_alone(
+    light: None, tmp_path: Path, command: str, options: list[tuple[str, str]]
+) -> None:
+    words = [command] * bool(command) + [f"{option}={value}" for option, value in options]
+    with tempfile.TemporaryDirectory(dir=tmp_path) as name:
+        folder = Path(name)
+        before = prepared(folder)
+        code, _, err = call(words, folder, data_prep_main)
+        asked_for_help = "--help" in words or "-h" in words
+        assert (code, err.startswith("error: "), err.count("\n")) == (2, True, 1) or asked_for_help, (words, err)
+        assert before <= tree(folder)
+        assert {name for name in tree(tmp_path) if name.split("/")[0] != folder.name} == {"home"}
 
 
 def test_random_words_were_of_all_kinds(light: None, tmp_path: Path) -> None:

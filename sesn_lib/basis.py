@@ -175,10 +175,9 @@ class Basis(nn.Module):
         self.size = functions.shape[2]
         _check_size(self.size)
         check_dtype(functions.dtype)
-        if not functions.isfinite().all():
-            raise ValueError(
-                f"functions holds {functions[~functions.isfinite()][0].item()}: every value must be finite"
-            )
+        # Tensors without values (of shapes alone, by which arithmetic is counted) are none of Tensor's own class.
+        if type(functions) is Tensor and not functions.is_meta and not (finite := functions.isfinite()).all():
+            raise ValueError(f"functions holds {functions[~finite][0].item()}: every value must be finite")
         self.supports = tuple(support(self.size, s, max(self.scales)) for s in self.scales)
         self.register_buffer("functions", functions, persistent=False)
 

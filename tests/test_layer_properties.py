@@ -287,6 +287,16 @@ def test_what_is_no_tensor_is_refused(layer: nn.Module, x: object) -> None:
         layer(x)
 
 
+def test_layers_of_shapes_alone_are_built_and_run() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        layer = ConvHH(2, 1, 2, 5, 2, [1.0, 1.5], basis="A")
+        assert layer(torch.zeros(3, 2, 2, 9, 9)).shape == (3, 1, 2, 5, 5)
+    with pytest.raises(ValueError, match="functions holds nan"):
+        Basis(torch.full((1, 1, 3, 3), math.nan), [1.0])
+
+
 def test_autocast_is_no_wrong_type() -> None:
     layer = ConvTH(2, 1, 3, 1, [1.0], basis="A")
     with torch.autocast("cpu", torch.bfloat16):

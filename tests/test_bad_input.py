@@ -317,3 +317,12 @@ def test_pictures_of_another_format_are_refused(files: dict[str, bytes], said: s
         (tmp_path / f"train_{part}.bin").write_bytes(content)
     with pytest.raises(DataError, match=said.replace("train_X", ".*train_X")):
         stl10_format.read(tmp_path, "train")
+
+
+@pytest.mark.parametrize("option", ["--root", "--source", "--png", "--protocol"])
+def test_two_dashes_are_no_value(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions of argparse make an empty list of them; others a word like any other. Neither is a traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "_obtain", lambda *_: iter(()))
+    monkeypatch.setattr(commands, "prepare_all", lambda *_, **__: [])
+    assert data_prep_main(["mnist-scale", f"{option}=--"]) in (0, 2)

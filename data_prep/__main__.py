@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
     """One line for a wrong command, and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,7 +42,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, or 2 after one line that says what is wrong."""
     try:
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        options = parser.parse_args(arguments)
+        for name, value in vars(options).items():
+            if isinstance(value, list):  # what argparse of Python 3.11 makes of `--root=--`
+                parser.error(f"argument --{name}: expected one argument, not '--'")
     except SystemExit as end:
         return int(end.code or 0)
     from data_prep import commands  # after parsing: --help needs nothing of it
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 **shared,
             )
     except (ValueError, DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # a value may hold line breaks
         return 2
     except KeyboardInterrupt:
         return 130

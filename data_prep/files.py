@@ -111,7 +111,7 @@ def _lock(handle: int, *, wait: bool) -> bool:
     return True
 
 
-def progress_bar(total: int, description: str, *, progress: bool, unit: str = "it") -> Any:
+def progress_bar(total: int | None, description: str, *, progress: bool, unit: str = "it") -> Any:
     """A tqdm bar; silent when `progress` is false, or where neither a terminal nor a notebook would show it."""
     hidden = not (progress and ("ipykernel" in sys.modules or on_terminal()))
     return tqdm(total=total, desc=description, unit=unit, unit_scale=unit == "B", disable=hidden, leave=False)

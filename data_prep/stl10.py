@@ -1,4 +1,4 @@
-"""STL-10, the labelled splits: fetched through torchvision, or taken from a folder; checked; loaded.
+"""STL-10, the labelled splits: fetched from torchvision's address, or taken from a folder; checked; loaded.
 
 The binary format: images as bytes [N, 3, 96, 96], each channel stored column by column; labels as bytes 1 to 10.
 """
@@ -9,16 +9,17 @@ import hashlib
 import logging
 import tarfile
 import tempfile
-import zlib
-from http.client import HTTPException
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from data_prep import DataError, checksums
+from data_prep.archives import members
+from data_prep.download import Unavailable, download
 from data_prep.files import ensure_folder, progress_bar, reason, write_aside
-from data_prep.sources import default_root, quiet_network
+from data_prep.sources import default_root
 
 __all__ = ["CLASSES", "SHAPE", "fetch", "load"]
 
@@ -26,6 +27,8 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 SHAPE = (3, 96, 96)
 SPLITS = ("train", "test")
 CHUNK = 1 << 20
+PACKED_LIMIT = 3 << 30  # bytes of the archive, which has 2.6e9
+UNPACKED_LIMIT = 4 << 30  # and of what is in it, 3.1e9
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ def fetch(
     """The folder `root`/stl10_binary with the checked files of `splits`; fetches what is missing or wrong.
 
     Arguments: root, the data folder (default `default_root()`); source, a folder with the archive
-    stl10_binary.tar.gz or its unpacked .bin files, looked at before torchvision's download (2.6 GB).
+    stl10_binary.tar.gz or its unpacked .bin files, looked at before torchvision's address (2.6 GB).
     Raises DataError, naming what was tried, if the files cannot be had.
     """
     folder = (default_root() if root is None else Path(root).expanduser()) / "stl10_binary"
@@ -85,7 +88,7 @@ def fetch(
     if named is not None:
         tried.append(f"folder {named} ({_from_folder(named, folder, missing, progress)})")
     if missing:
-        tried.append(f"torchvision's download ({_from_torchvision(folder, missing, progress)})")
+        tried.append(f"torchvision's address ({_from_torchvision(folder, missing, progress)})")
     if missing:
         raise DataError(
             f"STL-10 could not be had: {', '.join(missing)} missing after trying {'; '.join(tried)}. "
@@ -160,23 +163,22 @@ def _from_folder(named: Path, folder: Path, missing: list[str], progress: bool) 
 
 
 def _from_archive(archive: Path, folder: Path, missing: list[str], progress: bool) -> str:
-    """Stream the wanted members out of the archive; every target path is ours, links are not followed."""
+    """Stream the wanted members out of the archive; shortens `missing`, returns what was wrong."""
     faults = []
     try:
-        with tarfile.open(archive, "r|gz") as tar:
-            for member in tar:
-                name = member.name.removeprefix("./").removeprefix("stl10_binary/")
-                if name not in missing or not member.isreg():
+        with closing(members(archive, UNPACKED_LIMIT)) as files:
+            for path, content in files:
+                name = path.removeprefix("./").removeprefix("stl10_binary/")
+                if name not in missing:
                     continue
-                content = tar.extractfile(member)
-                fault = "no content" if content is None else _accept(content, name, folder, progress)
-                if fault is None:
-                    missing.remove(name)
-                    if not missing:
-                        break
-                else:
+                fault = _accept(content, name, folder, progress)
+                if fault is not None:
                     faults.append(fault)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+                    continue
+                missing.remove(name)
+                if not missing:
+                    break
+    except tarfile.TarError as error:
         faults.append(f"damaged {archive.name}: {error}")
     return ", ".join(faults) or f"{archive.name} does not hold {', '.join(missing)}"
 
@@ -184,15 +186,24 @@ def _from_archive(archive: Path, folder: Path, missing: list[str], progress: boo
 def _from_torchvision(folder: Path, missing: list[str], progress: bool) -> str:
     """Download torchvision's archive beside the target, check its MD5, take the files, and delete it again."""
     name, expected = checksums.STL10_ARCHIVE
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as aside:
-        try:
-            with quiet_network(progress):
-                from torchvision.datasets import STL10
-                from torchvision.datasets.utils import download_url
+    try:
+        from torchvision.datasets import STL10
 
-                download_url(STL10.url, aside, name, expected)
-        except ImportError:
-            return "torchvision is not installed"
-        except (OSError, HTTPException, RuntimeError, ValueError) as error:
-            return " ".join(str(error).split()) or type(error).__name__
-        return _from_archive(Path(aside) / name, folder, missing, progress)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as aside:
+            archive = Path(aside) / name
+            with archive.open("w+b") as file:
+
+                def fault() -> str | None:
+                    size = file.tell()
+                    file.seek(0)
+                    digest = _copy(file, None, size, f"checking {name}", progress)
+                    return None if digest == expected else f"MD5 {digest} instead of {expected}"
+
+                download([STL10.url], file, fault, limit=PACKED_LIMIT, title=name, progress=progress)
+            return _from_archive(archive, folder, missing, progress)
+    except ImportError:
+        return "torchvision is not installed"
+    except Unavailable as error:
+        return str(error)
+    except OSError as error:  # of the temporary folder
+        return reason(error)

@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 
+LONGEST = 1000
+
+
 def words(values: Iterable[str] | None) -> list[str] | None:
     """`["a,b", "c"]` as `["a", "b", "c"]`; None stays None."""
     if values is None:
@@ -55,7 +58,9 @@ def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
             raise ValueError(f"{word!r} is neither a whole number nor a range such as 0-3") from None
         if low > high:
             raise ValueError(f"the range {word!r} is empty; write it from the lower to the higher number")
-        whole += [low, high] if high - low > 1000 else range(low, high + 1)
+        if high - low >= LONGEST:
+            raise ValueError(f"the range {word!r} is longer than {LONGEST} numbers")
+        whole += range(low, high + 1)
     return whole
 
 
@@ -87,14 +92,14 @@ def training_options(cell: Cell, **options: Any) -> dict[str, Any]:
     """
     from .execution import settings_of
     from .provenance import resolve_device
-    from .settings import check_whole
+    from .settings import check_threads
 
     resolve_device(options["device"])
     settings = settings_of(
         cell, epochs=options["epochs"], batch_size=options["batch_size"], precision=options["precision"]
     )
     if options["threads"] is not None:
-        check_whole("threads", options["threads"], 1)
+        check_threads(options["threads"])
     images = PROTOCOL["train_images"] if options["train_images"] is None else options["train_images"]
     if not 2 <= images <= PROTOCOL["train_images"]:
         raise ValueError(f"--train-images must be 2 to {PROTOCOL['train_images']}, not {images}")

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.checks import check_whole
+
 __all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "ColourSplit", "Draws", "augment", "normalise", "steps"]
 
 MEAN = (0.4467, 0.4398, 0.4066)
@@ -36,7 +38,11 @@ class ColourSplit:
 
     def __post_init__(self) -> None:
         _check_images(self.images)
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+        if (
+            not isinstance(self.labels, Tensor)
+            or self.labels.dtype != torch.int64
+            or self.labels.shape != self.images.shape[:1]
+        ):
             raise ValueError(f"labels are {_describe(self.labels)}: they must be int64 [{len(self.images)}]")
         if self.images.device != self.labels.device:
             raise ValueError(f"images on {self.images.device}, labels on {self.labels.device}: must be one device")
@@ -53,8 +59,8 @@ class ColourSplit:
 
     def first(self, count: int) -> ColourSplit:
         """The first `count` images. Raises ValueError unless 1 <= count <= N."""
-        if not 1 <= count <= len(self):
-            raise ValueError(f"{count} images asked for, must be 1 to {len(self)}")
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(self):
+            raise ValueError(f"{count!r} images asked for, must be 1 to {len(self)}")
         return self[:count]
 
 
@@ -76,7 +82,12 @@ class Draws:
 
     @classmethod
     def sample(cls, count: int, generator: torch.Generator, *, size: int = 96) -> Draws:
-        """Uniform draws for images of size x size pixels; a CPU generator gives the same ones for every device."""
+        """Uniform draws for images of size x size pixels; a CPU generator gives the same ones for every device.
+
+        Raises ValueError for a count below 0 or a size below 1.
+        """
+        check_whole(0, count=count)
+        check_whole(size=size)
 
         def uniform(values: int) -> Tensor:
             return torch.randint(values, (count,), generator=generator, device=generator.device)
@@ -181,9 +192,13 @@ def _check(images: Tensor, draws: Draws, order: str) -> None:
 
 
 def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images are {_describe(images)}: they must be uint8 [B, 3, H, H]")
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise ValueError(f"images are {_describe(images)}: they must be uint8 [B, 3, H, H]")
 
 
-def _describe(tensor: Tensor) -> str:
+def _describe(tensor: object) -> str:
+    if not isinstance(tensor, Tensor):
+        return f"a {type(tensor).__name__}"
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -10,16 +10,20 @@ basis that is fixed in advance, so scaling a filter never resamples it.
 
 from __future__ import annotations
 
-import math
+import numbers
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import count, islice
 
 import numpy as np
 import torch
 from numpy.polynomial.hermite_e import hermeval
 from torch import Tensor, nn
 
+from sesn_lib.checks import check_dtype, check_scales, check_whole, is_number
+
 __all__ = ["Basis", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
+
+LARGEST = 1e4  # value of a function whose norm is 1 at the first scale; those of the paper's networks stay below 3
 
 
 def hermite_gauss(coordinates: np.ndarray, sigma: float, order: int) -> np.ndarray:
@@ -52,11 +56,12 @@ def hermite_a(size: int, scales: Sequence[float], effective_size: int, *, dtype:
         outside.
 
     Raises:
-        ValueError: even size, scales not positive and increasing, effective_size below 1.
+        ValueError: even size, scales not positive and increasing, effective_size below 1 or above size, another dtype
+            than float16, bfloat16, float32 or float64; functions that (almost) vanish at the first scale.
     """
-    _check(size, scales, effective_size)
+    found = _check(size, scales, effective_size, dtype)
     orders = [(n, m) for m in range(effective_size) for n in range(effective_size)]
-    return _sample(size, scales, [(1.0, n, m) for n, m in orders], dtype)
+    return _sample(size, found, [(1.0, n, m) for n, m in orders], dtype)
 
 
 def hermite_b(
@@ -80,50 +85,64 @@ def hermite_b(
     Raises:
         ValueError: as `hermite_a`; mult not above 1; max_order negative.
     """
-    _check(size, scales, effective_size)
-    if not (math.isfinite(mult) and mult > 1):
-        raise ValueError(f"mult is {mult}: it must be greater than 1, the ratio of neighbouring widths")
-    if max_order < 0:
-        raise ValueError(f"max_order is {max_order}: it must be 0 or greater")
-    orders = [(n, m) for m in range(max_order + 1) for n in range(max_order + 1 - m)]
-    count = effective_size**2
-    widths = math.ceil(count / len(orders))
-    functions = [(mult**-k, n, m) for k in range(widths) for n, m in orders]
-    return _sample(size, scales, functions[:count], dtype)
+    found = _check(size, scales, effective_size, dtype)
+    if not is_number(mult) or mult <= 1:
+        raise ValueError(f"mult is {mult!r}: it must be greater than 1, the ratio of neighbouring widths")
+    check_whole(0, max_order=max_order)
+    listed = (
+        (float(mult) ** -k, n, m) for k in count() for m in range(max_order + 1) for n in range(max_order + 1 - m)
+    )
+    return _sample(size, found, list(islice(listed, effective_size**2)), dtype)
 
 
-def _check(size: int, scales: Sequence[float], effective_size: int) -> None:
-    if size < 1 or size % 2 == 0:
-        raise ValueError(f"kernel size is {size}: it must be odd and positive, so that a filter has a centre pixel")
-    if len(scales) == 0:
-        raise ValueError("scales is empty: at least one scale is needed")
-    if not all(math.isfinite(s) and s > 0 for s in scales):
-        raise ValueError(f"scales are {list(scales)}: every scale must be a positive number of pixels")
-    if any(b <= a for a, b in pairwise(scales)):
-        raise ValueError(f"scales are {list(scales)}: they must increase, smallest first")
-    if effective_size < 1:
-        raise ValueError(f"effective_size is {effective_size}: it must be 1 or greater")
+def _check(size: int, scales: Sequence[float], effective_size: int, dtype: torch.dtype) -> tuple[float, ...]:
+    """The scales as floats; raises ValueError for what no basis has."""
+    _check_size(size)
+    found = check_scales(scales)
+    check_whole(effective_size=effective_size)
+    if effective_size > size:
+        raise ValueError(
+            f"effective_size is {effective_size}: it must be at most {size}, the kernel size: {size}x{size} pixels "
+            "have no more independent functions"
+        )
+    check_dtype(dtype)
+    return found
 
 
-def _sample(size: int, scales: Sequence[float], functions: list[tuple[float, int, int]], dtype: torch.dtype) -> Tensor:
+def _check_size(size: int) -> None:
+    if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1 or size % 2 == 0:
+        raise ValueError(f"kernel size is {size!r}: it must be odd and positive, so that a filter has a centre pixel")
+
+
+def _sample(
+    size: int, scales: Sequence[float], functions: Sequence[tuple[float, int, int]], dtype: torch.dtype
+) -> Tensor:
     """Sample functions (width relative to s, order in x, order in y) at every scale and normalise at the first one."""
     sampled = np.zeros((len(functions), len(scales), size, size))
-    for i, scale in enumerate(scales):
-        width = support(size, scale, max(scales))
-        margin = (size - width) // 2
-        inner = slice(margin, margin + width)
-        grid = np.arange(width) - width // 2
-        for b, (ratio, n, m) in enumerate(functions):
-            sigma = scale * ratio
-            sampled[b, i, inner, inner] = np.outer(hermite_gauss(grid, sigma, n), hermite_gauss(grid, sigma, m))
-    norms = np.sqrt((sampled[:, :1] ** 2).sum(axis=(2, 3), keepdims=True))
-    if (norms == 0).any():
-        missing = [functions[b][1:] for b in np.flatnonzero(norms.ravel() == 0)]
-        raise ValueError(
-            f"basis functions of orders {missing} vanish on the {support(size, scales[0], max(scales))}-pixel support "
-            f"of the first scale {scales[0]}: use a larger size than {size}, a larger scale or lower orders"
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        for i, scale in enumerate(scales):
+            width = support(size, scale, max(scales))
+            margin = (size - width) // 2
+            inner = slice(margin, margin + width)
+            grid = np.arange(width) - width // 2
+            for b, (ratio, n, m) in enumerate(functions):
+                sigma = scale * ratio
+                sampled[b, i, inner, inner] = np.outer(hermite_gauss(grid, sigma, n), hermite_gauss(grid, sigma, m))
+        norms = np.sqrt((sampled[:, :1] ** 2).sum(axis=(2, 3), keepdims=True))
+        normalised = sampled / norms
+        largest = np.abs(normalised).max(axis=(1, 2, 3))
+    wrong = np.flatnonzero(~(largest <= LARGEST))
+    if len(wrong):
+        vanish = bool((norms.ravel()[wrong] == 0).any())
+        how = (
+            "vanish" if vanish else f"almost vanish (normalised there, they reach {largest[wrong].max():.2g} elsewhere)"
         )
-    return torch.from_numpy(sampled / norms).to(dtype)
+        raise ValueError(
+            f"basis functions of orders {[functions[b][1:] for b in wrong[:20]]} {how} on the "
+            f"{support(size, scales[0], max(scales))}-pixel support of the first scale {scales[0]}: use a larger size "
+            f"than {size}, a larger scale, wider functions or lower orders"
+        )
+    return torch.from_numpy(normalised).to(dtype)
 
 
 class Basis(nn.Module):
@@ -132,6 +151,9 @@ class Basis(nn.Module):
     Arguments:
         functions: tensor [N_b, S, size, size], as `hermite_a` and `hermite_b` make it.
         scales: the S scales, increasing.
+
+    Raises:
+        ValueError: another shape, even size, another dtype, values that are not finite, scales that do not increase.
 
     Attributes:
         functions: the tensor, a buffer that follows the module's device and dtype and stays out of its state dict.
@@ -142,13 +164,20 @@ class Basis(nn.Module):
 
     def __init__(self, functions: Tensor, scales: Sequence[float]) -> None:
         super().__init__()
+        self.scales = check_scales(scales)
+        if not isinstance(functions, Tensor):
+            raise ValueError(f"functions is a {type(functions).__name__}: it must be a tensor")
         if functions.dim() != 4 or functions.shape[1] != len(scales) or functions.shape[2] != functions.shape[3]:
             raise ValueError(
                 f"functions has shape {list(functions.shape)}: it must be [N_b, S, size, size] with S = {len(scales)}, "
                 "the number of scales"
             )
-        self.scales = tuple(float(s) for s in scales)
         self.size = functions.shape[2]
+        _check_size(self.size)
+        check_dtype(functions.dtype)
+        # Tensors without values (of shapes alone, by which arithmetic is counted) are none of Tensor's own class.
+        if type(functions) is Tensor and not functions.is_meta and not (finite := functions.isfinite()).all():
+            raise ValueError(f"functions holds {functions[~finite][0].item()}: every value must be finite")
         self.supports = tuple(support(self.size, s, max(self.scales)) for s in self.scales)
         self.register_buffer("functions", functions, persistent=False)
 

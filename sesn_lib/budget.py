@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ def parse_duration(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
     spelled = re.sub(r"\s", "", "".join(number + unit for number, unit in parts))
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not parts or spelled != re.sub(r"\s", "", text.lower()) or seconds <= 0:
+    if not parts or spelled != re.sub(r"\s", "", text.lower()) or not 0 < seconds < math.inf:
         raise ValueError(f"{text!r} is no time budget; write it like 90s, 9m, 1.5h or 1h30m")
     return seconds
 

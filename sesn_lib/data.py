@@ -40,9 +40,9 @@ class DeviceSplit:
     labels: Tensor
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 3:
+        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8 or self.images.ndim != 3:
             raise ValueError(f"images are {_describe(self.images)}, must be uint8 [N, H, W]")
-        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
+        if not isinstance(self.labels, Tensor) or self.labels.dtype != torch.int64 or self.labels.ndim != 1:
             raise ValueError(f"labels are {_describe(self.labels)}, must be int64 [N]")
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels, must be as many")
@@ -58,8 +58,8 @@ class DeviceSplit:
 
     def first(self, count: int) -> DeviceSplit:
         """The first `count` images. Raises ValueError unless 1 <= count <= N."""
-        if not 1 <= count <= len(self):
-            raise ValueError(f"{count} images asked for, must be 1 to {len(self)}")
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(self):
+            raise ValueError(f"{count!r} images asked for, must be 1 to {len(self)}")
         return DeviceSplit(self.images[:count], self.labels[:count])
 
 
@@ -89,16 +89,19 @@ def rescale(images: Tensor, factors: Tensor, *, centre: float | None = None) -> 
 
     Arguments:
         images: ``uint8 [B, n, n]`` on any device.
-        factors: ``[B]``, positive; above 1 enlarges.
+        factors: ``[B]``, finite and positive; above 1 enlarges.
         centre: c in pixels, the point that stays, along both axes; ``n / 2 + 1/2`` when left out (14.5 for 28 pixels),
             as in the data set itself.
 
-    Returns: ``uint8 [B, n, n]``. Raises ValueError for other shapes or types.
+    Returns: ``uint8 [B, n, n]``. Raises ValueError for other shapes, types or factors.
     """
     if images.dtype != torch.uint8 or images.ndim != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images are {_describe(images)}, must be uint8 [B, n, n]")
     if factors.shape != images.shape[:1]:
         raise ValueError(f"factors are {_describe(factors)} for {len(images)} images, must be one for each")
+    if not (factors.isfinite() & (factors > 0)).all():
+        wrong = factors[~(factors.isfinite() & (factors > 0))][0].item()
+        raise ValueError(f"a factor is {wrong}, must be a finite number above 0")
     size = images.shape[-1]
     fixed = size / 2 + 0.5 if centre is None else centre
     weights = _cubic_matrices(factors.to(images.device, torch.float64), size, fixed)
@@ -160,5 +163,7 @@ def epoch_batches(
         yield normalise(images, dtype), labels
 
 
-def _describe(tensor: Tensor) -> str:
+def _describe(tensor: Any) -> str:
+    if not isinstance(tensor, Tensor):
+        return f"a {type(tensor).__name__}"
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

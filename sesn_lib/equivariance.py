@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.checks import check_floating, check_number, check_scales, check_whole, is_number
+
 __all__ = [
     *("GaussianImages", "gaussian_images"),
     *("relative_errors", "relative_error", "group_error", "errors", "error"),
@@ -42,13 +44,13 @@ def relative_errors(expected: Tensor, found: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that differ; an element of `expected` that is zero throughout.
     """
+    check_floating(expected=expected, found=found)
     if expected.shape != found.shape:
         raise ValueError(f"shapes {list(expected.shape)} and {list(found.shape)} differ: they must be equal")
     a, b = expected.detach().flatten(1), found.detach().flatten(1)
     norm = (a**2).sum(dim=1)
     if (norm == 0).any():
-        where = int((norm == 0).nonzero()[0])
-        raise ValueError(f"element {where} of the expected tensor is zero throughout: no error relative to it exists")
+        raise ValueError(f"element {int((norm == 0).nonzero()[0])} of the expected tensor is zero throughout: no error")
     return ((a - b) ** 2).sum(dim=1) / norm
 
 
@@ -91,8 +93,7 @@ class GaussianImages:
 
     def sample(self, size: int, scale: float = 1.0) -> Tensor:
         """L_s f, that is f(x / s), on `size` x `size` pixels; [N, 1, size, size]."""
-        if size < 1:
-            raise ValueError(f"size is {size}: it must be 1 or greater")
+        check_whole(size=size)
         _check_scale(scale)
         grid = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
         distance = (grid / scale - self.centres[..., None]) / self.widths[..., None, None]  # [N, K, axis, size]
@@ -113,9 +114,10 @@ def gaussian_images(
         radius: of the disc of centres [pixel].
         widths: least and greatest width [pixel]; pixels do not resolve a Gaussian much below 1.
     """
-    if count < 1 or blobs < 1:
-        raise ValueError(f"count is {count}, blobs is {blobs}: both must be 1 or greater")
-    if not 0 < widths[0] <= widths[1]:
+    check_whole(count=count, blobs=blobs)
+    check_whole(0, seed=seed)
+    check_number(radius=radius, least=0)
+    if len(widths) != 2 or not all(map(is_number, widths)) or not 0 < widths[0] <= widths[1]:
         raise ValueError(f"widths are {widths}: they must be positive, the least first")
     generator = torch.Generator().manual_seed(seed)
 
@@ -141,8 +143,9 @@ def rescale(x: Tensor, scale: float, *, method: str = "cubic") -> Tensor:
             towards the frame and rings for all others. Each returns a sample unchanged where x / s falls on one.
 
     Raises:
-        ValueError: scale not positive, unknown method.
+        ValueError: scale not positive, unknown method, x of another kind.
     """
+    check_floating(2, x=x)
     rows, columns = (_interpolation(n, scale, method).to(x) for n in x.shape[-2:])
     return rows @ x @ columns.T
 
@@ -152,6 +155,9 @@ def shift_scales(x: Tensor, steps: float) -> Tensor:
 
     A fractional number of steps interpolates linearly between neighbouring scales.
     """
+    check_number(steps=steps)
+    if x.dim() != 5:
+        raise ValueError(f"shape is {list(x.shape)}: it must be [B, C, S, H, W]")
     whole = math.floor(steps + TINY)
     part = steps - whole
     moved = _move(x, whole)
@@ -171,9 +177,10 @@ def scale_steps(scale: float, scales: Sequence[float]) -> float:
     Scales that were rounded to two decimals give 0.998 and the like: round where a whole step is meant.
     """
     _check_scale(scale)
-    if len(scales) < 2:
-        raise ValueError(f"scales are {list(scales)}: at least two are needed to tell a step")
-    return math.log(scale) * (len(scales) - 1) / math.log(scales[-1] / scales[0])
+    axis = check_scales(scales)
+    if len(axis) < 2:
+        raise ValueError(f"scales are {list(axis)}: at least two are needed to tell a step")
+    return math.log(scale) * (len(axis) - 1) / math.log(axis[-1] / axis[0])
 
 
 # -- the measure -----------------------------------------------------------------------------------
@@ -242,8 +249,8 @@ def error(
 
 
 def _check_scale(scale: float) -> None:
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale is {scale}: it must be a positive number")
+    if not is_number(scale) or not scale > 0:
+        raise ValueError(f"scale is {scale!r}: it must be a positive number")
 
 
 def _check_steps(x: Tensor, steps: float | None) -> None:
@@ -298,8 +305,8 @@ def _interpolation(size: int, scale: float, method: str) -> Tensor:
 
 def _compared(size: int, scale: float, crop: int, method: str) -> list[int]:
     """Output rows that are compared: inside the crop, from inside the frame, and for "samples" from a pixel."""
-    if crop < 0 or 2 * crop >= size:
-        raise ValueError(f"crop is {crop}: it must be 0 or greater and leave something of {size} pixels")
+    if isinstance(crop, bool) or not isinstance(crop, int) or crop < 0 or 2 * crop >= size:
+        raise ValueError(f"crop is {crop!r}: it must be 0 or greater and leave something of {size} pixels")
     u = _positions(size, scale)
     kept = (u > -TINY) & (u < size - 1 + TINY)
     if method == "samples":

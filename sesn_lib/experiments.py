@@ -7,7 +7,6 @@ imported.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -69,12 +68,12 @@ class Cell:
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
-            raise ValueError(f"unknown model {self.model!r}; the models are {', '.join(MODELS)}")
+            raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(MODELS)}")
         scaling = self.extra_scaling
         if isinstance(scaling, bool) or not isinstance(scaling, int | float):
             raise ValueError(f"extra_scaling must be a number, not {scaling!r}")
-        if not (math.isfinite(scaling) and 0 < scaling <= 1):
-            raise ValueError(f"extra_scaling must lie in (0, 1], not {scaling!r}")
+        if not 0 < scaling <= 1:
+            raise ValueError(f"extra_scaling must lie in (0, 1], not {scaling!r:.60}")
         if isinstance(self.realization, bool) or not isinstance(self.realization, int):
             raise ValueError(f"realization must be a whole number, not {self.realization!r}")
         if self.realization not in REALIZATIONS:

@@ -24,16 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.basis import Basis, make_basis
+from sesn_lib.checks import check_flag, check_input, check_scales, check_whole
 
 __all__ = ["ConvHH", "ConvHH1x1", "ConvTH", "ScaleMaxProjection", "set_method"]
 
 METHODS = ("supports", "literal")
-
-
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}: it must be an integer, 1 or greater")
 
 
 class _SteerableConv(nn.Module):
@@ -55,11 +50,13 @@ class _SteerableConv(nn.Module):
         method: str,
     ) -> None:
         super().__init__()
-        _check_counts(stride=stride)
-        if padding < 0:
-            raise ValueError(f"padding is {padding}: it must be 0 or greater")
+        check_whole(stride=stride)
+        check_whole(0, padding=padding)
+        check_flag(bias=bias)
         if isinstance(basis, Basis):
-            if basis.size != kernel_size or basis.scales != tuple(map(float, scales)):
+            if mult is not None or max_order is not None:
+                raise ValueError(f"mult={mult}, max_order={max_order} given: the basis is made already, leave them out")
+            if basis.size != kernel_size or basis.scales != check_scales(scales):
                 raise ValueError(
                     f"basis has size {basis.size} and scales {basis.scales}, the layer asks for {kernel_size} and "
                     f"{tuple(scales)}: they must agree"
@@ -67,8 +64,8 @@ class _SteerableConv(nn.Module):
             self.basis = basis
         else:
             self.basis = make_basis(basis, kernel_size, scales, effective_size, mult=mult, max_order=max_order)
-        self.stride = stride
-        self.padding = padding
+        self.stride = int(stride)
+        self.padding = int(padding)
         self.method = _checked_method(method)
         self.weight = nn.Parameter(torch.empty(*weight_shape, self.basis.num_functions))
         self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
@@ -82,6 +79,13 @@ class _SteerableConv(nn.Module):
     @property
     def in_channels(self) -> int:
         return self.weight.shape[1]
+
+    def _check_pixels(self, x: Tensor) -> None:
+        least = max(self.basis.size - 2 * self.padding, 1)
+        if min(x.shape[-2:]) < least:
+            raise ValueError(
+                f"input has shape {list(x.shape)}: H and W must be at least {least}, or the padding greater"
+            )
 
     def _convolve_scale(self, x: Tensor, weight: Tensor, scale: int) -> Tensor:
         """Plain convolution of x [B, C, H, W] with the filters [C', C] of one scale, on their own support."""
@@ -111,7 +115,7 @@ class ConvTH(_SteerableConv):
         effective_size: square root of the number of basis functions, so that the layer has as many weights as a plain
             convolution of that kernel size.
         scales: increasing positive scales [pixel]; their number is S.
-        basis: "A", "B" or a `Basis`.
+        basis: "A", "B", or a `Basis`, which has its own number of functions whatever effective_size is.
         mult, max_order: of a type B basis (see `sesn_lib.basis.hermite_b`).
         stride, padding: in space, as of `torch.nn.Conv2d`.
         bias: whether to add one number per output channel.
@@ -120,7 +124,7 @@ class ConvTH(_SteerableConv):
     Shapes: input [B, C, H, W], output [B, C', S, H', W'], weight [C', C, N_b], bias [C'].
 
     Raises:
-        ValueError: values out of range, at construction; an input of another shape.
+        ValueError: values out of range, at construction; an input of another shape. TypeError: of another dtype.
     """
 
     def __init__(
@@ -139,7 +143,7 @@ class ConvTH(_SteerableConv):
         bias: bool = True,
         method: str = "supports",
     ) -> None:
-        _check_counts(in_channels=in_channels, out_channels=out_channels)
+        check_whole(in_channels=in_channels, out_channels=out_channels)
         super().__init__(
             (out_channels, in_channels),
             kernel_size,
@@ -155,8 +159,8 @@ class ConvTH(_SteerableConv):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"input has shape {list(x.shape)}: ConvTH needs [B, C, H, W] with C = {self.in_channels}")
+        check_input(self, x, "BCHW", self.weight, C=self.in_channels)
+        self._check_pixels(x)
         if self.method == "literal":
             return self._literal(x)
         scales = range(self.basis.num_scales)
@@ -182,7 +186,7 @@ class ConvHH(_SteerableConv):
     Shapes: input [B, C, S, H, W], output [B, C', S, H', W'], weight [C', C, K, N_b], bias [C'].
 
     Raises:
-        ValueError: values out of range, at construction; an input of another shape.
+        ValueError: values out of range, at construction; an input of another shape. TypeError: of another dtype.
     """
 
     def __init__(
@@ -202,9 +206,9 @@ class ConvHH(_SteerableConv):
         bias: bool = True,
         method: str = "supports",
     ) -> None:
-        _check_counts(in_channels=in_channels, out_channels=out_channels, scale_extent=scale_extent)
-        if scale_extent > len(scales):
-            raise ValueError(f"scale_extent is {scale_extent}: it must be at most {len(scales)}, the number of scales")
+        check_whole(in_channels=in_channels, out_channels=out_channels, scale_extent=scale_extent)
+        if scale_extent > (most := len(check_scales(scales))):
+            raise ValueError(f"scale_extent is {scale_extent}: it must be at most {most}, the number of scales")
         super().__init__(
             (out_channels, in_channels, scale_extent),
             kernel_size,
@@ -224,11 +228,8 @@ class ConvHH(_SteerableConv):
         return self.weight.shape[2]
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 5 or x.shape[1] != self.in_channels or x.shape[2] != self.basis.num_scales:
-            raise ValueError(
-                f"input has shape {list(x.shape)}: ConvHH needs [B, C, S, H, W] with C = {self.in_channels} and "
-                f"S = {self.basis.num_scales}"
-            )
+        check_input(self, x, "BCSHW", self.weight, C=self.in_channels, S=self.basis.num_scales)
+        self._check_pixels(x)
         if self.method == "literal":
             return self._literal(x)
         out = []
@@ -259,22 +260,20 @@ class ConvHH1x1(nn.Module):
     Shapes: input [B, C, S, H, W], output [B, C', S, H', W'], weight [C', C], bias [C'].
 
     Raises:
-        ValueError: values out of range, at construction; an input of another shape.
+        ValueError: values out of range, at construction; an input of another shape. TypeError: of another dtype.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
-        _check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride)
-        self.stride = stride
+        check_whole(in_channels=in_channels, out_channels=out_channels, stride=stride)
+        check_flag(bias=bias)
+        self.stride = int(stride)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 5 or x.shape[1] != self.weight.shape[1]:
-            raise ValueError(
-                f"input has shape {list(x.shape)}: ConvHH1x1 needs [B, C, S, H, W] with C = {self.weight.shape[1]}"
-            )
+        check_input(self, x, "BCSHW", self.weight, C=self.weight.shape[1])
         return F.conv3d(x, self.weight[:, :, None, None, None], self.bias, stride=(1, self.stride, self.stride))
 
     def extra_repr(self) -> str:
@@ -286,8 +285,7 @@ class ScaleMaxProjection(nn.Module):
     """Maximum over the scale axis, H -> T: [B, C, S, H, W] -> [B, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 5:
-            raise ValueError(f"input has shape {list(x.shape)}: ScaleMaxProjection needs [B, C, S, H, W]")
+        check_input(self, x, "BCSHW")
         return x.amax(dim=2)
 
 

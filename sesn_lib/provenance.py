@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .settings import check_whole
+from .settings import check_threads
 
 __all__ = [
     "Commit",
@@ -153,9 +153,9 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def use_threads(threads: int | None) -> None:
-    """Sets torch's number of threads on the CPU; None leaves it. Raises ValueError unless it is at least 1."""
+    """Sets torch's number of threads on the CPU; None leaves it. Raises ValueError for an impossible one."""
     if threads is not None:
-        check_whole("threads", threads, 1)
+        check_threads(threads)
         torch.set_num_threads(threads)
 
 

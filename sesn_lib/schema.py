@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import stl10
+from .checks import is_number
 from .experiments import Cell, is_complete
 from .stl10 import STL10Cell
 
@@ -15,6 +16,8 @@ __all__ = ["SCHEMA", "AnyCell", "RecordError", "cell_of", "deterministic_part", 
 AnyCell = Cell | STL10Cell
 
 SCHEMA = 1
+DEEPEST = 50
+LARGEST = 2**63 - 1
 
 
 class RecordError(ValueError):
@@ -27,9 +30,7 @@ def _whole(low: int) -> Callable[[Any], bool]:
 
 def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], bool]:
     def check(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return math.isfinite(value) and low <= value <= high
+        return isinstance(value, int | float) and is_number(value) and low <= value <= high
 
     return check
 
@@ -110,13 +111,14 @@ def cell_of(values: Any) -> AnyCell:
             return STL10Cell(values["model"], values["run"])
         if keys == {"model", "extra_scaling", "realization"}:
             return Cell(**values)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"cell: {error}") from None
-    raise RecordError(f"cell has the keys {sorted(keys)}, not model, extra_scaling, realization")
+    raise RecordError(f"cell has the keys {_short(sorted(map(str, keys)))}, not model, extra_scaling, realization")
 
 
 def validate(record: Any) -> AnyCell:
-    """Checks that a dictionary is a whole, possible record. Further keys are allowed, NaN and infinity nowhere.
+    """Checks that a dictionary is a whole, possible record. Further keys are allowed; NaN, infinity and what JSON
+    cannot hold are not, anywhere.
 
     Returns: the record's cell, which says of which experiment it is.
 
@@ -125,8 +127,8 @@ def validate(record: Any) -> AnyCell:
     """
     if not isinstance(record, dict):
         raise RecordError(f"a record is a dictionary, not {type(record).__name__}")
-    if record.get("schema") != SCHEMA or isinstance(record.get("schema"), bool):
-        raise RecordError(f"its schema is {record.get('schema')!r}; this program reads schema {SCHEMA}")
+    if record.get("schema") != SCHEMA or type(record["schema"]) is not int:
+        raise RecordError(f"its schema is {_short(record.get('schema'))}; this program reads schema {SCHEMA}")
     _check(record, _RECORD, "")
     _check(record["protocol"], _PROTOCOL, "protocol.")
     _check(record["timing"], _TIMING, "timing.")
@@ -144,9 +146,9 @@ def validate(record: Any) -> AnyCell:
         if record["best_epoch"] > len(record["history"]):
             raise RecordError(f"best_epoch is {record['best_epoch']} of {len(record['history'])}")
         complete = is_complete(record["protocol"], record["test_images"])
-    _refuse_nan(record, "")
+    _refuse_unwritable(record, "")
     if record["complete"] != complete:
-        raise RecordError(f"complete is {record['complete']}, but its protocol says otherwise")
+        raise RecordError(f"complete is {record['complete']}, but its protocol says otherwise, or its test_images do")
     return cell
 
 
@@ -166,7 +168,9 @@ def _check_evaluations(record: dict[str, Any]) -> None:
     epoch = record["reported_epoch"]
     errors = [evaluation["test_error"] for evaluation in record["evaluations"] if evaluation["epoch"] == epoch]
     if errors != [record["test_error"]]:
-        raise RecordError(f"test_error is {record['test_error']}, but after epoch {epoch} it was {_short(errors)}")
+        raise RecordError(
+            f"test_error is {record['test_error']}, but after epoch {epoch} (reported_epoch) it was {_short(errors)}"
+        )
 
 
 def _check_history(record: dict[str, Any], further: Mapping[str, Callable[[Any], bool]]) -> None:
@@ -181,19 +185,42 @@ def _check_history(record: dict[str, Any], further: Mapping[str, Callable[[Any],
             raise RecordError(f"history: epoch {epoch['epoch']} stands at place {number}")
 
 
-def _refuse_nan(value: Any, where: str) -> None:
+def _refuse_unwritable(value: Any, where: str, depth: int = 0) -> None:
+    """Raises RecordError for whatever would not be the same again after it was written as JSON and read."""
+    name = where.lstrip(".")
+    if depth > DEEPEST:
+        raise RecordError(f"{_short(name)} is nested more than {DEEPEST} deep")
     if isinstance(value, float) and not math.isfinite(value):
-        raise RecordError(f"{where.lstrip('.')} is {value}, which is no number")
+        raise RecordError(f"{name} is {value}, which is no number")
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise RecordError(f"{name} is an integer of {value.bit_length()} bits; more than 63 do not fit")
+    if isinstance(value, str) and not _is_unicode(value):
+        raise RecordError(f"{name} is {_short(value)}, which is no Unicode text")
     if isinstance(value, dict):
         for key, inner in value.items():
-            _refuse_nan(inner, f"{where}.{key}")
-    elif isinstance(value, list | tuple):
+            if not isinstance(key, str) or not _is_unicode(key):
+                raise RecordError(f"{name or 'the record'} has the key {_short(key)}, which is no text")
+            _refuse_unwritable(inner, f"{where}.{key}", depth + 1)
+    elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _refuse_nan(inner, f"{where}[{index}]")
+            _refuse_unwritable(inner, f"{where}[{index}]", depth + 1)
+    elif value is not None and not isinstance(value, str | int | float):
+        raise RecordError(f"{name} is a {type(value).__name__}, which JSON does not know")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists
+        text = f"a {type(value).__name__} too large to be shown"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_whole"]
+from .checks import MOST, is_number
+
+__all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_threads", "check_whole"]
 
 PRECISIONS = ("float32", "bf16")
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +69,33 @@ class Settings:
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    """Raises ValueError unless `value` is a whole number of at least `least`."""
+    """Raises ValueError unless `value` is a whole number of at least `least` that torch can take."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name} is {value!r}, must be a whole number of at least {least}")
+    if int(value) > MOST:
+        raise ValueError(f"{name} is {value!r:.40}, must be at most {MOST}")
+
+
+def check_threads(value: Any) -> None:
+    """Raises ValueError unless `value` is a number of processor threads that can be started."""
+    check_whole("threads", value, 1)
+    if value > MOST_THREADS:
+        raise ValueError(f"threads is {value!r}, must be at most {MOST_THREADS}")
 
 
 def check_positive(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is a finite number above 0."""
-    if not _is_number(value) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise ValueError(f"{name} is {value!r}, must be a finite number above 0")
 
 
 def check_extra_scaling(value: Any) -> None:
     """Raises ValueError unless 0 < value <= 1."""
-    if not _is_number(value) or not 0 < value <= 1:
+    if not is_number(value) or not 0 < value <= 1:
         raise ValueError(f"extra_scaling is {value!r}, must be above 0 and at most 1 (1 = no augmentation)")
 
 
 def check_precision(value: Any) -> None:
     """Raises ValueError unless `value` is one of `PRECISIONS`."""
-    if value not in PRECISIONS:
+    if not isinstance(value, str) or value not in PRECISIONS:
         raise ValueError(f"precision is {value!r}, must be one of {', '.join(PRECISIONS)}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

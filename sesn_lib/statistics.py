@@ -10,11 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Integral
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower
+
+from .checks import check_number, check_whole, is_number
 
 __all__ = [
     "NOMINAL",
@@ -47,19 +50,18 @@ class Sample:
     values: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"a sample has at least one value, not {self.n}")
-        if self.n > 1 and not self.std >= 0:
-            raise ValueError(f"a standard deviation is not negative: {self.std}")
+        if isinstance(self.n, bool) or not isinstance(self.n, Integral) or self.n < 1:
+            raise ValueError(f"a sample has at least one value, not {self.n!r}")
+        check_number(mean=self.mean)
+        if self.n > 1 and not (is_number(self.std) and self.std >= 0):
+            raise ValueError(f"a standard deviation is a number and not negative: {self.std!r}")
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Sample | None:
         """The sample of some values; None for no values."""
         if not len(values):
             return None
-        array = np.asarray(values, dtype=np.float64)
-        if not np.isfinite(array).all():
-            raise ValueError(f"values must be finite: {list(values)}")
+        array = _finite(values)
         # Equal values have no spread, to the last bit: rounding must not make one.
         std = NAN if len(array) == 1 else 0.0 if np.ptp(array) == 0 else float(array.std(ddof=1))
         return cls(len(array), float(array.mean()), std, tuple(float(value) for value in array))
@@ -93,6 +95,10 @@ class Difference:
     level: float = 0.95
     method: str = "no data"
 
+    def __post_init__(self) -> None:
+        if not is_number(self.level) or not 0 < self.level < 1:
+            raise ValueError(f"level is {self.level!r}: it must lie between 0 and 1, such as 0.95")
+
     @property
     def tested(self) -> bool:
         """Whether there is a p-value."""
@@ -100,13 +106,20 @@ class Difference:
 
     def equivalent(self, margin: float) -> float:
         """p of two one-sided t-tests (Schuirmann 1987) that the difference lies inside -margin..margin."""
-        if not margin > 0:
-            raise ValueError(f"the margin must be positive, not {margin}")
+        if not is_number(margin) or not margin > 0:
+            raise ValueError(f"the margin must be positive, not {margin!r}")
         if not math.isfinite(self.error):
             return NAN
         above = stats.t.sf((self.estimate + margin) / self.error, self.df)
         below = stats.t.cdf((self.estimate - margin) / self.error, self.df)
         return float(max(above, below))
+
+
+def _finite(values: Sequence[float]) -> np.ndarray:
+    """As float64. Raises ValueError for what is no finite number."""
+    if not all(is_number(value) for value in values):
+        raise ValueError(f"values must be finite numbers: {list(values)}")
+    return np.asarray(values, dtype=np.float64)
 
 
 def _student(estimate: float, error: float, df: float, n: tuple[int, int], level: float, method: str) -> Difference:
@@ -149,7 +162,8 @@ def contrast(samples: Sequence[Sample], weights: Sequence[float], level: float =
     Raises ValueError unless there is one weight per sample.
     """
     if len(samples) != len(weights):
-        raise ValueError(f"{len(samples)} samples and {len(weights)} weights")
+        raise ValueError(f"{len(samples)} samples and {len(weights)} weights: there must be one for each")
+    _finite(weights)
     if not samples:
         return Difference(NAN, level=level)
     estimate = float(sum(w * s.mean for w, s in zip(weights, samples)))
@@ -193,7 +207,12 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
         family: number of tests that are planned, at least the number of p-values. Tests that cannot be done yet count
             as p = 1, so that a verdict does not get harder to reach as runs arrive. None: those done.
     """
+    for p in p_values:
+        if not (math.isnan(p) or 0 <= p <= 1):
+            raise ValueError(f"p is {p!r}: it must lie between 0 and 1, or be NaN where nothing was tested")
     known = [p for p in p_values if math.isfinite(p)]
+    if family is not None:
+        check_whole(0, family=family)
     size = len(known) if family is None else family
     if size < len(known):
         raise ValueError(f"a family of {size} cannot hold {len(known)} tests")
@@ -217,7 +236,9 @@ def bootstrap_difference(
     interval is the percentile one and p twice the smaller tail, at least 1 / draws. With few runs in a group the
     bootstrap knows too little spread, by sqrt(1 - 1/n); resampled deviations are stretched by its inverse.
     """
-    groups_a, groups_b = ([np.asarray(g, dtype=np.float64) for g in side if len(g)] for side in (a, b))
+    check_whole(draws=draws)
+    check_whole(0, seed=seed)
+    groups_a, groups_b = ([_finite(g) for g in side if len(g)] for side in (a, b))
     if not groups_a or not groups_b:
         return Difference(NAN, level=level, method="no data")
     n = (sum(map(len, groups_a)), sum(map(len, groups_b)))
@@ -242,8 +263,13 @@ def bootstrap_difference(
 
 
 def variance_parts(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """(within, between) sums of squares; they add up to (n - 1) s^2 of all values pooled."""
-    arrays = [np.asarray(g, dtype=np.float64) for g in groups if len(g)]
+    """(within, between) sums of squares; they add up to (n - 1) s^2 of all values pooled.
+
+    Raises ValueError for no values at all.
+    """
+    arrays = [_finite(g) for g in groups if len(g)]
+    if not arrays:
+        raise ValueError(f"groups are {list(groups)}: at least one value is needed")
     everything = np.concatenate(arrays)
     within = sum(float(((g - g.mean()) ** 2).sum()) for g in arrays)
     between = sum(len(g) * float((g.mean() - everything.mean()) ** 2) for g in arrays)
@@ -255,8 +281,9 @@ def order_p(values: Sequence[float], first: int) -> float:
 
     The share, among all ways to choose `first` of the values, of those whose mean is at least that of the first ones.
     """
-    if not 0 < first < len(values):
-        raise ValueError(f"cannot split {len(values)} values after {first}")
+    _finite(values)
+    if isinstance(first, bool) or not isinstance(first, Integral) or not 0 < first < len(values):
+        raise ValueError(f"cannot split {len(values)} values after {first!r}")
     total = sum(values[:first]) - 1e-9
     choices = [sum(chosen) >= total for chosen in combinations(values, first)]
     return sum(choices) / len(choices)
@@ -264,6 +291,9 @@ def order_p(values: Sequence[float], first: int) -> float:
 
 def detectable_difference(std: float, n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
     """The true difference between two samples of n that a two-sided t-test finds with probability `power`."""
+    check_number(std=std, least=0)
+    check_number(0, power=power, alpha=alpha, most=1)
+    check_whole(0, n=n)
     if n < 2:
         return NAN
     return std * float(TTestIndPower().solve_power(nobs1=n, alpha=alpha, power=power, ratio=1.0))

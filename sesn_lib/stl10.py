@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from .checks import is_number
 from .settings import check_positive, check_precision, check_whole
 
 __all__ = ["EXPERIMENT", "GRID", "MODELS", "Recipe", "STL10Cell", "is_complete", "select"]
@@ -73,10 +74,14 @@ class Recipe:
         for name in ("learning_rate", "gamma"):
             check_positive(name, getattr(self, name))
         for name, limit in (("momentum", 1.0), ("weight_decay", float("inf"))):
-            if not 0 <= getattr(self, name) < limit:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, must be at least 0 and below {limit:g}")
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value < limit:
+                raise ValueError(f"{name} is {value!r}, must be at least 0 and below {limit:g}")
         for name in ("milestones", "evaluate_after"):
-            epochs = tuple(getattr(self, name))
+            given = getattr(self, name)
+            if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+                raise ValueError(f"{name} is {given!r}, must be a sequence of epochs such as (300, 400)")
+            epochs = tuple(given)
             for epoch in epochs:
                 check_whole(f"an epoch in {name}", epoch, 1)
             if any(b <= a for a, b in pairwise(epochs)):
@@ -161,7 +166,7 @@ class STL10Cell:
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
-            raise ValueError(f"unknown model {self.model!r}; the STL-10 models are {', '.join(MODELS)}")
+            raise ValueError(f"unknown model {self.model!r:.80}; the STL-10 models are {', '.join(MODELS)}")
         if isinstance(self.run, bool) or not isinstance(self.run, int) or self.run < 0:
             raise ValueError(f"run must be a whole number of at least 0, not {self.run!r}")
 

@@ -21,12 +21,13 @@ MOST_LINES = 320
 # Bottom first: a module imports from lines above its own; those of one line may know each other, but not in a circle.
 ORDER = {
     "data_prep": """
-        checksums files rescaling splits
+        checksums files archives download rescaling splits
         sources stl10_format realizations preparation
         mnist_scale stl10 stand_in
         commands __main__
     """,
     "sesn_lib": """
+        checks
         basis spectral layers models fast equivariance
         settings augment data resume training provenance
         experiments stl10 schema store

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,10 @@ def test_what_is_loaded_is_what_was_made(root: Path) -> None:
     assert loaded.checksum == made.checksum != other_one.checksum
 
 
-@pytest.mark.parametrize("damage", ["half", "flipped", "empty", "other realization", "pickle", "an array missing"])
+DAMAGES = ("half", "flipped", "empty", "other realization", "pickle", "an array missing", "bomb", "impossible shape")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_refused_named_and_made_again(
     root: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
@@ -65,6 +69,12 @@ def test_a_damaged_file_is_refused_named_and_made_again(
         np.savez(path, train_images=np.array([{}], dtype=object))
     elif damage == "an array missing":
         np.savez(path, train_images=right.train.images)
+    elif damage == "bomb":
+        np.savez_compressed(path, train_images=np.zeros(1 << 27, np.uint8))
+    elif damage == "impossible shape":
+        header = "{'descr': '|u1', 'fortran_order': False, 'shape': (120, 1000000000000000, 28)}".ljust(117) + "\n"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("train_images.npy", b"\x93NUMPY\x01\x00\x76\x00" + header.encode())
     else:
         middle = len(content) // 2
         flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
@@ -72,6 +82,7 @@ def test_a_damaged_file_is_refused_named_and_made_again(
     with caplog.at_level(logging.WARNING):
         assert prepare(root, 0).checksum == right.checksum
     assert f"refused {path}" in caplog.text
+    assert damage != "bomb" or "it unpacks to 134217856 bytes, more than" in caplog.text
     caplog.clear()
     assert realizations.load(path, 0, "paper") is not None
     assert caplog.text == ""

@@ -332,8 +332,8 @@ def test_the_figure_is_what_the_code_draws(tmp_path: Path) -> None:
         np.asarray(Image.open(path).convert("L").resize((120, 90)), dtype=float)
         for path in (NOTEBOOKS / "figures" / "idea.png", tmp_path / "idea.png")
     )
-    assert abs(committed - drawn).mean() < 3  # grey levels; fonts differ between versions
-    assert abs(committed - drawn[::-1]).mean() > 3  # negative control
+    assert abs(committed - drawn).mean() < 10  # grey levels; fonts differ between versions: 4.3 from 3.8 to 3.11
+    assert abs(committed - drawn[::-1]).mean() > 40  # negative control
 
 
 def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> None:

@@ -8,33 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_mnist
+import tiny_stl10
+from tiny_stl10 import COUNTS, members
 
 from data_prep import DataError, checksums, stl10
-
-COUNTS = {"train": 6, "test": 4}
+from data_prep.download import Unavailable
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Four .bin files, expected by `data_prep`, and no network."""
-    generator = np.random.RandomState(8)
-    files = {}
-    for split, count in COUNTS.items():
-        files[f"{split}_X.bin"] = generator.randint(0, 256, (count, 3, 96, 96)).astype(np.uint8).tobytes()
-        files[f"{split}_y.bin"] = bytes(index % 10 + 1 for index in range(count))
-    table = {name: (len(content), checksums.md5(content)) for name, content in files.items()}
-    monkeypatch.setattr(checksums, "STL10_FILES", table)
-    from torchvision.datasets import utils
 
-    def refuse(url: str, *_: object) -> None:
-        raise OSError(f"no route to {url}")
+    def refuse(urls: list[str], *_: object, **__: object) -> None:
+        raise Unavailable(f"no route to {urls[0]}")
 
-    monkeypatch.setattr(utils, "download_url", refuse)
-    return files
-
-
-def members(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"stl10_binary/{name}": content for name, content in files.items()}
+    monkeypatch.setattr(stl10, "download", refuse)
+    return tiny_stl10.install(monkeypatch)
 
 
 def names(folder: Path) -> list[str]:
@@ -78,18 +67,6 @@ def test_an_unpacked_folder_or_the_archive_will_do(tiny: dict[str, bytes], tmp_p
     assert names(folder) == sorted(tiny)
     (given / "gone").mkdir()
     assert stl10.fetch(tmp_path / "data", progress=False) == folder  # nothing is fetched twice
-
-
-def test_torchvisions_download(tiny: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.datasets import STL10, utils
-
-    def deliver(url: str, folder: str, filename: str, md5: str) -> None:
-        assert (url, filename, md5) == (STL10.url, STL10.filename, STL10.tgz_md5)
-        tiny_mnist.write_archive(Path(folder) / filename, members(tiny))
-
-    monkeypatch.setattr(utils, "download_url", deliver)
-    folder = stl10.fetch(tmp_path, progress=False)
-    assert names(folder) == sorted(tiny)  # the archive is not kept
 
 
 def test_words_when_nothing_works(tiny: dict[str, bytes], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sesn_lib.checks import check_whole
 from sesn_lib.layers import ConvHH, ConvTH, ScaleMaxProjection
 
 __all__ = ["CHANNELS", "MNISTNet", "cnn_blocks", "scalar_blocks", "vector_blocks"]
@@ -35,13 +36,12 @@ class MNISTNet(nn.Module):
     Shapes: input [B, 1, 28, 28], output logits [B, num_classes].
 
     Raises:
-        ValueError: an input of another shape.
+        ValueError: values out of range, at construction; an input of another shape.
     """
 
     def __init__(self, blocks: nn.Sequential, *, upsample: int = 1, num_classes: int = 10) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}: it must be 1 or greater")
+        check_whole(num_classes=num_classes, upsample=upsample)
         self.engine: Callable[[MNISTNet, Tensor], Tensor] | None = None
         self.upsample = nn.Upsample(scale_factor=upsample, mode="nearest") if upsample > 1 else nn.Identity()
         self.blocks = blocks

@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sesn_lib.checks import check_whole, is_number
 from sesn_lib.layers import ConvHH, ConvHH1x1, ConvTH, ScaleMaxProjection
 
 __all__ = [
@@ -214,13 +215,12 @@ class WideResNet(nn.Module):
         num_classes: int = 10,
     ) -> None:
         super().__init__()
-        if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"depth is {depth}: it must be 6 n + 4, i.e. 10, 16, 22, ...")
-        for name, value in (("widening", widening), ("num_classes", num_classes), ("input_size", input_size)):
-            if value < (least := 4 if name == "input_size" else 1):
-                raise ValueError(f"{name} is {value}: it must be {least} or greater")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
+            raise ValueError(f"depth is {depth!r}: it must be 6 n + 4, i.e. 10, 16, 22, ...")
+        check_whole(widening=widening, num_classes=num_classes, in_channels=in_channels)
+        check_whole(4, input_size=input_size)
+        if not is_number(dropout) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout!r}: it must be at least 0 and below 1")
         self.input_shape = (in_channels, input_size, input_size)
         self.stem = convolutions.stem(in_channels, STEM_WIDTH)
         units, before, groups = (depth - 4) // 6, STEM_WIDTH, []

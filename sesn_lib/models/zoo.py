@@ -72,7 +72,7 @@ def configuration(name: str) -> Configuration:
     Raises:
         ValueError: no such SESN model.
     """
-    if name not in MNIST_CONFIGURATIONS:
+    if not isinstance(name, str) or name not in MNIST_CONFIGURATIONS:
         raise ValueError(_unknown(name, list(MNIST_CONFIGURATIONS)))
     return MNIST_CONFIGURATIONS[name]
 
@@ -89,13 +89,13 @@ def build(name: str, *, num_classes: int = 10, input_size: int | None = None) ->
     Raises:
         ValueError: unknown name (the message lists the valid ones); num_classes or input_size out of range.
     """
+    if not isinstance(name, str) or name not in names():
+        raise ValueError(_unknown(name, names()))
     if name in wide_resnet.VARIANTS:
         size = 96 if input_size is None else input_size
         return wide_resnet.WideResNet(wide_resnet.VARIANTS[name], input_size=size, num_classes=num_classes)
-    if name not in MNIST_CONFIGURATIONS and name not in CNN_UPSAMPLING:
-        raise ValueError(_unknown(name, names()))
     if input_size not in (None, mnist.INPUT_SIZE):
-        raise ValueError(f"input_size is {input_size}: {name} takes {mnist.INPUT_SIZE} pixels only")
+        raise ValueError(f"input_size is {input_size!r}: {name} takes {mnist.INPUT_SIZE} pixels only")
     if name in CNN_UPSAMPLING:
         upsample = CNN_UPSAMPLING[name]
         return mnist.MNISTNet(mnist.cnn_blocks(upsample=upsample), upsample=upsample, num_classes=num_classes)
@@ -106,7 +106,7 @@ def build(name: str, *, num_classes: int = 10, input_size: int | None = None) ->
 
 
 def _unknown(name: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
+    close = difflib.get_close_matches(str(name), valid, n=1)
     hint = f": did you mean {close[0]!r}?" if close else "."
     return f"unknown model {name!r}{hint} Valid names: {', '.join(valid)}"
 
@@ -122,8 +122,13 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Modu
         state_dict: the authors' state dict, their keys.
 
     Raises:
-        ValueError: entries missing, left over or of another shape; a basis that is not the model's.
+        ValueError: entries missing, left over, of another shape or not finite; a basis that is not the model's.
     """
+    for key, value in state_dict.items():
+        if not isinstance(value, Tensor) or not value.isfinite().all():
+            raise ValueError(
+                f"{key} is {'a tensor with NaN or infinity' if isinstance(value, Tensor) else repr(value)}"
+            )
     ours = _official_names(model)
     bases = {key: value for key, value in state_dict.items() if key.endswith(".basis")}
     theirs = {key: value for key, value in state_dict.items() if key not in bases}

@@ -1,0 +1,121 @@
+"""What arguments may be: each check raises one line that names the argument, quotes its value, says what is right."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what checks records and statistics should not have to import torch
+    from torch import Tensor, nn
+
+__all__ = [
+    "check_dtype",
+    "check_flag",
+    "check_floating",
+    "check_input",
+    "check_number",
+    "check_scales",
+    "check_whole",
+    "is_number",
+]
+
+FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
+MOST = 2**31 - 1  # what torch takes for sizes and strides
+
+
+def check_whole(least: int = 1, **values: Any) -> None:
+    """Raises ValueError unless every value is a whole number of at least `least`."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= MOST:
+            limit = " and at most 2^31 - 1" if isinstance(value, int) and value > MOST else ""
+            raise ValueError(f"{name} is {_short(value)}: it must be an integer, {least} or greater{limit}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond floating point
+        return False
+
+
+def check_number(above: float = -math.inf, *, least: float = -math.inf, most: float = math.inf, **values: Any) -> None:
+    """Raises ValueError unless every value is a finite number above `above` and from `least` to `most`."""
+    for name, value in values.items():
+        if not is_number(value) or not (value > above and least <= value <= most):
+            limits = [f"above {above:g}"] if above > -math.inf else []
+            limits += [f"at least {least:g}"] if least > -math.inf else []
+            limits += [f"at most {most:g}"] if most < math.inf else []
+            raise ValueError(f"{name} is {_short(value)}: it must be a finite number {' and '.join(limits)}".rstrip())
+
+
+def check_flag(**values: Any) -> None:
+    """Raises ValueError unless every value is True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {_short(value)}: it must be True or False")
+
+
+def check_scales(scales: Any) -> tuple[float, ...]:
+    """The scales as floats. Raises ValueError unless they are a sequence of positive numbers that increase."""
+    listed = scales.tolist() if hasattr(scales, "tolist") else scales
+    if isinstance(listed, str | bytes) or not isinstance(listed, Iterable) or not hasattr(listed, "__getitem__"):
+        raise ValueError(f"scales is {_short(scales)}: it must be a sequence of numbers such as [1.0, 1.4, 2.0]")
+    values = list(listed)
+    if not values:
+        raise ValueError("scales is empty: at least one scale is needed")
+    if not all(is_number(s) and s > 0 for s in values):
+        raise ValueError(f"scales are {_short(values)}: every scale must be a positive number of pixels")
+    if any(b <= a for a, b in pairwise(values)):
+        raise ValueError(f"scales are {_short(values)}: they must increase, smallest first")
+    return tuple(float(s) for s in values)
+
+
+def check_dtype(dtype: Any) -> None:
+    """Raises ValueError unless it is a floating-point type of torch that layers compute in."""
+    if isinstance(dtype, str) or str(dtype) not in FLOATS:
+        raise ValueError(f"dtype is {_short(dtype)}: it must be one of {', '.join(FLOATS)}")
+
+
+def check_floating(least_axes: int = 1, **values: Any) -> None:
+    """Raises ValueError unless every value is a floating-point tensor with so many axes or more."""
+    import torch
+
+    for name, value in values.items():
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < least_axes:
+            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else _short(value)
+            axes = "[..., H, W]" if least_axes == 2 else "[B, ...]"
+            raise ValueError(f"{name} is {found}: it must be a floating-point tensor {axes}")
+
+
+def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = None, **sizes: int) -> None:
+    """Raises ValueError for a shape other than `axes`, e.g. "BCHW", with `sizes`, e.g. C=3; TypeError for a type."""
+    import torch
+
+    name = type(layer).__name__
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"input is {_short(x)}: {name} needs a tensor")
+    if x.dim() != len(axes) or any(x.shape[axes.index(axis)] != size for axis, size in sizes.items()):
+        wanted = " and ".join(f"{axis} = {size}" for axis, size in sizes.items())
+        raise ValueError(
+            f"input has shape {list(x.shape)}: {name} needs [{', '.join(axes)}]" + (f" with {wanted}" if wanted else "")
+        )
+    if 0 in x.shape[2:]:
+        raise ValueError(f"input has shape {list(x.shape)}: no axis but the batch may be empty")
+    if weight is None or x.dtype == weight.dtype:
+        return
+    if not (x.is_floating_point() and torch.is_autocast_enabled(x.device.type)):
+        raise TypeError(f"input is {x.dtype}: {name} has weights of {weight.dtype}, convert one of them")
+
+
+def _short(value: Any) -> str:
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of thousands of digits
+        text = f"an integer of {value.bit_length()} bits"
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,10 +46,11 @@ def namespaces() -> tuple[str, ...] | None:
         return None
     rights = () if os.geteuid() == 0 else ("--user", "--map-root-user")
     command = ("unshare", *rights, "--mount", "--net", sys.executable, "-c", INSIDE)
-    try:
-        tried = subprocess.run([*command, os.path.dirname(__file__), "true"], capture_output=True, timeout=120)
-    except (OSError, subprocess.SubprocessError):
-        return None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            tried = subprocess.run([*command, folder, "true"], capture_output=True, timeout=120)
+        except (OSError, subprocess.SubprocessError):
+            return None
     return command if tried.returncode == 0 else None
 
 

@@ -23,12 +23,12 @@ from test_notebooks import PATHS, executed_in_order, no_errors, no_stderr
 
 ODD = Path("a b") / "Überblick é"
 CONDITIONS = ("other parameters", "no network", "read-only", "odd path")
-QUICK = ("02_steerable_filters", "08_results")
+QUICK = ("01_group_equivariance", "08_results")
 SECONDS = 6000  # a guard against hanging
 
 OTHERS: Mapping[str, Mapping[str, Any]] = {
     "00_poster": {"seed": 3, "records_folder": "{out}/none"},
-    "01_group_equivariance": {"seed": 1, "digit": 11},
+    "01_group_equivariance": {"seed": 1, "digit": 4},
     "02_steerable_filters": {"seed": 1},
     "03_t_h_layer_from_scratch": {"seed": 1},
     "04_equivariance_measured": {"seed": 1, "digits": 100},

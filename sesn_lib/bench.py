@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import fast, layers, models, provenance
 from sesn_lib.data import DeviceSplit, normalise, rescale
-from sesn_lib.settings import check_threads, check_whole
+from sesn_lib.settings import check_whole
 from sesn_lib.training import train_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "measure", "run"]

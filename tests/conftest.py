@@ -23,3 +23,13 @@ def mnist_root() -> Path:
     root = sources.default_root()
     sources.mnist(root, progress=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report's web site, made from the committed notebooks as they are stored."""
+    from sesn_lib import report
+
+    folder = tmp_path_factory.mktemp("site")
+    report.render_site(folder, report.find_notebooks(Path(__file__).parent.parent / "notebooks"))
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -11,14 +12,17 @@ from urllib.parse import unquote, urlsplit
 import matplotlib as mpl
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 from PIL import Image
 from rich.console import Console
 
 from sesn_lib import report
 from sesn_lib.experiments import PROTOCOL, TEST_IMAGES
 from sesn_lib.report import execute, formulas
+from sesn_lib.report.finish import finish
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -146,13 +150,6 @@ def test_an_unknown_parameter_is_an_error_not_a_warning(tmp_path: Path) -> None:
 # The site: of the small report and of the committed notebooks as they are stored
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    report.render_site(folder, report.find_notebooks(NOTEBOOKS))
-    return folder
-
-
 def remote_resources(html: str) -> list[str]:
     """What a browser would fetch from elsewhere, or run, on opening the page. A reader's links do not count."""
     soup = BeautifulSoup(html, "html.parser")
@@ -259,6 +256,40 @@ def test_sections_are_listed(built: tuple[Path, int, str]) -> None:
     assert page.title.get_text().startswith("The first")
 
 
+def test_a_section_is_listed_with_its_formula(site: Path) -> None:
+    page = BeautifulSoup((site / "02_steerable_filters.html").read_text(), "html.parser")
+    for place in (".contents", ".side .sections"):
+        assert page.select(f"{place} a math msup")
+
+
+def test_names_of_an_index_stand_in_the_corner_of_its_table() -> None:
+    names = pd.DataFrame({"a": [1], "b": [2]}, index=pd.Index(["x"], name="row"))
+    page = BeautifulSoup(f"<main>{names.to_html()}</main>", "html.parser")
+    assert len(page.select("thead tr")) == 2
+    finish(page)
+    assert [cell.get_text() for cell in page.select("thead tr *")] == ["row", "a", "b"]
+    both = pd.DataFrame([[1]], index=pd.Index(["x"], name="row"), columns=pd.Index(["a"], name="column"))
+    page = BeautifulSoup(f"<main>{both.to_html()}</main>", "html.parser")
+    finish(page)
+    assert len(page.select("thead tr")) == 2  # the corner is taken
+
+
+def test_short_code_and_hyphenated_words_are_not_broken() -> None:
+    page = BeautifulSoup(
+        "<main><h1>1 · STL-10 <code>a-b</code></h1><p><code>_a</code> <code>one.long.name.of.a.thing</code></p></main>",
+        "html.parser",
+    )
+    finish(page)
+    assert [element.get_text() for element in page.select(".whole")] == ["STL-10", "a-b", "a-b", "_a"]
+    assert page.h1.get_text() == "1 · STL-10 a-b"
+
+
+def test_only_wide_figures_scroll() -> None:
+    page = BeautifulSoup("<main><img width='800' alt='a'><img width='300' alt='b'></main>", "html.parser")
+    finish(page)
+    assert [image["alt"] for image in page.select(".figure[tabindex='0'] img")] == ["a"]
+
+
 # Formulas
 
 
@@ -300,6 +331,40 @@ def test_letters(latex: str, text: str) -> None:
 def test_bars_stretch_only_where_asked() -> None:
     assert 'stretchy="false"' in formulas.mathml(r"\lVert x \rVert")
     assert 'stretchy="true"' in formulas.mathml(r"\left\lVert x \right\rVert")
+
+
+@pytest.mark.parametrize(
+    ("latex", "signs"),
+    [
+        ("(-1)^n", 1),
+        ("x = -2", 1),
+        ("a, -b", 1),
+        (r"e^{-x}", 0),
+        ("a - b", 0),
+        (r"x_1 - 1", 0),
+        (r"\frac{a}{b} - c", 0),
+    ],
+)
+def test_a_sign_is_not_spaced_like_a_difference(latex: str, signs: int) -> None:
+    """At the beginning of a row a browser knows by itself that a minus is a sign."""
+    assert formulas.mathml(latex).count('form="prefix"') == signs
+
+
+def test_spaces_are_those_of_tex() -> None:
+    assert formulas.mathml(r"\log q").count("<mspace") == 1
+    assert formulas.mathml(r"\log (q)").count("<mspace") == 0
+    assert '<mo lspace="0" rspace="0">/</mo>' in formulas.mathml("1/n")
+    assert "<mo>±</mo>" in formulas.mathml(r"m \pm t")
+
+
+def test_root_signs_of_all_heights_are_equally_wide() -> None:
+    face = formulas.font_face(formulas.letters([formulas.mathml(r"\sqrt{2}")]))
+    font = TTFont(io.BytesIO(base64.b64decode(re.search(r"base64,([^)]*)\)", face)[1])))
+    variants = font["MATH"].table.MathVariants
+    signs = variants.VertGlyphConstruction[variants.VertGlyphCoverage.glyphs.index(font.getBestCmap()[ord("√")])]
+    heights = {record.AdvanceMeasurement for record in signs.MathGlyphVariantRecord}
+    assert len(heights) >= 4
+    assert len({font["hmtx"][record.VariantGlyph][0] for record in signs.MathGlyphVariantRecord}) == 1
 
 
 @pytest.mark.parametrize("latex", [r"\nosuchcommand x", r"a & b"])

@@ -155,14 +155,13 @@ def render_site(
             page.state = f"{'ran' if outcome.error is None else 'stopped after'} {_duration(outcome.seconds)}"
         pages.append(page)
     environment = provenance.environment()
-    built = f"Built {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with `sesn report --profile {profile}`"
     site = Site(
         pages=pages,
         title=TITLE,
         short_title="SESN, reproduced?",
         lead=LEAD,
         profile=profile,
-        built=built.replace("`", ""),
+        built=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         facts=_facts(environment, profile, outcomes),
         stopped=[page.name for page in pages if page.error],
     )

@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from importlib import resources
+from typing import Any
 from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
@@ -34,6 +35,7 @@ _STYLES = {
     "monospace": "MATHEMATICAL MONOSPACE",
 }
 _BARS = {"|", "‖", "∣", "∥"}
+_OPERAND = {"mi", "mn", "msub", "msup", "msubsup", "mfrac", "msqrt", "mstyle"}
 
 
 class FormulaError(ValueError):
@@ -56,6 +58,7 @@ def mathml(latex: str, *, display: bool = False) -> str:
     root.attrib.pop("xmlns", None)
     for element in root.iter():
         _to_core(element, latex)
+        _space(element)
     root.set("alttext", " ".join(latex.split()))
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -77,6 +80,31 @@ def _to_core(element: ElementTree.Element, latex: str) -> None:
     if variant not in (None, "normal"):
         del element.attrib["mathvariant"]
         element.text = "".join(_styled(letter, str(variant)) for letter in text)
+
+
+def _space(row: ElementTree.Element) -> None:
+    """Space between the children of `row` as TeX has it, where a browser would have another."""
+    before: ElementTree.Element | None = None
+    for child in list(row):
+        text = child.text or ""
+        if child.tag == "mi" and text == "±":
+            child.tag = "mo"
+        if child.tag == "mo" and text == "/":
+            child.attrib.update(lspace="0", rspace="0")
+        elif child.tag == "mo" and text in "−+±" and before is not None and _opens(before):
+            child.set("form", "prefix")  # a sign, not a difference
+        elif child.tag in _OPERAND and before is not None and before.tag == "mi" and len(before.text or "") > 1:
+            row.insert(list(row).index(child), ElementTree.Element("mspace", width="0.167em"))  # log x, not logx
+        if child.tag != "mspace":
+            before = child
+
+
+def _opens(element: ElementTree.Element) -> bool:
+    """Whether what follows `element` begins an expression: after a bracket, a comma, a relation, another operator."""
+    if element.tag != "mo":
+        return False
+    kind = unicodedata.category((element.text or " ")[0])
+    return kind in ("Ps", "Sm", "Pd") or (element.text or "") in (",", ";", ":", "/", "·", "×")
 
 
 def _styled(letter: str, variant: str) -> str:
@@ -117,6 +145,7 @@ def font_face(characters: set[str]) -> str:
     except (ModuleNotFoundError, OSError):
         return ""
     font = TTFont(io.BytesIO(content))
+    _mend_roots(font)
     options = subset.Options(layout_features=["ssty", "dtls", "flac"], drop_tables=["GPOS", "DSIG"], hinting=False)
     cutter = subset.Subsetter(options)
     cutter.populate(unicodes=sorted(ord(character) for character in characters))
@@ -126,3 +155,25 @@ def font_face(characters: set[str]) -> str:
     font.save(target)
     data = base64.b64encode(target.getvalue()).decode()
     return f'@font-face {{ font-family: "{FONT_FAMILY}"; src: url(data:font/woff;base64,{data}) format("woff"); }}\n'
+
+
+def _mend_roots(font: Any) -> None:
+    """Gives tall root signs the width of the small one, and all of them a gap below the bar that can be seen.
+
+    Chromium sets a root aside the room of the widest sign that the font has, and the rest of it would stay empty.
+    """
+    table = font["MATH"].table
+    table.MathConstants.RadicalVerticalGap.Value = table.MathConstants.RadicalDisplayStyleVerticalGap.Value
+    small = font.getBestCmap()[ord("√")]
+    covered = table.MathVariants.VertGlyphCoverage.glyphs
+    signs = table.MathVariants.VertGlyphConstruction[covered.index(small)]
+    names = [record.VariantGlyph for record in signs.MathGlyphVariantRecord]
+    names += [part.glyph for part in signs.GlyphAssembly.PartRecords]
+    width, _ = font["hmtx"][small]
+    for name in set(names) - {small}:
+        advance, bearing = font["hmtx"][name]
+        glyph = font["glyf"][name]
+        glyph.coordinates.scale((width / advance, 1))
+        glyph.coordinates.toInt()
+        glyph.recalcBounds(font["glyf"])
+        font["hmtx"][name] = width, round(bearing * width / advance)

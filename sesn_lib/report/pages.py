@@ -1,7 +1,7 @@
 """Notebooks as a static site: one HTML page each, a front page, figures as files; nothing in it refers to another host.
 
 nbconvert renders the cells through the template in `template/sesn`; formulas become MathML (see `formulas`). Afterwards
-links between notebooks are turned into links between pages, and tables and long lines get scroll bars of their own.
+links between notebooks are turned into links between pages, and the page is made fit to be read (see `finish`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from sesn_lib.report import formulas
+from sesn_lib.report.finish import finish
 
 __all__ = ["Page", "Site", "render"]
 
@@ -63,7 +64,7 @@ class Page:
 
 @dataclass
 class Site:
-    """What all pages share; `facts` are shown on the front page as a table of two columns."""
+    """What all pages share; `built` says when, `facts` are shown on the front page as a table of two columns."""
 
     pages: Sequence[Page]
     title: str
@@ -138,7 +139,7 @@ def render(site: Site) -> dict[str, bytes]:
     exporter = _Exporter()
     documents = {f"{page.name}.html": _page(exporter, site, page, files) for page in site.pages}
     front = exporter.environment.get_template("front.html.j2").render(site=site)
-    documents["index.html"] = _finish(BeautifulSoup(front, "html.parser"))
+    documents["index.html"] = finish(BeautifulSoup(front, "html.parser"))
     style = formulas.font_face(formulas.letters(documents.values()))
     style += (TEMPLATES / "style.css").read_text(encoding="utf-8")
     files["style.css"] = (style + HtmlFormatter(style="default").get_style_defs(".highlight")).encode()
@@ -176,7 +177,7 @@ def _page(exporter: _Exporter, site: Site, page: Page, files: dict[str, bytes]) 
     soup = BeautifulSoup(text, "html.parser")
     _link(soup, page, {other.name for other in site.pages}, files)
     _contents(soup)
-    return _finish(soup)
+    return finish(soup)
 
 
 def _without_widgets(notebook: nbformat.NotebookNode) -> dict[str, Any]:
@@ -224,14 +225,17 @@ def _contents(soup: BeautifulSoup) -> None:
     entries = []
     for heading in soup.select("main h2, main h3"):
         anchor = heading.select_one(".anchor-link")
-        text = heading.get_text().replace(anchor.get_text() if anchor else "\0", "").strip()
+        title = BeautifulSoup(heading.decode_contents(), "html.parser")
+        for mark in title.select(".anchor-link"):
+            mark.decompose()
         name = str(heading.get("id") or "section")  # Jupyter's, so that links into the notebook work here too
         seen[name] = seen.get(name, 0) + 1
         heading["id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
         target = f"#{quote(str(heading['id']))}"
         if anchor:
-            anchor.attrs.update({"href": target, "aria-label": f"Link to {text}"})
-        entries.append(f'<li class="level{heading.name[1]}"><a href="{target}">{_escape(text)}</a></li>')
+            anchor.attrs.update({"href": target, "aria-label": f"Link to {title.get_text().strip()}"})
+        link = f'<a href="{target}">{title.decode_contents().strip()}</a>'
+        entries.append(f'<li class="level{heading.name[1]}">{link}</li>')
     for anchor in soup.select("main h1 .anchor-link, main h4 .anchor-link"):
         anchor.decompose()
     place, side, first = soup.select_one("#contents"), soup.select_one("aside.side"), soup.select_one("main h1")
@@ -247,25 +251,3 @@ def _contents(soup: BeautifulSoup) -> None:
         side.append(BeautifulSoup(beside, "html.parser"))
     if place is not None:
         place.decompose()
-
-
-def _finish(soup: BeautifulSoup) -> str:
-    """Scrolling for what may be wide, reachable by keyboard; heads of columns that say so, none that are empty."""
-    for number, table in enumerate(soup.select("main table"), start=1):
-        parent = table.parent
-        if parent is None or "scroll" not in (parent.get("class") or []):
-            parent = table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
-        parent.attrs.update({"tabindex": "0", "role": "region", "aria-label": f"Table {number}"})
-        head = table.select_one("thead")
-        if head is not None and not head.get_text().strip():  # Markdown knows no table without a head
-            head.decompose()
-        for header in table.select("th"):
-            if not header.get_text().strip():
-                header.name = "td"
-            elif header.find_parent("thead"):
-                header.attrs.setdefault("scope", "col")
-    for block in soup.select("main pre"):
-        block["tabindex"] = "0"
-    for script in soup.select("script"):
-        script.decompose()
-    return str(soup)

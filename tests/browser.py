@@ -1,0 +1,110 @@
+"""A headless Chromium for the tests, and what they look for in a page: each a function from a page to complaints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+DESKTOP, PHONE = (1280, 900), (375, 800)
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+HOSTS = {"", "localhost", "127.0.0.1"}  # "" is that of file:, data: and blob:
+PATIENCE = 300_000  # milliseconds; a guard against hanging, not a measure
+
+
+def executable() -> str:
+    """The browser's path. Skips the test that asks where there is none, or nothing to drive it."""
+    pytest.importorskip("playwright", reason="no playwright to drive a browser: pip install -e '.[test]'")
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    return found
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """A browser of its own profile, closed at the end."""
+    path = executable()
+    from playwright.sync_api import sync_playwright
+
+    # Chromium refuses to run as root with its sandbox; the pages are ours.
+    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=[*options, "--disable-dev-shm-usage"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Visit:
+    """A page with all that it said and asked for since it was opened."""
+
+    page: Any
+    said: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def close(self) -> None:
+        self.page.close()
+
+
+def opened(browser: Any, address: str, size: tuple[int, int] = DESKTOP) -> Visit:
+    """Opens an address in a new window and waits until nothing more is loaded."""
+    visit = Visit(browser.new_page(viewport={"width": size[0], "height": size[1]}))
+    page = visit.page
+    page.set_default_timeout(PATIENCE)
+    page.on("console", lambda message: visit.said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: visit.said.append(str(error)))
+    page.on("request", lambda request: visit.requests.append(request.url))
+    page.on("requestfailed", lambda request: visit.failed.append(request.url))
+    page.goto(address, wait_until="networkidle")
+    return visit
+
+
+def console_errors(visit: Visit) -> list[str]:
+    return [*visit.said, *(f"not loaded: {address[:100]}" for address in visit.failed)]
+
+
+def strangers(visit: Visit) -> list[str]:
+    """Requests to another host."""
+    return [address for address in visit.requests if (urlsplit(address).hostname or "") not in HOSTS]
+
+
+def sideways(visit: Visit) -> list[str]:
+    """The elements that make the page as a whole wider than its window."""
+    return visit.page.evaluate(
+        """() => {
+            const width = document.documentElement.clientWidth;
+            if (document.documentElement.scrollWidth <= width) return [];
+            const wide = [...document.body.querySelectorAll("*")].filter(
+                e => e.getBoundingClientRect().right > width + 1);
+            return ["the page", ...wide.slice(0, 5).map(e => e.outerHTML.slice(0, 100))];
+        }"""
+    )
+
+
+def undescribed(visit: Visit) -> list[str]:
+    """Pictures without alternative text, and those that could not be drawn."""
+    return visit.page.evaluate(
+        """() => [...document.images].filter(i => !i.alt.trim() || !i.complete || !i.naturalWidth)
+                                     .map(i => i.outerHTML.slice(0, 100))"""
+    )
+
+
+def inaccessible(visit: Visit, *, skip: tuple[str, ...] = ()) -> list[str]:
+    """Violations of WCAG 2 A and AA that axe-core finds, leaving out the elements that `skip` selects."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    context = {"exclude": [[selector] for selector in skip]} if skip else None
+    # `preload` fetches the style sheets once more, which a page that was opened as a file may not.
+    options = {"runOnly": list(RULES), "preload": False, "resultTypes": ["violations"]}
+    found = axe.run(visit.page, context=context, options=options).response["violations"]
+    return [f"{one['id']}: {node['html'][:100]}" for one in found for node in one["nodes"][:3]]

@@ -1,0 +1,250 @@
+"""The notebooks in JupyterLab, as a reader works with them: opened, run from the menu, their sliders moved."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import browser as looking
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
+QUICKEST_WITH_SLIDER = "03_t_h_layer_from_scratch"
+SECONDS_TO_START, SECONDS_TO_RUN = 180, 3000  # guards against hanging
+
+
+def sliders(name: str) -> list[str]:
+    """Ids of the cells of a notebook that offer sliders."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    return [cell.id for cell in notebook.cells if "style.interactive(" in cell.source]
+
+
+@dataclass
+class Lab:
+    """A running JupyterLab on a copy of the notebooks, with a browser in front of it."""
+
+    browser: Any
+    address: str
+    token: str
+    folder: Path
+
+    def open(self, name: str) -> looking.Visit:
+        """The notebook's tab, ready to work, without outputs."""
+        visit = looking.opened(self.browser, f"{self.address}/lab/tree/notebooks/{name}.ipynb?reset&token={self.token}")
+        visit.page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady")
+        visit.page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status == 'idle'"
+        )
+        choose(visit.page, "Edit", "Clear Outputs of All Cells")
+        return visit
+
+
+def choose(page: Any, menu: str, item: str) -> None:
+    """Chooses an item of JupyterLab's menu bar."""
+    page.locator("#jp-MainMenu .lm-MenuBar-item", has_text=menu).first.click()
+    page.locator(".lm-Menu .lm-Menu-item", has_text=item).first.click()
+
+
+def state(page: Any) -> dict[str, Any]:
+    """What the open notebook shows: count, outputs' types and errors of its code cells; whether the kernel is busy."""
+    return page.evaluate(
+        """() => {
+            const panel = window.jupyterapp.shell.currentWidget, cells = [...panel.content.model.cells];
+            const code = cells.filter(cell => cell.type == 'code');
+            const outputs = code.flatMap(
+                cell => [...Array(cell.outputs.length).keys()].map(i => [cell.id, cell.outputs.get(i).toJSON()]));
+            return {
+                status: panel.sessionContext.session?.kernel?.status,
+                counts: code.map(cell => cell.executionCount),
+                outputs: outputs.length,
+                errors: outputs.filter(([_, o]) => o.output_type == 'error')
+                               .map(([id, o]) => `${id}: ${o.ename}: ${o.evalue}`),
+                stderr: outputs.filter(([_, o]) => o.name == 'stderr').map(([id, o]) => `${id}: ${o.text}`),
+            };
+        }"""
+    )
+
+
+def run_all(page: Any) -> dict[str, Any]:
+    """Run > Restart Kernel and Run All Cells; waits for the last cell or the first error."""
+    before = state(page)
+    assert set(before["counts"]) == {None}
+    assert before["outputs"] == 0
+    choose(page, "Run", "Restart Kernel and Run All Cells")
+    page.locator(".jp-Dialog button", has_text="Restart").click()
+    end = time.monotonic() + SECONDS_TO_RUN
+    while time.monotonic() < end:
+        now = state(page)
+        if now["errors"] or (None not in now["counts"] and now["status"] == "idle"):
+            return now
+        page.wait_for_timeout(1000)
+    raise AssertionError(f"not at its end after {SECONDS_TO_RUN} s: {state(page)}")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    looking.executable()
+    pytest.importorskip("jupyterlab")
+    place = tmp_path_factory.mktemp("lab")
+    checkout, home = place / "checkout", place / "home"
+    home.mkdir()
+    shutil.copytree(ROOT / "notebooks", checkout / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    write(checkout / "notebooks" / "faulty.ipynb", "print(1)", "1 / 0", "print(2)")
+    write(checkout / "notebooks" / "unmoved.ipynb", UNMOVED)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token, log = secrets.token_hex(16), place / "log"
+    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR",
+               "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")  # fmt: skip
+    environment = {**os.environ, **{name: str(home / name.lower()) for name in folders}}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={checkout}",
+        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly",
+    ]  # fmt: skip
+    with log.open("w") as sink:
+        server = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        await_server(server, f"{address}/api/status?token={token}", log)
+        with looking.launched() as browser:
+            yield Lab(browser, address, token, checkout)
+    finally:
+        server.terminate()
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def await_server(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    end = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+
+
+def write(path: Path, *sources: str) -> None:
+    """A notebook with cells `cell-0`, `cell-1`, ..."""
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+
+
+@pytest.mark.timeout(SECONDS_TO_START + SECONDS_TO_RUN + 600)
+@pytest.mark.parametrize(
+    "name", [name if name == QUICKEST_WITH_SLIDER else pytest.param(name, marks=pytest.mark.long) for name in NAMES]
+)
+def test_notebook_runs_from_the_menu_and_its_sliders_work(lab: Lab, name: str) -> None:
+    visit = lab.open(name)
+    try:
+        end = run_all(visit.page)
+        assert end["errors"] == []
+        assert end["stderr"] == []
+        assert end["counts"] == list(range(1, len(end["counts"]) + 1))
+        assert end["outputs"] > 0
+        for cell in sliders(name):
+            move_sliders(visit.page, cell)
+        assert looking.strangers(visit) == []
+    finally:
+        shut_down(visit)
+
+
+def test_a_cell_that_fails_is_noticed(lab: Lab) -> None:
+    visit = lab.open("faulty")
+    assert run_all(visit.page)["errors"] == ["cell-1: ZeroDivisionError: division by zero"]
+    shut_down(visit)
+
+
+UNMOVED = """
+import ipywidgets
+from sesn_lib.plotting import overview, style
+ipywidgets.interact(lambda x: style.show(overview.draw(), overview.ALT), x=ipywidgets.SelectionSlider(options=range(5)))
+"""
+
+
+def test_a_slider_that_changes_nothing_is_noticed(lab: Lab) -> None:
+    from playwright.sync_api import TimeoutError as NeverHappened
+
+    visit = lab.open("unmoved")
+    assert run_all(visit.page)["errors"] == []
+    visit.page.set_default_timeout(5_000)
+    with pytest.raises(NeverHappened):
+        move_sliders(visit.page, "cell-0")
+    shut_down(visit)
+
+
+def test_three_notebooks_have_sliders() -> None:
+    found = {name for name in NAMES if sliders(name)}
+    assert found == {"02_steerable_filters", "03_t_h_layer_from_scratch", "04_equivariance_measured"}
+
+
+def move_sliders(page: Any, cell: str) -> None:
+    """Every slider of a cell, once by key and once by mouse; each time the figure must become another."""
+    page.evaluate(
+        """async id => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            notebook.activeCellIndex = notebook.widgets.findIndex(w => w.model.id == id);
+            await notebook.scrollToItem(notebook.activeCellIndex, 'center');
+        }""",
+        cell,
+    )
+    group = page.locator(".jp-Notebook .jp-CodeCell.jp-mod-active .widget-interact")
+    handles, picture = group.locator("[role=slider]"), group.locator("img")
+    picture.wait_for()
+    assert handles.count() >= 1
+    for number in range(handles.count()):
+        handle, readout = handles.nth(number), group.locator(".widget-readout").nth(number)
+        for way in ("key", "mouse"):
+            before, value = picture.get_attribute("src"), readout.inner_text()
+            if way == "key":
+                handle.press("ArrowRight")
+                if readout.inner_text() == value:  # it stood at its end
+                    handle.press("ArrowLeft")
+            else:
+                drag(page, handle, group.locator(".noUi-base").nth(number))
+            page.wait_for_function(
+                """before => {
+                    const now = document.querySelector(".jp-CodeCell.jp-mod-active .widget-interact img")?.src;
+                    return now && now != before;
+                }""",
+                arg=before,
+            )
+            assert readout.inner_text() != value
+
+
+def drag(page: Any, handle: Any, track: Any) -> None:
+    """Takes a slider's handle to the farther end of its track."""
+    at, along = handle.bounding_box(), track.bounding_box()
+    x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+    ends = (along["x"] + 1, along["x"] + along["width"] - 1)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(max(ends, key=lambda end: abs(end - x)), y, steps=8)
+    page.mouse.up()
+
+
+def shut_down(visit: looking.Visit) -> None:
+    """Ends the notebook's kernel, so that no two run at a time."""
+    visit.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    visit.close()

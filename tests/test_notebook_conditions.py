@@ -1,0 +1,172 @@
+"""Each notebook alone, through papermill, as people meet it: other parameters, no network, nothing to be written beside
+it, a folder whose name has spaces and letters of other languages.
+
+The short form puts all of that on two quick notebooks at once, the long form each condition on each notebook.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from checkouts import checkout_copy, with_library
+from isolation import cut_off, namespaces
+from test_notebooks import PATHS, executed_in_order, no_errors, no_stderr
+
+ODD = Path("a b") / "Überblick é"
+CONDITIONS = ("other parameters", "no network", "read-only", "odd path")
+QUICK = ("01_group_equivariance", "08_results")
+SECONDS = 6000  # a guard against hanging
+
+OTHERS: Mapping[str, Mapping[str, Any]] = {
+    "00_poster": {"seed": 3, "records_folder": "{out}/none"},
+    "01_group_equivariance": {"seed": 1, "digit": 4},
+    "02_steerable_filters": {"seed": 1},
+    "03_t_h_layer_from_scratch": {"seed": 1},
+    "04_equivariance_measured": {"seed": 1, "digits": 100},
+    "05_datasets": {"seed": 1, "realizations": 2, "png_checks": 0},
+    "06_train_mnist_scale": {"seed": 1, "model": "mnist_cnn_28", "extra_scaling": 0.5, "realization": 1},
+    "07_train_stl10": {"seed": 1, "model": "wrn_16_8_ses_c", "run": 1, "step_images": 2},
+    "08_results": {"seed": 1, "draws": 2000, "records_folder": "{out}/none"},
+}
+"""Values that differ from the notebooks' own and ask for the same things; `{out}` is a folder that can be written."""
+ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
+    "06_train_mnist_scale": {"results": "{out}"},
+    "08_results": {"tables_folder": "{out}/tables"},
+}
+"""Where a notebook that writes is to do so if it may not beside itself."""
+
+
+def execute(
+    checkout: Path, name: str, out: Path, parameters: Mapping[str, Any], *, apart: bool = False, locked: bool = False
+) -> Any:
+    """papermill's command on a notebook of `checkout`; the executed notebook.
+
+    Arguments:
+        parameters: `{out}` in a value becomes the folder `out`.
+        apart: without a network.
+        locked: with `checkout` read-only, and without a network.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    source, target = checkout / "notebooks" / f"{name}.ipynb", out / f"{name}.ipynb"
+    command = [sys.executable, "-m", "papermill", str(source), str(target), "--cwd", str(source.parent)]
+    command += ["--kernel", "python3", "--no-progress-bar", "--no-log-output"]
+    for key, value in parameters.items():
+        text = isinstance(value, str)
+        command += ["-r" if text else "-p", key, value.replace("{out}", str(out)) if text else str(value)]
+    environment = with_library(checkout)
+    if apart or locked:
+        context = cut_off(command, environment, read_only=checkout if locked else None)
+    else:
+        context = nullcontext((command, environment))
+    with context as (command, environment):
+        done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return nbformat.read(target, as_version=4)
+
+
+def faults(notebook: Any, parameters: Mapping[str, Any]) -> list[str]:
+    """What is wrong with an executed notebook; the parameters it was to be given are looked for in it."""
+    injected = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    missing = [name for name in parameters if not any(f"{name} = " in source for source in injected)]
+    complaints = executed_in_order(notebook) + no_errors(notebook) + no_stderr(notebook)
+    return complaints + [f"{name} was not set" for name in missing]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout_copy(tmp_path_factory.mktemp("plain") / "checkout")
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout_copy(tmp_path_factory.mktemp("odd") / ODD)
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize("name", QUICK)
+def test_all_conditions_at_once(odd: Path, tmp_path: Path, name: str) -> None:
+    parameters = {**ELSEWHERE.get(name, {}), **OTHERS[name]}
+    out = tmp_path / "öut put"
+    notebook = execute(odd, name, out, parameters, locked=True)
+    assert faults(notebook, parameters) == []
+    if name in ELSEWHERE:
+        assert list((out / "tables").iterdir()) != []
+    assert not (odd / "build").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("name", [path.stem for path in reversed(PATHS)])
+def test_condition(plain: Path, odd: Path, tmp_path: Path, name: str, condition: str) -> None:
+    parameters = OTHERS[name] if condition == "other parameters" else ELSEWHERE.get(name, {})
+    checkout = odd if condition == "odd path" else plain
+    notebook = execute(
+        checkout, name, tmp_path, parameters, apart=condition == "no network", locked=condition == "read-only"
+    )
+    assert faults(notebook, parameters) == []
+
+
+# The conditions are what they say, and a notebook that does not bear them is noticed
+
+
+def test_other_parameters_exist_and_are_other() -> None:
+    for path in PATHS:
+        own = {name: parameter["default"] for name, parameter in papermill.inspect_notebook(str(path)).items()}
+        for table in (OTHERS, ELSEWHERE):
+            assert [n for n, value in table.get(path.stem, {}).items() if own[n] == json.dumps(value)] == []
+        assert "seed" in OTHERS[path.stem]
+
+
+PROBE = """
+import socket
+for attempt in (lambda: open("beside.txt", "w"), lambda: socket.create_connection(("192.0.2.1", 80), timeout=20)):
+    try:
+        attempt()
+    except OSError as error:
+        print(error)
+    else:
+        raise RuntimeError("it went through")
+"""
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Path:
+    """A checkout with one notebook, `probe`, that fails where it can write beside itself."""
+    folder = tmp_path / ODD / "notebooks"
+    folder.mkdir(parents=True)
+    cells = [nbformat.v4.new_code_cell(source) for source in ("seed = 0", PROBE)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "probe.ipynb")
+    return tmp_path / ODD
+
+
+def test_conditions_are_real(probe: Path, tmp_path: Path) -> None:
+    notebook = execute(probe, "probe", tmp_path / "out", {"seed": 1}, locked=True)
+    assert faults(notebook, {"seed": 1}) == []
+    if namespaces():
+        assert "Read-only file system" in notebook.cells[-1].outputs[0].text
+        assert "unreachable" in notebook.cells[-1].outputs[0].text
+
+
+def test_a_notebook_that_fails_is_noticed(probe: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="it went through"):
+        execute(probe, "probe", tmp_path / "out", {"seed": 1})
+
+
+def test_each_fault_of_an_executed_notebook_is_noticed() -> None:
+    notebook = nbformat.read(PATHS[0], as_version=4)
+    assert faults(notebook, {}) == []
+    assert faults(notebook, {"seed": 1}) == ["seed was not set"]
+    notebook.cells[-2].outputs = [nbformat.v4.new_output("stream", name="stderr", text="a warning")]
+    assert len(faults(notebook, {})) == 1

@@ -1,0 +1,139 @@
+"""The report's pages in a real browser, on a desk and on a phone: quiet, self-contained, accessible, not too wide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import browser as looking
+import pytest
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+PAGES = ["index", *sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
+SIZES = {"desktop": looking.DESKTOP, "phone": looking.PHONE}
+# Thousands of short pieces, each as costly to axe as a paragraph. Their few colours are looked at on one page.
+SMALL_PIECES = (".highlight", "math")
+WHOLE = "00_poster"
+
+Check = Callable[[looking.Visit], list[str]]
+CHECKS: list[Check] = [
+    looking.console_errors,
+    looking.strangers,
+    looking.sideways,
+    looking.undescribed,
+    looking.inaccessible,
+]
+
+
+@pytest.fixture(scope="module")
+def chromium(site: Path) -> Iterator[Any]:
+    with looking.launched() as browser:  # after `site`: while it runs, nothing else may use asyncio in this thread
+        yield browser
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_page(chromium: Any, site: Path, name: str, size: str) -> None:
+    visit = looking.opened(chromium, (site / f"{name}.html").as_uri(), SIZES[size])
+    try:
+        assert visit.page.locator("h1").count() == 1
+        assert visit.requests != []
+        assert looking.console_errors(visit) == []
+        assert looking.strangers(visit) == []
+        assert looking.sideways(visit) == []
+        assert looking.undescribed(visit) == []
+        assert looking.inaccessible(visit, skip=() if name == WHOLE else SMALL_PIECES) == []
+    finally:
+        visit.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_every_piece_of_a_page_is_accessible(chromium: Any, site: Path, name: str, size: str) -> None:
+    visit = looking.opened(chromium, (site / f"{name}.html").as_uri(), SIZES[size])
+    assert looking.inaccessible(visit) == []
+    visit.close()
+
+
+def test_every_page_can_be_reached_by_clicking(chromium: Any, site: Path) -> None:
+    visit = looking.opened(chromium, (site / "index.html").as_uri())
+    seen = []
+    visit.page.locator(".cards a").first.click()
+    while True:
+        seen.append(Path(visit.page.url).stem)
+        after = visit.page.locator(".neighbours a[rel=next]")
+        if not after.count():
+            break
+        after.first.click()
+    assert seen == PAGES[1:]
+    assert looking.console_errors(visit) == []
+    visit.close()
+
+
+def test_the_menu_opens_on_a_phone(chromium: Any, site: Path) -> None:
+    visit = looking.opened(chromium, (site / f"{PAGES[-1]}.html").as_uri(), looking.PHONE)
+    link = visit.page.locator(".menu nav a").first
+    assert not link.is_visible()
+    visit.page.locator(".menu summary").click()
+    assert link.is_visible()
+    assert looking.sideways(visit) == []
+    link.click()
+    assert Path(visit.page.url).stem == PAGES[1]
+    visit.close()
+
+
+@pytest.mark.parametrize("name", [WHOLE, PAGES[-1]])
+def test_nothing_is_cut_off_in_print(chromium: Any, site: Path, name: str) -> None:
+    """On paper nothing can be scrolled, so nothing may be wider than the paper: A4 less its margins."""
+    width = round((210 - 2 * 18) / 25.4 * 96)
+    visit = looking.opened(chromium, (site / f"{name}.html").as_uri(), (width, 900))
+    assert too_wide(visit) != []  # negative control: on a screen of this width something scrolls
+    visit.page.emulate_media(media="print")
+    assert too_wide(visit) == []
+    visit.close()
+
+
+def too_wide(visit: looking.Visit) -> list[str]:
+    return visit.page.evaluate(
+        """() => [...document.querySelectorAll("main *")].filter(
+               e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && getComputedStyle(e).display != "inline"
+                    && !e.closest("math")).map(e => e.outerHTML.slice(0, 100))"""
+    )
+
+
+# Negative controls: pages with one fault each
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A page</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"></head>
+<body><main><h1>A page</h1><p>Words.</p>{}</main></body></html>"""
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="
+FAULTS: list[tuple[str, Check, str]] = [
+    ("remote picture", looking.strangers, "<img alt='a picture' src='http://stranger.invalid/a.png'>"),
+    ("remote style", looking.strangers, "<link rel='stylesheet' href='https://stranger.invalid/a.css'>"),
+    ("remote picture that fails", looking.console_errors, "<img alt='a' src='http://stranger.invalid/a.png'>"),
+    ("console error", looking.console_errors, "<script>console.error('something is wrong')</script>"),
+    ("exception", looking.console_errors, "<script>nobody.knows()</script>"),
+    ("no alternative text", looking.undescribed, f"<img src='{PIXEL}'>"),
+    ("no alternative text, says axe", looking.inaccessible, f"<img src='{PIXEL}'>"),
+    ("a picture that is not there", looking.undescribed, "<img alt='a picture' src='nothing.png'>"),
+    ("low contrast", looking.inaccessible, "<p style='color: #999; background: #fff'>Can you read this?</p>"),
+    ("scrolls by mouse only", looking.inaccessible,
+     f"<div style='overflow: auto; width: 9em; height: 2em'><p style='width: 90em'>{'words ' * 60}</p></div>"),
+    ("too wide", looking.sideways, "<pre style='width: 2000px'>wide</pre>"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "fault"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+def test_each_check_notices_its_fault(chromium: Any, tmp_path: Path, check: Check, fault: str) -> None:
+    for content, name in (("", "good"), (fault, "bad")):
+        (tmp_path / f"{name}.html").write_text(PAGE.format(content), encoding="utf-8")
+        visit = looking.opened(chromium, (tmp_path / f"{name}.html").as_uri(), looking.PHONE)
+        complaints = check(visit)
+        visit.close()
+        assert bool(complaints) == (name == "bad"), complaints
+
+
+def test_every_check_has_a_negative_control() -> None:
+    assert {check for _, check, _ in FAULTS} == set(CHECKS)

@@ -40,6 +40,7 @@ CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, INK)
 
 # Roles, so that a thing has the same colour in every notebook.
 SESN, CNN = BLUE, RED
+ROWS = {"CNN": CNN, "SESN Scalar": PURPLE, "SESN Vector": SESN}  # of the table
 OURS, PAPER, REPORT = BLUE, ORANGE, GREEN
 GOOD, BAD = GREEN, RED
 
@@ -51,12 +52,13 @@ SCREEN_DPI = 90  # pixels per inch of figure at which a notebook shows it
 PNG_DPI = 160  # pixels per inch that are stored
 
 
-def use() -> None:
-    """Set matplotlib's defaults for all figures that follow."""
+def use(*, vector: bool = False) -> None:
+    """Set matplotlib's defaults for all figures that follow; `vector` shows them as SVG, for print, not as PNG."""
     mpl.rcParams.update(
         {
             "figure.dpi": 110,
             "savefig.dpi": PNG_DPI,
+            "savefig.format": "svg" if vector else "png",
             "figure.facecolor": PAPER_WHITE,
             "figure.constrained_layout.use": True,
             "figure.titlesize": 12,
@@ -122,7 +124,7 @@ def panel(
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure as PNG with alternative text, sharp on dense screens, and close it.
+    """Display a figure with alternative text, as PNG that is sharp on dense screens or as SVG (see `use`); close it.
 
     Arguments:
         figure: a matplotlib figure.
@@ -137,12 +139,18 @@ def show(figure: Figure, alt: str) -> None:
     if not alt.strip():
         raise ValueError("alt is empty: every figure needs alternative text, one sentence on what it shows")
     drawn, stored = io.BytesIO(), io.BytesIO()
+    width = round(figure.get_figwidth() * SCREEN_DPI)
+    if mpl.rcParams["savefig.format"] == "svg":
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        plt.close(figure)
+        kind = "image/svg+xml"
+        display({kind: drawn.getvalue().decode()}, metadata={kind: {"alt": alt, "width": width}}, raw=True)
+        return
     figure.savefig(drawn, format="png", dpi=PNG_DPI)
     plt.close(figure)
     # 256 colours of the figure's own choice look the same in a third of the space.
     picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MEDIANCUT)
     picture.save(stored, format="png", optimize=True)
-    width = round(figure.get_figwidth() * SCREEN_DPI)
     display(Image(data=stored.getvalue(), format="png", width=width, alt=alt))
 
 

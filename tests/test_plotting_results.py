@@ -18,8 +18,8 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from sesn_lib import published, results, summary  # noqa: E402
 from sesn_lib.experiments import Cell, select  # noqa: E402
+from sesn_lib.plotting import overview, style  # noqa: E402
 from sesn_lib.plotting import results as figures  # noqa: E402
-from sesn_lib.plotting import style  # noqa: E402
 from sesn_lib.store import Store  # noqa: E402
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
@@ -130,6 +130,17 @@ def test_the_published_figures_have_no_overlaps() -> None:
     assert overlaps(figures.single_runs(PUBLISHED)) == []
     assert overlaps(figures.decomposition(results.aggregation(PUBLISHED))) == []
     assert overlaps(figures.image_counts(errors, range(40000, 61000, 1000))) == []
+
+
+@pytest.mark.parametrize("name", ["claims", "decomposition", "overview"])
+def test_for_print_larger_type_fits_too(name: str, found: results.Results) -> None:
+    style.use(vector=True)
+    drawn = {
+        "claims": lambda: DRAWN["claims"](found),
+        "decomposition": lambda: figures.decomposition(results.aggregation(PUBLISHED)),
+        "overview": overview.draw,
+    }
+    assert overlaps(drawn[name]()) == []
 
 
 def test_the_overlap_check_notices() -> None:

@@ -158,7 +158,9 @@ def claims(estimates: Mapping[str, Mapping[str, Difference]]) -> Figure:
             axis.plot(found.estimate, place, marker, color=colour, label=source)
     axis.axvline(0, color=style.INK, linewidth=1)
     axis.set_yticks(range(len(estimates)), list(estimates)[::-1])
-    axis.set(xlabel="difference in error, percentage points (left of 0: as claimed)", ylim=(-0.6, len(estimates) - 0.4))
+    axis.set(
+        xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(estimates) - 0.4)
+    )
     axis.grid(False, axis="y")
     _legend(figure, list(look))
     return figure

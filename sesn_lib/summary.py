@@ -141,18 +141,18 @@ def _said(source: str, word: str, found: Difference) -> str:
 
 
 def headline(results: Results, judged: Mapping[str, Mapping[str, Judged]]) -> str:
-    """Where the claims stand, in a line for what was published and a line for this repetition, with its caution."""
+    """Where the claims stand, as Markdown: a paragraph for what was published, one for this repetition, a caution."""
     done, planned = len(results.records), len(GRID)
-    published = f"From published figures alone (the report's runs). {_verdicts(judged, REPORT)}"
+    published = f"**From published figures alone** (the report's runs). {_verdicts(judged, REPORT)}"
     if not done:
-        return f"{published}\nFrom our own runs. Nothing yet: none of the {planned} is done."
-    lines = [published, f"From our own runs ({done} of {planned} so far). {_verdicts(judged, US)}"]
+        return f"{published}\n\n**From our own runs.** Nothing yet: none of the {planned} is done."
+    lines = [published, f"**From our own runs** ({done} of {planned} so far). {_verdicts(judged, US)}"]
     counts = [sources[US].overall.n[0] for sources in judged.values() if any(sources[US].used)]
     if counts and min(counts) < LEAST:
         lines.append(
             f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
         )
-    return "\n".join(lines)
+    return "\n\n".join(lines)
 
 
 def _verdicts(judged: Mapping[str, Mapping[str, Judged]], source: str) -> str:
@@ -163,7 +163,7 @@ def _verdicts(judged: Mapping[str, Mapping[str, Judged]], source: str) -> str:
             for text, sources in judged.items()
             if sources[source].verdict == word
         ]
-        said += [f"{word.capitalize()}: {', '.join(found)}."] if found else []
+        said += [f"*{word.capitalize()}:* {', '.join(found)}."] if found else []
     return " ".join(said)
 
 

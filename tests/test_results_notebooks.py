@@ -30,6 +30,9 @@ def run(name: str, which: str, folder: Path) -> tuple[Any, str]:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     said = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs]
+    said += [
+        output.data["text/markdown"].replace("*", "") for output in outputs if "text/markdown" in output.get("data", {})
+    ]
     return notebook, "\n".join(said)
 
 

@@ -149,6 +149,8 @@ def _output(output: Any) -> list[str]:
     data, notes = output.get("data", {}), output.get("metadata", {})
     if "text/html" in data:
         return [_table(str(data["text/html"]))]
+    if "text/markdown" in data:
+        return [f'<div class="said">{_markdown(data["text/markdown"])}</div>']
     for kind in ("image/svg+xml", "image/png"):
         if kind in data:
             content = data[kind].encode() if "svg" in kind else base64.b64decode(data[kind])

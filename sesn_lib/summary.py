@@ -174,11 +174,11 @@ def whole_table(results: Results, published: Published, margin: float) -> str:
     found = contrast_to_paper(cells, published.paper)
     if not enough:
         return f"no cell has {LEAST} runs yet: nothing can be said about the table as a whole"
-    same = found.equivalent(margin)
+    differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (found.p, found.equivalent(margin))))
     said = [
         f"ours minus the paper, mean over {enough} of {len(REGIME)} cells: {interval(found, 3)}",
-        f"p = {p_value(found.p)} that there is no difference",
-        f"p = {p_value(same)} for the same within {margin:.2f}",
+        f"p {differs} that there is no difference",
+        f"p {same} for the same within {margin:.2f}",
     ]
     return "; ".join(said)
 

@@ -71,8 +71,8 @@ def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> No
             store.write(make_record(cell, error=round(error, 3)))
     said = summary.whole_table(results.load(tmp_path), PUBLISHED, 0.1)
     assert f"mean over 12 of 12 cells: {'+0.200' if differs else '0.000'} [" in said
-    assert ("p = < 0.001 that there is no difference" in said) == differs
-    assert ("p = < 0.001 for the same" in said) != differs
+    assert ("p < 0.001 that there is no difference" in said) == differs
+    assert ("p < 0.001 for the same" in said) != differs
 
 
 def test_what_the_published_figures_alone_say(tmp_path: Path) -> None:

@@ -10,12 +10,9 @@ import numpy as np
 
 from .published import COLUMNS, ROWS, SESN_ROWS
 from .results import Results
-from .statistics import NOMINAL, Difference, Sample, contrast, difference, holm, paired
+from .statistics import LEAST, NOMINAL, Difference, Sample, contrast, difference, holm, paired
 
 __all__ = ["CLAIMS", "Claim", "Judged", "corrected", "judge_ours", "judge_samples", "verdict"]
-
-LEAST_PAIRS = 3
-"""Fewer realizations give no verdict."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,16 @@ class Judged:
         differences: per comparison, better minus worse; negative is as claimed.
         corrected: their p-values, Holm over the claim's comparisons.
         verdicts: per comparison.
-        overall: the mean over the comparisons for which there are data, its verdict in `verdict`.
-        claimed: the paper's own value of that mean.
+        used: which comparisons the overall mean is over: those for which there are (enough) data.
+        overall: that mean, its verdict in `verdict`.
+        claimed: the paper's own value of it.
     """
 
     claim: Claim
     differences: tuple[Difference, ...]
     corrected: tuple[float, ...]
     verdicts: tuple[str, ...]
+    used: tuple[bool, ...]
     overall: Difference
     claimed: float
     verdict: str
@@ -77,11 +76,11 @@ def verdict(found: Difference, p: float, claimed: float) -> str:
 
     Reproduced: p < 0.05 and the difference is negative. Not reproduced: p < 0.05 and it is positive; or no effect is
     found although the interval excludes one as large as the paper's, `claimed`. Else undecided: more runs would tell.
-    Two pairs that happen to agree decide nothing, whatever their p.
+    Fewer than `LEAST` pairs decide nothing, whatever their p.
     """
     if not math.isfinite(found.estimate):
         return "no data"
-    if found.method == "paired t" and found.n[0] < LEAST_PAIRS:
+    if found.method == "paired t" and found.n[0] < LEAST:
         return "undecided"
     if p < NOMINAL:
         return "reproduced" if found.estimate < 0 else "not reproduced"
@@ -96,14 +95,14 @@ def _claimed(pairs: Iterable[tuple[tuple[str, str], tuple[str, str]]], paper: Ce
 
 
 def _judge(
-    claim: Claim, differences: Sequence[Difference], overall: Difference, known: Sequence[bool], paper: Cells
+    claim: Claim, differences: Sequence[Difference], overall: Difference, used: Sequence[bool], paper: Cells
 ) -> Judged:
     p_values = holm([d.p for d in differences], family=len(claim.pairs))
     claimed = _claimed(claim.pairs, paper)
     verdicts = tuple(verdict(d, p, c) for d, p, c in zip(differences, p_values, claimed))
-    average = float(np.mean([c for c, k in zip(claimed, known) if k])) if any(known) else math.nan
+    average = float(np.mean([c for c, u in zip(claimed, used) if u])) if any(used) else math.nan
     said = verdict(overall, overall.p, average)
-    return Judged(claim, tuple(differences), tuple(p_values), verdicts, overall, average, said)
+    return Judged(claim, tuple(differences), tuple(p_values), verdicts, tuple(used), overall, average, said)
 
 
 def judge_samples(claim: Claim, cells: Cells, paper: Cells) -> Judged:
@@ -125,16 +124,27 @@ def judge_samples(claim: Claim, cells: Cells, paper: Cells) -> Judged:
 def judge_ours(claim: Claim, results: Results, paper: Cells) -> Judged:
     """From runs: differences paired by realization, which both sides were trained and tested on.
 
-    The overall mean is over the realizations that all comparisons with data have in common.
+    The overall mean is over realizations that the comparisons used have in common: as many comparisons as share
+    `LEAST` realizations. Where not one has so many, those are used that share the most.
     """
     pairs = []
     for better, worse in claim.pairs:
         left, right = results.condition(*better), results.condition(*worse)
         pairs.append({r: left[r] - right[r] for r in sorted(left.keys() & right.keys())})
-    known = [p for p in pairs if p]
-    common = sorted(set.intersection(*(set(p) for p in known))) if known else []
-    overall = paired([float(np.mean([p[r] for p in known])) for r in common])
-    return _judge(claim, [paired(list(p.values())) for p in pairs], overall, [bool(p) for p in pairs], paper)
+    used, common = _balanced([set(p) for p in pairs])
+    overall = paired([float(np.mean([p[r] for p, u in zip(pairs, used) if u])) for r in sorted(common)])
+    return _judge(claim, [paired(list(p.values())) for p in pairs], overall, used, paper)
+
+
+def _balanced(realizations: Sequence[set[int]]) -> tuple[list[bool], set[int]]:
+    """Which of the comparisons to average, and over which realizations, so that a late comer does not cost the rest."""
+    enough = min(LEAST, max(map(len, realizations), default=0))
+    used, common = [False] * len(realizations), set[int]()
+    for index in sorted(range(len(realizations)), key=lambda i: -len(realizations[i])):
+        shared = common & realizations[index] if any(used) else realizations[index]
+        if shared and len(shared) >= enough:
+            used[index], common = True, shared
+    return used, common
 
 
 def corrected(judged: Sequence[Judged]) -> list[Judged]:

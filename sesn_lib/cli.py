@@ -233,10 +233,13 @@ def bench(
 def report(
     profile: Annotated[Profile, typer.Option(help="quick trains briefly, full by the protocol.")] = Profile.quick,
     output: Annotated[Path, typer.Option(help="Folder of the HTML report.")] = Path("build/report"),
+    poster: Annotated[bool, typer.Option("--poster", help="Only print the one-page summary, as poster.pdf.")] = False,
 ) -> None:
     """Execute the notebooks in order and render them as a web site."""
     from . import report as reporting
 
+    if poster:
+        raise typer.Exit(reporting.build_poster(output))
     raise typer.Exit(reporting.build(output, profile.value))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .experiments import GRID, REALIZATIONS, SCALINGS, Cell
 from .published import COLUMNS, REGIME, ROWS, Published, regroup
-from .statistics import NOMINAL, Difference, Sample, bootstrap_difference, contrast, difference, holm
+from .statistics import LEAST, NOMINAL, Difference, Sample, bootstrap_difference, contrast, difference, holm
 from .store import Store
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "compare_pooled",
     "contrast_to_paper",
     "load",
+    "part_by_chance",
     "part_effect",
     "precision_pairs",
 ]
@@ -95,9 +96,9 @@ class Comparison:
         name: (row, column) or (model,).
         ours, theirs: samples, None where there is none.
         difference: ours minus theirs, in percentage points.
-        corrected: p of the difference, Holm over the table's planned cells.
+        corrected: p of the difference, Holm over the table's planned cells; NaN below `LEAST` runs on a side.
         equivalent: p of equivalence within the margin, corrected likewise.
-        verdict: "differs", "the same" (within the margin), "undecided", or "no run yet".
+        verdict: "differs", "the same" (within the margin), "undecided" (too few runs included), or "no run yet".
     """
 
     name: tuple[str, ...]
@@ -110,12 +111,13 @@ class Comparison:
 
 
 def _compare(
-    cells: Sequence[tuple[tuple[str, ...], Sample | None, Sample | None, Difference]], margin: float
+    cells: Sequence[tuple[tuple[str, ...], Sample | None, Sample | None, Difference, int]], margin: float
 ) -> list[Comparison]:
-    corrected = holm([d.p for *_, d in cells], family=len(cells))
-    same = holm([d.equivalent(margin) if d.method == "Welch" else math.nan for *_, d in cells], family=len(cells))
+    """Cells are (name, ours, theirs, difference, runs of the emptiest group)."""
+    corrected = holm([d.p if runs >= LEAST else math.nan for *_, d, runs in cells], family=len(cells))
+    same = holm([d.equivalent(margin) if runs >= LEAST else math.nan for *_, d, runs in cells], family=len(cells))
     found = []
-    for (name, ours, theirs, d), p, q in zip(cells, corrected, same):
+    for (name, ours, theirs, d, _), p, q in zip(cells, corrected, same):
         said = "differs" if p < NOMINAL else "the same" if q < NOMINAL else "undecided"
         found.append(Comparison(name, ours, theirs, d, p, q, "no run yet" if ours is None or theirs is None else said))
     return found
@@ -129,8 +131,8 @@ def compare_conditions(
 ) -> list[Comparison]:
     """Each cell of the paper's table, by Welch's test; missing cells of ours stay in the family of tests."""
     names = [(row, column) for row in rows for column in COLUMNS]
-    cells = [(n, ours.get(n), theirs.get(n), difference(ours.get(n), theirs.get(n))) for n in names]
-    return _compare(cells, margin)
+    found = {n: difference(ours.get(n), theirs.get(n)) for n in names}
+    return _compare([(n, ours.get(n), theirs.get(n), d, min(d.n)) for n, d in found.items()], margin)
 
 
 def compare_pooled(results: Results, published: Published, margin: float, *, draws: int = 10000) -> list[Comparison]:
@@ -143,16 +145,16 @@ def compare_pooled(results: Results, published: Published, margin: float, *, dra
     for model, theirs in published.report.items():
         ours = results.pooled(model)
         runs = published.runs[model]
+        groups = [list(results.errors(model, scaling).values()) for scaling in SCALINGS]
         if len(runs) == theirs.n:
-            groups = [list(results.errors(model, scaling).values()) for scaling in SCALINGS]
             half = len(REALIZATIONS)
             found = bootstrap_difference(groups, [runs[:half], runs[half:]], draws=draws)
         else:
             found = difference(ours, theirs)
-        if ours is not None and len({len(results.errors(model, scaling)) for scaling in SCALINGS}) > 1:
+        if ours is not None and len(set(map(len, groups))) > 1:
             # A pooled mean of unequally filled conditions is not the report's quantity.
             found = Difference(found.estimate, n=found.n, method="conditions unequally filled")
-        cells.append(((model,), ours, theirs, found))
+        cells.append(((model,), ours, theirs, found, min(map(len, groups))))
     return _compare(cells, margin)
 
 
@@ -196,8 +198,8 @@ def aggregation(published: Published) -> list[Aggregation]:
 
 
 def contrast_to_paper(cells: Mapping[tuple[str, str], Sample], paper: Mapping[tuple[str, str], Sample]) -> Difference:
-    """The mean over all cells of theirs minus the paper's, by a Welch contrast."""
-    names = [name for name in paper if name in cells]
+    """The mean of some cells minus the paper's, by a Welch contrast; over the cells with at least `LEAST` runs."""
+    names = [name for name in paper if name in cells and cells[name].n >= LEAST]
     samples = [cells[name] for name in names] + [paper[name] for name in names]
     return contrast(samples, [1 / len(names)] * len(names) + [-1 / len(names)] * len(names) if names else [])
 
@@ -205,16 +207,20 @@ def contrast_to_paper(cells: Mapping[tuple[str, str], Sample], paper: Mapping[tu
 # 48,000 against 50,000 images
 
 
-def part_effect(results: Results) -> tuple[Sample | None, float]:
-    """Error on the first 48,000 test images minus that on all 50,000, over all runs; and its spread by chance alone.
+def part_by_chance(error: float) -> float:
+    """How far chance moves an error, in percent, if 2,000 of 50,000 test images are left out: one standard deviation.
 
-    Leaving out 2,000 of N images at random changes an error rate e by sqrt(e (1 - e) (1/48000 - 1/50000)).
+    For a rate e it is sqrt(e (1 - e) (1/48000 - 1/50000)).
     """
+    return 100 * math.sqrt(error / 100 * (1 - error / 100) * (1 / 48000 - 1 / 50000))
+
+
+def part_effect(results: Results) -> tuple[Sample | None, float]:
+    """Error on the first 48,000 test images minus that on all 50,000, over all runs; and its spread by chance alone."""
     records: Iterable[Mapping[str, Any]] = results.records.values()
     pairs = [(float(r["test_error_48k"]), float(r["test_error_50k"])) for r in records]
-    rate = float(np.mean([b for _, b in pairs])) / 100 if pairs else 0.02
-    chance = 100 * math.sqrt(rate * (1 - rate) * (1 / 48000 - 1 / 50000))
-    return Sample.of([a - b for a, b in pairs]), chance
+    error = float(np.mean([b for _, b in pairs])) if pairs else 2.0
+    return Sample.of([a - b for a, b in pairs]), part_by_chance(error)
 
 
 # float32 against bf16

@@ -20,6 +20,7 @@ from statsmodels.stats.power import TTestIndPower
 from .checks import check_number, check_whole, is_number
 
 __all__ = [
+    "LEAST",
     "NOMINAL",
     "Difference",
     "Sample",
@@ -37,6 +38,8 @@ __all__ = [
 
 NOMINAL = 0.05
 """Level of the tests; their intervals are at 1 - NOMINAL."""
+LEAST = 3
+"""Fewer runs on a side give no verdict, whatever their p: two values that happen to agree show no spread."""
 NAN = math.nan
 
 
@@ -80,7 +83,8 @@ class Difference:
         estimate: of the difference, first minus second; NaN if there is none.
         low, high: ends of the confidence interval at `level`.
         p: of the test that the difference is zero.
-        error, df: standard error and degrees of freedom of Student's t.
+        error, df: standard error and degrees of freedom of Student's t; for the bootstrap its own spread and the
+            deviations behind it.
         n: values on either side, or pairs twice.
         method: the test by name, or why there is none.
     """
@@ -234,7 +238,8 @@ def bootstrap_difference(
 
     A pooled mean is over conditions that were chosen, not drawn; so every condition keeps its number of runs. The
     interval is the percentile one and p twice the smaller tail, at least 1 / draws. With few runs in a group the
-    bootstrap knows too little spread, by sqrt(1 - 1/n); resampled deviations are stretched by its inverse.
+    bootstrap knows too little spread, by sqrt(1 - 1/n); resampled deviations are stretched by its inverse. Of fewer
+    than `LEAST` runs there are too few resamples to trust, and no interval is given.
     """
     check_whole(draws=draws)
     check_whole(0, seed=seed)
@@ -243,8 +248,8 @@ def bootstrap_difference(
         return Difference(NAN, level=level, method="no data")
     n = (sum(map(len, groups_a)), sum(map(len, groups_b)))
     estimate = float(np.concatenate(groups_a).mean() - np.concatenate(groups_b).mean())
-    if min(map(len, groups_a + groups_b)) < 2:
-        return Difference(estimate, n=n, level=level, method="one run in a condition")
+    if min(map(len, groups_a + groups_b)) < LEAST:
+        return Difference(estimate, n=n, level=level, method="too few runs in a condition")
     generator = np.random.default_rng(seed)
 
     def means(groups: Sequence[np.ndarray]) -> np.ndarray:
@@ -259,7 +264,10 @@ def bootstrap_difference(
         return Difference(estimate, n=n, level=level, method="no spread")
     low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2])
     p = min(1.0, max(2 * min((found <= 0).mean(), (found >= 0).mean()), 1 / draws))
-    return Difference(estimate, float(low), float(high), float(p), n=n, level=level, method="bootstrap")
+    df = sum(len(g) - 1 for g in groups_a + groups_b)
+    return Difference(
+        estimate, float(low), float(high), float(p), float(found.std()), df, n, level=level, method="bootstrap"
+    )
 
 
 def variance_parts(groups: Sequence[Sequence[float]]) -> tuple[float, float]:

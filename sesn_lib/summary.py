@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ import pandas as pd
 from .claims import CLAIMS, Judged, corrected, judge_ours, judge_samples
 from .experiments import GRID, MODELS
 from .published import COLUMNS, REGIME, ROWS, Published, regroup
-from .results import Comparison, Results
-from .statistics import Difference, Sample
+from .results import Comparison, Results, contrast_to_paper
+from .statistics import LEAST, Difference, Sample
 from .tables import interval, mean, number, p_value
 
 __all__ = [
@@ -24,11 +25,15 @@ __all__ = [
     "comparison_table",
     "comparisons_table",
     "cost_table",
+    "error_against_time",
+    "errors_by_size",
     "evidence",
     "headline",
     "numbers",
     "paper_table",
     "provenance_table",
+    "tally",
+    "whole_table",
 ]
 
 PAPER, REPORT, US = "the paper's figures", "the report's runs", "this repetition"
@@ -44,12 +49,14 @@ def paper_table(results: Results, published: Published) -> pd.DataFrame:
     """The paper's table with the report's regrouped runs and ours below each of its rows."""
     regrouped = {name: cell.sample for name, cell in regroup(published).items()}
     sources = {"the paper": published.paper, "the report, regrouped": regrouped, US: by_condition(results)}
-    rows = {}
-    for row in ROWS:
-        for source, cells in sources.items():
-            if row != "CNN" or source != "the report, regrouped":
-                rows[f"{row}: {source}"] = [mean(cells.get((row, column))) for column in COLUMNS]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("error, % (runs)")
+    rows = {
+        (row, source): [mean(cells.get((row, column))) for column in COLUMNS]
+        for row in ROWS
+        for source, cells in sources.items()
+        if row != "CNN" or source != "the report, regrouped"  # it trained none
+    }
+    index = pd.MultiIndex.from_tuples(rows, names=["network", "error, % (runs)"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
 
 
 def comparison_table(found: Sequence[Comparison], theirs: str, ours: str = "ours") -> pd.DataFrame:
@@ -69,6 +76,12 @@ def comparison_table(found: Sequence[Comparison], theirs: str, ours: str = "ours
         for c in found
     ]
     return pd.DataFrame(rows).set_index("cell")
+
+
+def tally(found: Sequence[Comparison]) -> str:
+    """How many cells of a comparison have which verdict, in words."""
+    counts = Counter(c.verdict for c in found)
+    return ", ".join(f"{word}: {counts[word]}" for word in ("differs", "the same", "undecided", "no run yet"))
 
 
 def numbers(found: Sequence[Comparison]) -> pd.DataFrame:
@@ -100,12 +113,15 @@ def claims_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
     rows = {}
     for text, sources in judged.items():
         rows[text] = [_said(source, j.verdict, j.overall) for source, j in sources.items()]
-        known = sum(d.n[0] > 0 for d in sources[US].differences)
-        if known:
-            pairs = f"{sources[US].overall.n[0]} realizations, {known} of {len(sources[US].differences)} comparisons"
-            rows[text][-1] += f"; {pairs}"
+        if any(sources[US].used):
+            rows[text][-1] += f"; {_coverage(sources[US])}"
     columns = list(next(iter(judged.values())))
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")
+
+
+def _coverage(judged: Judged) -> str:
+    count = judged.overall.n[0]
+    return f"{count} realization{'s' * (count != 1)}, {sum(judged.used)} of {len(judged.used)} comparisons"
 
 
 def comparisons_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
@@ -125,17 +141,46 @@ def _said(source: str, word: str, found: Difference) -> str:
 
 
 def headline(results: Results, judged: Mapping[str, Mapping[str, Judged]]) -> str:
-    """Where this repetition stands, in one or two sentences."""
-    done = len(results.records)
-    state = f"{done} of {len(GRID)} runs are done" if done else f"None of the {len(GRID)} runs is done yet"
-    verdicts = {text: sources[US].verdict for text, sources in judged.items()}
-    if set(verdicts.values()) == {"no data"}:
-        return f"{state}: nothing can be said from our own runs, only from published figures."
+    """Where the claims stand, as Markdown: a paragraph for what was published, one for this repetition, a caution."""
+    done, planned = len(results.records), len(GRID)
+    published = f"**From published figures alone** (the report's runs). {_verdicts(judged, REPORT)}"
+    if not done:
+        return f"{published}\n\n**From our own runs.** Nothing yet: none of the {planned} is done."
+    lines = [published, f"**From our own runs** ({done} of {planned} so far). {_verdicts(judged, US)}"]
+    counts = [sources[US].overall.n[0] for sources in judged.values() if any(sources[US].used)]
+    if counts and min(counts) < LEAST:
+        lines.append(
+            f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
+        )
+    return "\n\n".join(lines)
+
+
+def _verdicts(judged: Mapping[str, Mapping[str, Judged]], source: str) -> str:
     said = []
     for word in ("reproduced", "not reproduced", "undecided", "no data"):
-        chosen = [text for text, verdict in verdicts.items() if verdict == word]
-        said += [f"{word}: {'; '.join(chosen)}"] if chosen else []
-    return f"{state}. By our own runs, {'. '.join(s[0].upper() + s[1:] if i else s for i, s in enumerate(said))}."
+        found = [
+            f"{text} ({_coverage(sources[source])})" if source == US and any(sources[source].used) else text
+            for text, sources in judged.items()
+            if sources[source].verdict == word
+        ]
+        said += [f"*{word.capitalize()}:* {', '.join(found)}."] if found else []
+    return " ".join(said)
+
+
+def whole_table(results: Results, published: Published, margin: float) -> str:
+    """Ours against the paper, averaged over the cells of its table that have runs enough; the test and its verdict."""
+    cells = by_condition(results)
+    enough = sum(sample.n >= LEAST for sample in cells.values())
+    found = contrast_to_paper(cells, published.paper)
+    if not enough:
+        return f"no cell has {LEAST} runs yet: nothing can be said about the table as a whole"
+    differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (found.p, found.equivalent(margin))))
+    said = [
+        f"ours minus the paper, mean over {enough} of {len(REGIME)} cells: {interval(found, 3)}",
+        f"p {differs} that there is no difference",
+        f"p {same} for the same within {margin:.2f}",
+    ]
+    return "; ".join(said)
 
 
 def cost_table(results: Results) -> pd.DataFrame:
@@ -157,6 +202,34 @@ def cost_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["device", "model", "runs", "minutes a run", "hours in all"])
 
 
+def error_against_time(results: Results) -> dict[str, dict[tuple[str, str], tuple[float, Sample]]]:
+    """Device -> cell of the paper's table -> (mean minutes of a run, its errors)."""
+    found: dict[str, dict[tuple[str, str], tuple[float, Sample]]] = {}
+    for device in sorted({str(record["environment"]["device"]) for record in results.records.values()}):
+        for name, regime in REGIME.items():
+            runs = [r for r in _records(results, regime) if r["environment"]["device"] == device]
+            errors = Sample.of([float(r["test_error_50k"]) for r in runs])
+            if errors is not None:
+                minutes = float(np.mean([r["timing"]["train_seconds"] for r in runs])) / 60
+                found.setdefault(device, {})[name] = (minutes, errors)
+    return found
+
+
+def errors_by_size(results: Results) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+    """Column -> row of the paper's table -> the counts by size of the digit, of those records that have them."""
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for column in COLUMNS:
+        for row in ROWS:
+            counted = [r["by_scale"] for r in _records(results, REGIME[row, column]) if "by_scale" in r]
+            if counted:
+                found.setdefault(column, {})[row] = counted
+    return found
+
+
+def _records(results: Results, regime: tuple[str, float]) -> list[Mapping[str, Any]]:
+    return [record for cell, record in results.records.items() if (cell.model, cell.extra_scaling) == regime]
+
+
 def provenance_table(results: Results) -> pd.DataFrame:
     """How many records come from which commit, device, precision and version."""
     keys: Counter[tuple[str, ...]] = Counter()
@@ -164,7 +237,9 @@ def provenance_table(results: Results) -> pd.DataFrame:
         environment = record["environment"]
         commit = str(environment.get("git_commit") or "unknown")[:10]
         changed = "" if environment.get("git_dirty") is False else ", perhaps changed"
-        versions = f"torch {environment['torch']}"
+        versions = ", ".join(
+            f"{name} {environment[name]}" for name in ("torch", "numpy", "python") if name in environment
+        )
         keys[(commit + changed, str(environment["device"]), str(record["protocol"]["precision"]), versions)] += 1
     rows = [[*key, count] for key, count in sorted(keys.items())]
     return pd.DataFrame(rows, columns=["commit", "device", "precision", "versions", "runs"])

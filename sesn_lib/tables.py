@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from .plotting import style
 from .statistics import Difference, Sample
 
-__all__ = ["TINTS", "interval", "latex", "markdown", "mean", "number", "p_value", "publish", "signed", "to_html"]
+__all__ = [
+    "SOURCES",
+    "TINTS",
+    "interval",
+    "latex",
+    "markdown",
+    "mean",
+    "number",
+    "p_value",
+    "publish",
+    "signed",
+    "to_html",
+]
 
 DASH = "–"
 
@@ -29,6 +42,13 @@ TINTS: Mapping[str, str] = {
     "undecided": "#FBF3C5",
     "no data": "#EEEEEE",
     "no run yet": "#EEEEEE",
+}
+
+# Whose numbers they are, in the colours of the figures.
+SOURCES: Mapping[str, str] = {
+    **dict.fromkeys(("the paper", "the paper's figures"), style.PAPER),
+    **dict.fromkeys(("the report", "the report, regrouped", "the report's runs"), style.REPORT),
+    **dict.fromkeys(("ours", "this repetition"), style.OURS),
 }
 
 
@@ -81,14 +101,28 @@ def _tint(value: object) -> str:
     return f"background-color: {TINTS[word]}; color: #222222" if word in TINTS else ""
 
 
+def _mark(edge: str) -> Callable[[object], str]:
+    return lambda head: f"border-{edge}: 5px solid {SOURCES[str(head)]}" if head in SOURCES else ""
+
+
+def _ours(row: pd.Series) -> list[str]:
+    last = row.name[-1] if isinstance(row.name, tuple) else row.name
+    return ["font-weight: bold" if SOURCES.get(str(last)) == style.OURS else ""] * len(row)
+
+
 def to_html(frame: pd.DataFrame, caption: str, name: str) -> str:
-    """An HTML table with a caption, the same bytes each time; the index, if it is named, is the row heads."""
+    """An HTML table with a caption, the same bytes each time; the index, if it is named, is the row heads.
+
+    Heads that are in `SOURCES` carry their colour; rows of ours are bold.
+    """
     heads = _has_heads(frame)
     if heads:  # their name goes into the corner, not onto a line of its own
         frame = frame.copy()
-        frame.columns.name, frame.index.name = frame.index.name, None
+        frame.columns.name = frame.index.names[-1]
+        frame.index.names = [None] * frame.index.nlevels
     long = max((len(str(value)) for value in frame.to_numpy().flat), default=0) > 40
-    styler = frame.style.set_uuid(name).set_caption(caption).map(_tint)
+    styler = frame.style.set_uuid(name).set_caption(caption).map(_tint).apply(_ours, axis=1)
+    styler = styler.map_index(_mark("left"), axis=0).map_index(_mark("bottom"), axis=1)
     styler = styler.set_table_styles(
         [
             {"selector": "caption", "props": "caption-side: top; text-align: left; font-weight: bold; padding: 4px 0"},

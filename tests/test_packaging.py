@@ -44,7 +44,7 @@ ALLOWED = {
 }  # fmt: skip
 FORBIDDEN = (
     "papermill", "nbformat", "nbclient", "nbconvert", "jupyter_client", "jupyterlab", "IPython", "ipykernel",
-    "ipywidgets", "matplotlib", "pandas", "statsmodels", "bs4", "latex2mathml", "ziamath", "submitit",
+    "ipywidgets", "matplotlib", "pandas", "statsmodels", "bs4", "latex2mathml", "ziamath", "submitit", "weasyprint",
 )  # fmt: skip
 
 

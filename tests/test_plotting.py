@@ -56,6 +56,19 @@ def test_show_stores_a_png_with_alternative_text_and_closes_the_figure(displayed
     assert not plt.fignum_exists(figure.number)
 
 
+def test_for_print_a_figure_is_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: seen.append((data, options)))
+    style.use(vector=True)
+    figure, ax = plt.subplots(figsize=(4, 3))
+    ax.plot([1, 2, 3])
+    style.show(figure, "a line that rises")
+    (data, options), *_ = seen
+    assert "<path" in data["image/svg+xml"]
+    assert options["metadata"]["image/svg+xml"] == {"alt": "a line that rises", "width": 4 * style.SCREEN_DPI}
+    assert not plt.fignum_exists(figure.number)
+
+
 def test_a_figure_without_alternative_text_is_refused() -> None:
     with pytest.raises(ValueError, match="alt is empty"):
         style.show(plt.figure(), " ")

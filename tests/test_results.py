@@ -163,8 +163,45 @@ def test_verdicts_by_hand() -> None:
     assert claims.verdict(better, 0.2, -0.2) == "undecided"  # after correction
     assert claims.verdict(Difference(math.nan), math.nan, -0.2) == "no data"
     two, three = (Difference(-0.2, -0.21, -0.19, 0.01, n=(n, n), method="paired t") for n in (2, 3))
-    assert claims.verdict(two, 0.01, -0.2) == "undecided"
+    assert claims.verdict(two, 0.01, -0.2) == "undecided"  # the sign alone is no evidence
     assert claims.verdict(three, 0.01, -0.2) == "reproduced"
+
+
+def test_a_late_comer_does_not_cost_the_others(tmp_path: Path) -> None:
+    """A first run at 56 pixels must not reduce what six realizations at 28 say to the one that they share."""
+    fill(tmp_path, list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0])))
+    before = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
+    fill(tmp_path, list(select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[4])))
+    after = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
+    assert (after.overall, after.used, after.verdict) == (before.overall, before.used, "reproduced")
+    assert sum(v != "no data" for v in after.verdicts) == 2  # the run is in the list of comparisons
+    # Three realizations are enough to be averaged over with the others.
+    fill(tmp_path, list(select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[0, 2])))
+    joined = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
+    assert (sum(joined.used), joined.overall.n[0]) == (2, 3)
+
+
+def test_no_common_realization_is_not_no_data(tmp_path: Path) -> None:
+    fill(tmp_path, list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0], realizations=[0])))
+    fill(tmp_path, list(select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[1])))
+    judged = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
+    assert (sum(judged.used), judged.verdict) == (1, "undecided")
+
+
+def test_two_runs_decide_nothing(tmp_path: Path) -> None:
+    """Two equal runs have next to no spread, and Welch's p is small; three such are another matter."""
+    for count, verdict in ((2, "undecided"), (3, "differs")):
+        store = Store(tmp_path / str(count))
+        for cell in list(select(models=["mnist_ses_vector_28"]))[:12]:
+            if cell.realization < count:
+                store.write(make_record(cell, error=2.6 + cell.realization / 500))
+        found = results.load(tmp_path / str(count))
+        cells = {c.name: c for c in results.compare_conditions(our_cells(found), PUBLISHED.paper, MARGIN)}
+        assert cells["SESN Vector", "28"].difference.p < 0.001
+        assert cells["SESN Vector", "28"].verdict == verdict
+        pooled = {c.name[0]: c for c in results.compare_pooled(found, PUBLISHED, MARGIN, draws=2000)}
+        assert pooled["mnist_ses_vector_28"].verdict == verdict
+        assert pooled["mnist_ses_vector_28"].difference.tested == (count == 3)
 
 
 def test_the_number_of_claims_counts(full: results.Results) -> None:

@@ -94,8 +94,8 @@ def test_one_run_is_held_against_a_prediction_interval() -> None:
         (contrast([], []), "no data"),
         (contrast([sample([1.0]), sample([1.0, 2.0])], [1, -1]), "one run in a cell"),
         (bootstrap_difference([[]], [[1.0, 2.0]]), "no data"),
-        (bootstrap_difference([[1.0]], [[1.0, 2.0]]), "one run in a condition"),
-        (bootstrap_difference([[1.0, 1.0]], [[2.0, 2.0]]), "no spread"),
+        (bootstrap_difference([[1.0, 1.1]], [[1.0, 2.0, 3.0]]), "too few runs in a condition"),
+        (bootstrap_difference([[1.0] * 3], [[2.0] * 3]), "no spread"),
     ],
 )
 def test_what_cannot_be_tested_says_why_and_has_no_p(found: Difference, method: str) -> None:
@@ -141,6 +141,8 @@ def test_bootstrap_agrees_with_the_normal_approximation_and_finds_a_shift() -> N
     found = bootstrap_difference(a, b)
     error = math.sqrt(sum(g.var(ddof=1) * len(g) for side in (a, b) for g in side)) / 60
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * error, rel=0.05)
+    assert found.error == pytest.approx(error, rel=0.05)
+    assert found.equivalent(0.2) < 0.001 < 0.4 < found.equivalent(0.001)
     assert found.p > 0.01
     assert bootstrap_difference(a, [g + 0.3 for g in b]).p < 0.001
     assert astuple(bootstrap_difference(a, b)) == astuple(found)  # the seed is an argument, not ambient

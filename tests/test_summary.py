@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,18 @@ def test_tables_exist_for_any_number_of_records(tmp_path: Path, count: int) -> N
     compared = results.compare_conditions(summary.by_condition(found), PUBLISHED.paper, margin)
     assert len(summary.comparison_table(compared, "the paper")) == 12
     assert len(summary.numbers(compared)) == 12
+    assert sum(map(int, re.findall(r"\d+", summary.tally(compared)))) == 12
+    assert ("no run yet: 12" in summary.tally(compared)) == (count == 0)
     judged = summary.evidence(found, PUBLISHED)
     assert summary.claims_table(judged).shape == (4, 3)
     assert summary.comparisons_table(judged).shape == (24, 5)
-    sentence = summary.headline(found, judged)
-    assert sentence.startswith("None of the 120" if count == 0 else f"{count} of 120")
+    first, second, *caution = summary.headline(found, judged).replace("*", "").split("\n\n")
+    assert first == (
+        "From published figures alone (the report's runs). Reproduced: scale augmentation helps, 56 pixels beat 28. "
+        "Undecided: vector features beat scalar ones. No data: SESN beats the plain CNN."
+    )
+    assert ("none of the 120" if count == 0 else f"{count} of 120 so far") in second
+    assert bool(caution) == (count == 7)  # of one comparison there is one realization
     assert summary.cost_table(found)["runs"].sum() == summary.provenance_table(found)["runs"].sum() == count
 
 
@@ -39,8 +47,32 @@ def test_ours_stand_where_they_belong(tmp_path: Path) -> None:
     for cell in select(models=["mnist_ses_vector_56p"], scalings=[0.5]):
         store.write(make_record(cell, error=1.4 + cell.realization / 100))
     table = summary.paper_table(results.load(tmp_path), PUBLISHED)
-    assert table.loc["SESN Vector: this repetition"].to_list() == ["–", "–", "–", "1.42 ± 0.02 (6)"]
-    assert table.loc["SESN Vector: the paper", "56+"] == "1.42 ± 0.07 (6)"
+    assert table.loc[("SESN Vector", "this repetition")].to_list() == ["–", "–", "–", "1.42 ± 0.02 (6)"]
+    assert table.loc[("SESN Vector", "the paper"), "56+"] == "1.42 ± 0.07 (6)"
+
+
+def test_one_realization_is_called_a_direction(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for cell in select(models=["mnist_cnn_28", "mnist_ses_vector_28"], realizations=[0]):
+        store.write(make_record(cell, error=2.5 if "cnn" in cell.model else 2.0))
+    found = results.load(tmp_path)
+    said = summary.headline(found, summary.evidence(found, PUBLISHED)).replace("*", "")
+    assert "Undecided: SESN beats the plain CNN (1 realization, 1 of 8 comparisons)" in said
+    assert said.endswith("a direction, not a verdict.")
+    assert "no cell has 3 runs yet" in summary.whole_table(found, PUBLISHED, 0.1)
+
+
+@pytest.mark.parametrize(("shift", "differs"), [(0.0, False), (0.2, True)])
+def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> None:
+    store = Store(tmp_path)
+    for (row, column), regime in published.REGIME.items():
+        for cell in select(models=[regime[0]], scalings=[regime[1]]):
+            error = PUBLISHED.paper[row, column].mean + shift + (cell.realization - 2.5) / 50
+            store.write(make_record(cell, error=round(error, 3)))
+    said = summary.whole_table(results.load(tmp_path), PUBLISHED, 0.1)
+    assert f"mean over 12 of 12 cells: {'+0.200' if differs else '0.000'} [" in said
+    assert ("p < 0.001 that there is no difference" in said) == differs
+    assert ("p < 0.001 for the same" in said) != differs
 
 
 def test_what_the_published_figures_alone_say(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sesn_lib import tables
+from sesn_lib.plotting import style
 from sesn_lib.statistics import Difference, Sample
 
 
@@ -42,6 +43,22 @@ def test_html_is_a_table_with_a_caption_and_escapes() -> None:
     assert html == tables.to_html(frame(), "Errors & spreads", "errors")
     unnamed = tables.to_html(frame().reset_index(drop=True), "c", "n")
     assert 'class="row_heading' not in unnamed
+
+
+def test_whose_numbers_they_are_is_seen() -> None:
+    """Nested heads share cells; a source has the colour that it has in the figures, and ours are bold."""
+    heads = [("CNN", "the paper"), ("CNN", "this repetition"), ("SESN", "another")]
+    index = pd.MultiIndex.from_tuples(heads, names=["network", "error, %"])
+    html = tables.to_html(pd.DataFrame({"28": ["1", "2", "3"]}, index=index), "c", "n")
+    assert 'rowspan="2">CNN<' in html
+    assert html.count("<tr>") == 4
+    assert f"#T_n_level1_row0 {{\n  border-left: 5px solid {style.PAPER}" in html
+    assert f"#T_n_level1_row1 {{\n  border-left: 5px solid {style.OURS}" in html
+    assert "#T_n_level1_row2 {" not in html
+    assert "#T_n_row1_col0 {\n  font-weight: bold" in html
+    assert "#T_n_row0_col0 {" not in html
+    across = tables.to_html(pd.DataFrame({"ours": ["1"], "the report": ["2"]}), "c", "n")
+    assert f"border-bottom: 5px solid {style.REPORT}" in across
 
 
 def test_markdown() -> None:

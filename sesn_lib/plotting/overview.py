@@ -93,7 +93,7 @@ def draw() -> Figure:
         style.panel(axes[row, 0], images[0], name)
         for column in range(1, 4):
             style.panel(axes[row, column], images[column], limit=limit)
-            axes[row, column].set_title(f"response at {SCALES[column - 1]:g} px", fontsize=10)
+            axes[row, column].set_title(f"response at {SCALES[column - 1]:g} px")
     for column in (1, 2):
         _frame(axes[1, column], colours[column - 1])
         _frame(axes[2, column + 1], colours[column - 1])

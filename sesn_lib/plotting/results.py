@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sesn_lib.experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.plotting import style
@@ -158,7 +159,9 @@ def claims(estimates: Mapping[str, Mapping[str, Difference]]) -> Figure:
             axis.plot(found.estimate, place, marker, color=colour, label=source)
     axis.axvline(0, color=style.INK, linewidth=1)
     axis.set_yticks(range(len(estimates)), list(estimates)[::-1])
-    axis.set(xlabel="difference in error, percentage points (left of 0: as claimed)", ylim=(-0.6, len(estimates) - 0.4))
+    axis.set(
+        xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(estimates) - 0.4)
+    )
     axis.grid(False, axis="y")
     _legend(figure, list(look))
     return figure
@@ -209,41 +212,68 @@ def learning_curves(results: Results, key: str = "val_accuracy") -> Figure:
         axis.axis("off")
     for axis in axes[:, 0]:
         axis.set_ylabel("validation error, %")
-    for axis in axes[-1]:
+    for axis in axes.flat[max(len(models) - across, 0) : len(models)]:  # the last one of each column
         axis.set_xlabel("epoch")
+        axis.tick_params(labelbottom=True)
     _legend(figure)
     return figure
 
 
-def error_time(points: Mapping[str, Mapping[str, tuple[float, float, int]]]) -> Figure:
-    """Mean error against mean training time: device -> label -> (minutes, error in percent, runs)."""
-    figure, axes = plt.subplots(1, len(points), figsize=(4.9 * len(points) + 1.0, 3.9), squeeze=False, sharey=True)
-    for axis, (device, models) in zip(axes.flat, points.items()):
-        for label, (minutes, error, n) in models.items():
-            colour = style.CNN if label.startswith("CNN") else style.SESN
-            axis.plot(minutes, error, "o" if n > 1 else ".", color=colour, markersize=4 + n / 2)
-            below = "Scalar" in label  # scalar and vector networks often lie side by side
-            axis.annotate(label, (minutes, error), (5, -11 if below else 4), textcoords="offset points", fontsize=8)
-        axis.set(xlabel="training time of one run, minutes", title=device)
-        axis.margins(x=0.2)
+def error_time(points: Mapping[str, Mapping[tuple[str, str], tuple[float, Sample]]]) -> Figure:
+    """Mean error against mean training time: device -> cell of the paper's table -> (minutes, errors in percent).
+
+    Bars are standard deviations; a cell with one run has none.
+    """
+    markers = {"28": "o", "28+": "P", "56": "s", "56+": "X"}
+    figure, axes = plt.subplots(1, len(points), figsize=(3.8 * len(points) + 2.6, 3.6), squeeze=False, sharey=True)
+    for axis, (device, cells) in zip(axes.flat, points.items()):
+        for (row, column), (minutes, errors) in cells.items():
+            spread = errors.std if errors.n > 1 else None
+            axis.errorbar(
+                minutes, errors.mean, spread, fmt=markers[column], color=style.ROWS[row], markersize=7, elinewidth=1,
+                label=f"{row} {column}",
+            )  # fmt: skip
+        axis.set(xlabel="training time of one run, minutes", title=device, xscale="log")
+        times = [minutes for minutes, _ in cells.values()]
+        axis.set_xlim(min(times) / 2, 2 * max(times))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set_ylabel("test error, %")
+    pairs = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
+    order = [f"{row} {column}" for row in style.ROWS for column in markers if f"{row} {column}" in pairs]
+    figure.legend([pairs[label] for label in order], order, loc="outside right center")
     return figure
 
 
-def error_by_scale(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Test error against the size of the digit: label -> what the records of those runs say under `by_scale`.
+def error_by_scale(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Figure:
+    """Test error against the size of the digit: panel -> row of the table -> what the records of those runs say.
 
-    Each has `edges` (n + 1 scale factors), `images` and `errors` (n counts).
+    That is, under `by_scale`: `edges` (n + 1 scale factors), `images` and `errors` (n counts). Bars are standard
+    deviations over the runs.
     """
-    figure, axis = plt.subplots(figsize=(7.4, 3.6))
-    for label, found in groups.items():
-        edges = np.asarray(found[0]["edges"], dtype=float)
-        rates = [100 * np.asarray(f["errors"], dtype=float) / np.asarray(f["images"], dtype=float) for f in found]
-        axis.plot((edges[1:] + edges[:-1]) / 2, np.mean(rates, axis=0), "o-", label=f"{label} (n = {len(found)})")
-    axis.set(xlabel="scale factor of the digit", ylabel="test error, %", yscale="log")
-    axis.set_yticks([0.5, 1, 2, 3, 5, 10, 20], ["0.5", "1", "2", "3", "5", "10", "20"])
-    axis.minorticks_off()
-    figure.legend(loc="outside right upper")
+    across = min(2, len(groups))
+    down = math.ceil(len(groups) / across)
+    size = (3.9 * across + 0.6, 3.3 * down + 0.4)
+    figure, axes = plt.subplots(down, across, figsize=size, sharey=True, squeeze=False)
+    for axis in axes.flat[len(groups) :]:
+        axis.axis("off")
+    for axis, (title, rows) in zip(axes.flat, groups.items()):
+        for row, found in rows.items():
+            edges = np.asarray(found[0]["edges"], dtype=float)
+            rates = [100 * np.asarray(f["errors"], dtype=float) / np.asarray(f["images"], dtype=float) for f in found]
+            spread = np.std(rates, axis=0, ddof=1) if len(found) > 1 else None
+            middle, marker = (edges[1:] + edges[:-1]) / 2, "s" if "Scalar" in row else "o"
+            axis.errorbar(
+                middle, np.mean(rates, axis=0), spread, fmt=f"{marker}-", color=style.ROWS[row], elinewidth=1,
+                label=f"{row} (n = {len(found)})",
+            )  # fmt: skip
+        axis.set(xlabel="scale factor of the digit", yscale="log", title=title)
+        axis.set_yticks([0.5, 1, 2, 3, 5, 10, 20], ["0.5", "1", "2", "3", "5", "10", "20"])
+        axis.minorticks_off()
+        axis.legend(loc="upper right")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test error, %")
     return figure
 
 

@@ -40,6 +40,7 @@ CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, INK)
 
 # Roles, so that a thing has the same colour in every notebook.
 SESN, CNN = BLUE, RED
+ROWS = {"CNN": CNN, "SESN Scalar": PURPLE, "SESN Vector": SESN}  # of the table
 OURS, PAPER, REPORT = BLUE, ORANGE, GREEN
 GOOD, BAD = GREEN, RED
 
@@ -51,23 +52,25 @@ SCREEN_DPI = 90  # pixels per inch of figure at which a notebook shows it
 PNG_DPI = 160  # pixels per inch that are stored
 
 
-def use() -> None:
-    """Set matplotlib's defaults for all figures that follow."""
+def use(*, vector: bool = False) -> None:
+    """Set matplotlib's defaults for all figures that follow; `vector` shows them as SVG, for print, not as PNG."""
+    larger = 1.3 if vector else 1.0  # print shows figures at less than half their size
     mpl.rcParams.update(
         {
             "figure.dpi": 110,
             "savefig.dpi": PNG_DPI,
+            "savefig.format": "svg" if vector else "png",
             "figure.facecolor": PAPER_WHITE,
             "figure.constrained_layout.use": True,
-            "figure.titlesize": 12,
+            "figure.titlesize": 12 * larger,
             "figure.titleweight": "bold",
             "font.family": "DejaVu Sans",
-            "font.size": 10,
+            "font.size": 10 * larger,
             "mathtext.fontset": "cm",
             "text.color": INK,
             "axes.labelcolor": INK,
             "axes.edgecolor": MUTED,
-            "axes.titlesize": 10,
+            "axes.titlesize": 10 * larger,
             "axes.titlelocation": "center",
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -83,7 +86,7 @@ def use() -> None:
             "lines.linewidth": 1.8,
             "lines.markersize": 5,
             "legend.frameon": False,
-            "legend.fontsize": 9,
+            "legend.fontsize": 9 * larger,
             "image.interpolation": "nearest",
             "image.cmap": GREY,
         }
@@ -96,7 +99,13 @@ def scale_colours(count: int) -> list[str]:
 
 
 def panel(
-    axes: Axes, image: Any, title: str = "", *, limit: float | None = None, cmap: str | None = None, size: float = 10
+    axes: Axes,
+    image: Any,
+    title: str = "",
+    *,
+    limit: float | None = None,
+    cmap: str | None = None,
+    size: float | str = "medium",
 ) -> AxesImage:
     """Draw a 2-D array [rows, columns] as a picture without ticks.
 
@@ -122,7 +131,7 @@ def panel(
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure as PNG with alternative text, sharp on dense screens, and close it.
+    """Display a figure with alternative text, as PNG that is sharp on dense screens or as SVG (see `use`); close it.
 
     Arguments:
         figure: a matplotlib figure.
@@ -137,12 +146,18 @@ def show(figure: Figure, alt: str) -> None:
     if not alt.strip():
         raise ValueError("alt is empty: every figure needs alternative text, one sentence on what it shows")
     drawn, stored = io.BytesIO(), io.BytesIO()
+    width = round(figure.get_figwidth() * SCREEN_DPI)
+    if mpl.rcParams["savefig.format"] == "svg":
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        plt.close(figure)
+        kind = "image/svg+xml"
+        display({kind: drawn.getvalue().decode()}, metadata={kind: {"alt": alt, "width": width}}, raw=True)
+        return
     figure.savefig(drawn, format="png", dpi=PNG_DPI)
     plt.close(figure)
     # 256 colours of the figure's own choice look the same in a third of the space.
     picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MEDIANCUT)
     picture.save(stored, format="png", optimize=True)
-    width = round(figure.get_figwidth() * SCREEN_DPI)
     display(Image(data=stored.getvalue(), format="png", width=width, alt=alt))
 
 

@@ -23,7 +23,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from sesn_lib.report.execute import Outcome
 
-__all__ = ["PROFILES", "build", "find_notebooks", "render_site"]
+__all__ = ["PROFILES", "build", "build_poster", "find_notebooks", "render_site"]
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,51 @@ def build(
     if failed:
         console.print(f"[red]did not run to their end:[/] {', '.join(failed)}", highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def build_poster(
+    output: Path | str,
+    *,
+    notebooks: Path | str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> int:
+    """Execute the first notebook, the one-page summary, and print it as `output`/poster.pdf, one A4 page.
+
+    Arguments:
+        parameters: of the notebook, besides the one that turns figures into drawings.
+
+    Returns: exit code, 0 if there is a poster, 1 if the notebook failed.
+
+    Raises:
+        ValueError: no notebooks; it does not fit on a page; WeasyPrint cannot work here.
+        ModuleNotFoundError: WeasyPrint is not installed.
+        OSError: the output folder cannot be made or written.
+    """
+    import nbformat
+
+    from sesn_lib import provenance
+    from sesn_lib.report import execute, poster
+
+    poster.printer()  # before anything is executed
+    source = find_notebooks(notebooks)[0]
+    folder = Path(output).expanduser()
+    _prepare(folder)
+    console = console or Console(stderr=True)
+    executed = folder / "notebooks" / "poster.ipynb"
+    with _progress(console, source.stem) as on_cell:
+        outcome = execute.run(
+            source, executed, {"vector": True, **(parameters or {})}, timeout=CELL_SECONDS["quick"], on_cell=on_cell
+        )
+    if outcome.path is None or outcome.error is not None:
+        console.print(f"{source.stem}: [red]failed[/], {escape(str(outcome.error))}", highlight=False, soft_wrap=True)
+        return 1
+    facts = dict(_facts(provenance.environment(), "quick", None))
+    made = f"Printed by sesn report --poster on {datetime.now(UTC):%Y-%m-%d} from commit {facts['Commit']}."
+    content = poster.pdf(poster.layout(nbformat.read(outcome.path, as_version=4), TITLE, made))
+    _write(folder / "poster.pdf", content)
+    console.print(f"the poster is {folder / 'poster.pdf'}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def find_notebooks(folder: Path | str | None = None) -> list[Path]:

@@ -1,0 +1,173 @@
+"""The figures on results with few, some and all records: nothing overlaps, nothing is empty, the numbers are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_cells import make_record
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from sesn_lib import published, results, summary  # noqa: E402
+from sesn_lib.experiments import Cell, select  # noqa: E402
+from sesn_lib.plotting import overview, style  # noqa: E402
+from sesn_lib.plotting import results as figures  # noqa: E402
+from sesn_lib.store import Store  # noqa: E402
+
+PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
+SMALL = ["mnist_cnn_28", "mnist_ses_scalar_28", "mnist_ses_scalar_28p", "mnist_ses_vector_28", "mnist_ses_vector_28p"]
+CELLS: dict[str, list[Cell]] = {
+    "few": list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], realizations=[0])),
+    "some": list(select(models=SMALL, realizations=[0, 1])),
+    "all": list(select()),
+}
+
+
+def synthetic(cell: Cell, draws: np.random.Generator) -> dict:
+    """A record with errors, curves and times such as a run has; its device says that it is synthetic."""
+    large, plain, scaled = "56" in cell.model, "cnn" in cell.model, cell.extra_scaling < 1
+    error = 2.1 - 0.35 * large + 0.4 * plain - 0.3 * scaled + draws.normal(0, 0.06)
+    history = make_record(cell)["history"]
+    for entry in history:
+        entry["val_accuracy"] = 1 - error * (1 + 6 * np.exp(-entry["epoch"] / 4)) * np.exp(draws.normal(0, 0.06)) / 100
+    size = np.array([3.2, 1.3, 0.8, 0.5, 0.5, 0.5, 0.6])
+    counts = np.round(draws.normal(1, 0.05, 7) * error * size * 5000 / 700).astype(int)
+    seconds = (1000 if plain else 4800) * (4 if large else 1)
+    slow = cell.realization % 2 == 0 and not large
+    return make_record(
+        cell,
+        error=round(error, 3),
+        history=history,
+        by_scale={"edges": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "images": [7143] * 7, "errors": counts.tolist()},
+        environment={"device": f"synthetic {'CPU' if slow else 'GPU'}", "device_type": "cpu", "torch": "2.11.0"},
+        timing={
+            "train_seconds": seconds / (1 if slow else 40),
+            "evaluation_seconds": 5.0,
+            "wall_seconds": seconds + 9.0,
+            "finished": "2026-01-01T00:00:00Z",
+        },
+    )
+
+
+@pytest.fixture(scope="module", params=list(CELLS))
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> results.Results:
+    folder, draws = tmp_path_factory.mktemp(request.param), np.random.default_rng(0)
+    for cell in CELLS[request.param]:
+        Store(folder).write(synthetic(cell, draws))
+    loaded = results.load(folder)
+    assert len(loaded.records) == len(CELLS[request.param])
+    return loaded
+
+
+@pytest.fixture(autouse=True)
+def clean_figures() -> Iterator[None]:
+    with matplotlib.rc_context():
+        style.use()
+        yield
+    plt.close("all")
+
+
+def overlaps(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of texts that run into each other, and texts that leave the figure (paired with "edge")."""
+    figure.canvas.draw()
+    page = figure.bbox
+    boxes, hidden = [], set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        beyond = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
+        hidden.update(id(label) for tick in beyond for label in (tick.label1, tick.label2))
+    for text in figure.findobj(matplotlib.text.Text):
+        shown = text.get_visible() and text.get_text().strip() and (text.axes is None or text.axes.axison)
+        if shown and id(text) not in hidden:
+            boxes.append((text.get_text(), text.get_window_extent()))
+    wrong = []
+    for (a, first), (b, second) in combinations(boxes, 2):
+        width = min(first.x1, second.x1) - max(first.x0, second.x0)
+        height = min(first.y1, second.y1) - max(first.y0, second.y0)
+        if width > 2 and height > 2:
+            wrong.append((a, b))
+    inside = page.padded(1)
+    return wrong + [
+        (name, "edge") for name, box in boxes if not (inside.contains(*box.min) and inside.contains(*box.max))
+    ]
+
+
+DRAWN: dict[str, Callable[[results.Results], Figure]] = {
+    "forest": lambda r: figures.forest(
+        summary.by_condition(r),
+        PUBLISHED.paper,
+        {name: cell.sample for name, cell in published.regroup(PUBLISHED).items()},
+        published.ROWS,
+    ),
+    "claims": lambda r: figures.claims(
+        {text: {s: j.overall for s, j in sources.items()} for text, sources in summary.evidence(r, PUBLISHED).items()}
+    ),
+    "grid": figures.grid_map,
+    "curves": figures.learning_curves,
+    "size": lambda r: figures.error_by_scale(summary.errors_by_size(r)),
+    "time": lambda r: figures.error_time(summary.error_against_time(r)),
+}
+
+
+@pytest.mark.parametrize("name", list(DRAWN))
+def test_no_text_runs_into_another(name: str, found: results.Results) -> None:
+    figure = DRAWN[name](found)
+    assert overlaps(figure) == []
+    for axis in figure.axes:
+        assert not axis.axison or axis.has_data()
+
+
+def test_the_published_figures_have_no_overlaps() -> None:
+    errors = [error for runs in PUBLISHED.runs.values() for error in runs]
+    assert overlaps(figures.single_runs(PUBLISHED)) == []
+    assert overlaps(figures.decomposition(results.aggregation(PUBLISHED))) == []
+    assert overlaps(figures.image_counts(errors, range(40000, 61000, 1000))) == []
+
+
+@pytest.mark.parametrize("name", ["claims", "decomposition", "overview"])
+def test_for_print_larger_type_fits_too(name: str, found: results.Results) -> None:
+    style.use(vector=True)
+    drawn = {
+        "claims": lambda: DRAWN["claims"](found),
+        "decomposition": lambda: figures.decomposition(results.aggregation(PUBLISHED)),
+        "overview": overview.draw,
+    }
+    assert overlaps(drawn[name]()) == []
+
+
+def test_the_overlap_check_notices() -> None:
+    figure, axis = plt.subplots()
+    axis.plot([0, 1])
+    assert overlaps(figure) == []
+    axis.annotate("one label", (0.5, 0.5))
+    axis.annotate("another label", (0.51, 0.5))
+    assert ("one label", "another label") in overlaps(figure)
+    figure.text(0.95, 0.5, "far too long for this place", in_layout=False)
+    assert ("far too long for this place", "edge") in overlaps(figure)
+
+
+def test_points_are_where_the_records_put_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for realization, error in enumerate((2.0, 2.2)):
+        record = synthetic(Cell("mnist_cnn_28", 1.0, realization), np.random.default_rng(0))
+        record["environment"]["device"], record["test_error_50k"] = "synthetic", error
+        record["timing"]["train_seconds"] = 120.0
+        record["by_scale"]["errors"] = [round(error * 71.43)] * 7
+        store.write(record)
+    store.write(make_record(Cell("mnist_cnn_28", 0.5, 0)))  # it does not count by size
+    loaded = results.load(tmp_path)
+    minutes, errors = summary.error_against_time(loaded)["synthetic"]["CNN", "28"]
+    assert (minutes, errors.n, errors.mean) == (2.0, 2, pytest.approx(2.1))
+    assert list(summary.errors_by_size(loaded)) == ["28"]
+    line = figures.error_by_scale(summary.errors_by_size(loaded)).axes[0].lines[0]
+    assert line.get_ydata() == pytest.approx([2.1] * 7, abs=0.01)
+    point = figures.error_time(summary.error_against_time(loaded)).axes[0].lines[0]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, pytest.approx(2.1))

@@ -1,0 +1,65 @@
+"""The two notebooks on results with no records and with a few, in a batch; all records are the poster's test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from test_plotting_results import CELLS, synthetic
+
+from sesn_lib.report import execute
+from sesn_lib.store import Store
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def run(name: str, which: str, folder: Path) -> tuple[Any, str]:
+    """The executed notebook and all that its cells printed or showed as tables."""
+    draws = np.random.default_rng(0)
+    for cell in CELLS.get(which, []):
+        Store(folder / "records").write(synthetic(cell, draws))
+    parameters = {"records_folder": str(folder / "records")}
+    if name.startswith("08"):
+        parameters["tables_folder"] = str(folder / "tables")
+    outcome = execute.run(NOTEBOOKS / f"{name}.ipynb", folder / "out.ipynb", parameters, timeout=600)
+    assert outcome.error is None
+    notebook = nbformat.read(folder / "out.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+    said = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs]
+    said += [
+        output.data["text/markdown"].replace("*", "") for output in outputs if "text/markdown" in output.get("data", {})
+    ]
+    return notebook, "\n".join(said)
+
+
+def images(notebook: Any) -> int:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert all(len(output.metadata["image/png"]["alt"]) > 20 for output in shown)
+    return len(shown)
+
+
+@pytest.mark.parametrize("name", ["00_poster", "08_results"])
+def test_without_records_the_published_figures_speak(name: str, tmp_path: Path) -> None:
+    notebook, said = run(name, "none", tmp_path)
+    assert "Nothing yet: none of the 120 is done." in said
+    assert "| SESN beats the plain CNN | supported: −0.28 [−0.31, −0.24] | no data | no data |" in said
+    assert images(notebook) == {"00_poster": 3, "08_results": 6}[name]
+    if name.startswith("08"):
+        assert "no cell has 3 runs yet" in said
+        assert said.count("no complete record yet") == 3
+
+
+def test_two_realizations_are_shown_and_decide_nothing(tmp_path: Path) -> None:
+    notebook, said = run("08_results", "some", tmp_path)
+    assert "20 of 120 so far" in said
+    assert "a direction, not a verdict" in said
+    assert "differs: 0, the same: 0, undecided: 6, no run yet: 6" in said
+    assert "(2 realizations, 4 of 8 comparisons)" in said
+    assert images(notebook) == 9
+    assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".md", ".tex", ".csv"}
+    assert "SESN Vector,this repetition" in (tmp_path / "tables" / "paper_table.csv").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from .experiments import PROTOCOL, TEST_IMAGES, Cell
 from .store import Store
 
-__all__ = ["Estimator", "cost_of_record", "format_duration", "measure", "parse_duration"]
+__all__ = ["Estimator", "cost_of_record", "format_duration", "measure", "parse_duration", "training_seconds"]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MARGIN = 1.15
@@ -43,10 +44,19 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
+def training_seconds(record: Mapping[str, Any]) -> float:
+    """Seconds that a run's training takes at its usual speed: the median epoch, times the number of epochs.
+
+    The plain sum, `timing.train_seconds`, counts every pause of the process and every hour that the machine was busy
+    with something else.
+    """
+    return median(epoch["seconds"] for epoch in record["history"]) * len(record["history"])
+
+
 def cost_of_record(record: dict[str, Any], epochs: int, train_images: int) -> float:
     """Seconds that a run of this many epochs and images takes, judged by a finished one."""
     protocol = record["protocol"]
-    per_image = record["timing"]["train_seconds"] / (protocol["epochs"] * protocol["train_images"])
+    per_image = training_seconds(record) / (protocol["epochs"] * protocol["train_images"])
     testing = record["timing"]["evaluation_seconds"] * TEST_IMAGES / record["test_images"]
     return per_image * epochs * train_images + testing
 

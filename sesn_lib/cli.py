@@ -13,7 +13,7 @@ import typer
 
 from data_prep import DataError
 
-from . import arguments
+from . import arguments, data_commands
 from .experiments import PROTOCOL, Cell, select
 from .options import (
     BatchOption,
@@ -27,7 +27,6 @@ from .options import (
     ImagesOption,
     PrecisionOption,
     Profile,
-    SourceOption,
     TestOption,
     ThreadsOption,
     WeightsOption,
@@ -42,8 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Fetch, verify and make the data sets.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(data_commands.app, name="data")
 
 
 @app.command()
@@ -241,38 +239,6 @@ def report(
     if poster:
         raise typer.Exit(reporting.build_poster(output))
     raise typer.Exit(reporting.build(output, profile.value))
-
-
-@data_app.command("mnist-scale")
-def data_mnist_scale(
-    protocol: Annotated[str, typer.Option(help="paper, report or both.")] = "paper",
-    realization: Annotated[str, typer.Option(help="0 to 5, or all.")] = "all",
-    data: DataOption = None,
-    source: SourceOption = None,
-    png: Annotated[Path | None, typer.Option(help="Export the authors' folders of PNG files here too.")] = None,
-    png_md5: Annotated[bool, typer.Option("--png-md5", help="Compare with the MD5 that the authors publish.")] = False,
-) -> None:
-    """Make and verify MNIST-scale, fetching MNIST if need be."""
-    from data_prep import commands
-
-    commands.mnist_scale(
-        data,
-        protocol=protocol,
-        realization=realization,
-        source=source,
-        png=png,
-        png_md5=png_md5,
-        progress=sys.stderr.isatty(),
-        write=typer.echo,
-    )
-
-
-@data_app.command("stl10")
-def data_stl10(data: DataOption = None, source: SourceOption = None) -> None:
-    """Fetch and verify STL-10."""
-    from data_prep import commands
-
-    commands.stl10_files(data, source=source, progress=sys.stderr.isatty(), write=typer.echo)
 
 
 def _exit(failed: bool, interrupted: bool) -> None:

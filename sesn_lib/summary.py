@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .budget import training_seconds
 from .claims import CLAIMS, Judged, corrected, judge_ours, judge_samples
 from .experiments import GRID, MODELS
 from .published import COLUMNS, REGIME, ROWS, Published, regroup
@@ -184,13 +185,13 @@ def whole_table(results: Results, published: Published, margin: float) -> str:
 
 
 def cost_table(results: Results) -> pd.DataFrame:
-    """Training time by model and device."""
+    """Training time by model and device, at each run's usual speed (`budget.training_seconds`)."""
     rows = []
     devices = sorted({str(record["environment"]["device"]) for record in results.records.values()})
     for device in devices:
         for model in MODELS:
             chosen = [
-                record["timing"]["train_seconds"]
+                training_seconds(record)
                 for cell, record in results.records.items()
                 if cell.model == model and record["environment"]["device"] == device
             ]
@@ -210,7 +211,7 @@ def error_against_time(results: Results) -> dict[str, dict[tuple[str, str], tupl
             runs = [r for r in _records(results, regime) if r["environment"]["device"] == device]
             errors = Sample.of([float(r["test_error_50k"]) for r in runs])
             if errors is not None:
-                minutes = float(np.mean([r["timing"]["train_seconds"] for r in runs])) / 60
+                minutes = float(np.mean([training_seconds(r) for r in runs])) / 60
                 found.setdefault(device, {})[name] = (minutes, errors)
     return found
 

@@ -197,8 +197,10 @@ def test_estimates_come_from_records_of_this_device_else_from_measurement(
     assert estimate(CELL) == pytest.approx(budget.MARGIN * steps)
     assert estimate(CELL, 0.75) == pytest.approx(budget.MARGIN * steps / 4)
     record = undisturbed(reference_record)
-    timing = {"train_seconds": 30.0, "evaluation_seconds": 3.0, "wall_seconds": 40.0, "finished": "now"}
-    Store(tmp_path).write({**record, "timing": timing})
+    timing = {"train_seconds": 6019.0, "evaluation_seconds": 3.0, "wall_seconds": 40.0, "finished": "now"}
+    history = [{**epoch, "seconds": seconds} for epoch, seconds in zip(record["history"], (9.0, 10.0, 6000.0))]
+    Store(tmp_path).write({**record, "timing": timing, "history": history})
+    # The median epoch, three times: the pause in the last one does not count.
     expected = 30.0 * 10000 / 48 + 3.0 * 50000 / 30
     assert estimate(CELL) == pytest.approx(budget.MARGIN * expected)
     elsewhere = {**record, "cell": GRID[0].as_dict(), "environment": {**record["environment"], "device": "faster"}}

@@ -77,12 +77,15 @@ def run(
     """Measure, print a table, write JSON if `output` is given; returns the exit code 0.
 
     Raises:
-        ValueError: unknown model, absent device, impossible batch size.
+        ValueError: unknown model or way, absent device, impossible batch size or number of rounds.
     """
     from rich.console import Console
 
     provenance.use_threads(threads)
     check_whole("batch_size", batch_size, 2)
+    check_whole("rounds", rounds, 1)
+    for way in ways:
+        _check_way(way)
     target = provenance.resolve_device(device)
     names = list(DEFAULT_MODELS if models is None else models)
     for name in names:
@@ -158,8 +161,7 @@ class _Step:
     """A training step of one network in one way, on fixed random digits' worth of noise."""
 
     def __init__(self, name: str, way: str, device: torch.device, batch_size: int) -> None:
-        if way not in WAYS:
-            raise ValueError(f"unknown way {way!r}: it must be one of {', '.join(WAYS)}")
+        _check_way(way)
         method, self.precision = WAYS[way]
         self.device = device
         with provenance.seeded(0):
@@ -192,6 +194,11 @@ class _Step:
             self()
         _wait(self.device)
         return (time.perf_counter() - start) / self.repeats
+
+
+def _check_way(way: str) -> None:
+    if way not in WAYS:
+        raise ValueError(f"unknown way {way!r}: it must be one of {', '.join(WAYS)}")
 
 
 def _network(name: str) -> torch.nn.Module:

@@ -211,6 +211,8 @@ def bench(
     device: DeviceOption = "auto",
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [the SESN models]")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
+    ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
+    rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -221,9 +223,19 @@ def bench(
     if experiment is Experiment.stl10:
         from . import stl10_commands
 
+        if ways is not None or rounds is not None:
+            raise ValueError("--ways and --rounds are for mnist-scale; STL-10 is measured in one way")
         stl10_commands.bench(names, device, batch_size, output, threads)
         return
-    code = benchmark.run(device=device, models=names, batch_size=batch_size, output=output, threads=threads)
+    code = benchmark.run(
+        device=device,
+        models=names,
+        batch_size=batch_size,
+        output=output,
+        threads=threads,
+        rounds=benchmark.ROUNDS if rounds is None else rounds,
+        ways=arguments.words(ways) or tuple(benchmark.WAYS),
+    )
     raise typer.Exit(code or 0)
 
 

@@ -35,6 +35,8 @@ def test_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ({"models": ["wrn_16_8"]}, "'wrn_16_8' cannot be measured here"),
         ({"batch_size": 1}, "batch_size"),
         ({"threads": 0}, "threads"),
+        ({"rounds": 0}, "rounds is 0"),
+        ({"ways": ["fast"]}, "unknown way 'fast': it must be one of literal float32"),
     ],
 )
 def test_bad_input_is_refused_first(options: dict, message: str) -> None:

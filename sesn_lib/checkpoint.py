@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .schema import AnyCell
-from .store import write_aside
+from .store import rename_damaged, write_aside
 
 __all__ = ["Checkpoint", "Interrupted"]
 
@@ -124,9 +124,12 @@ class Checkpoint:
     def set_aside(self, reason: str) -> None:
         """Renames the file to `*.damaged`; the training starts over."""
         if self.path is not None and self.path.exists():
-            target = self.path.with_name(self.path.name + ".damaged")
-            self.path.replace(target)
-            log.warning("set aside checkpoint %s: %s; training starts over", target, reason)
+            try:
+                target = rename_damaged(self.path)
+            except OSError as error:  # a folder that cannot be changed costs the checkpoint, not the run
+                log.warning("checkpoint %s: %s; training starts over (%s)", self.path, reason, error.strerror)
+            else:
+                log.warning("set aside checkpoint %s: %s; training starts over", target, reason)
         self.seconds_before = 0.0
 
     def discard(self, before: float = float("inf")) -> None:

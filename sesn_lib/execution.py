@@ -6,6 +6,7 @@ tested without them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -126,7 +127,7 @@ def train_cell(
 
     from . import provenance
     from .data import to_device
-    from .training import evaluate
+    from .training import Diverged, evaluate
 
     start = time.perf_counter()
     provenance.use_threads(threads)
@@ -153,6 +154,8 @@ def train_cell(
     model, result = _fit(cell, settings, train, val, checkpoint, on_epoch, save_every=1 if target.type == "cpu" else 5)
     before_test = time.perf_counter()
     evaluation = evaluate(model, test, batch_size=settings.eval_batch, precision=precision)
+    if not math.isfinite(evaluation.loss):
+        raise Diverged(f"the test loss is {evaluation.loss}, must be finite")
     finished = time.perf_counter()
     record = {
         "schema": SCHEMA,

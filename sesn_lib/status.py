@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import statistics
 from collections import Counter
@@ -68,9 +69,14 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
         results: the results folder.
         cells: those of interest.
         checkpoints: the folder of the checkpoints, if they are to be shown.
+
+    Raises:
+        NotADirectoryError: there is a file in the results folder's place.
     """
     cells = tuple(cells)
     store = Store(results)
+    if store.folder.exists() and not store.folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder of results", str(store.folder))
     records = {cell_of(record["cell"]): record for record in store.load_all()}
     failures = {cell_of(failure["cell"]): failure["error"] for failure in store.failures()}
     folder = None if checkpoints is None else Path(checkpoints)

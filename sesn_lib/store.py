@@ -28,7 +28,7 @@ from data_prep.files import aside_of
 from .experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from .schema import SCHEMA, AnyCell, RecordError, cell_of, deterministic_part, validate
 
-__all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "validate", "write_aside"]
+__all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "rename_damaged", "validate", "write_aside"]
 
 log = logging.getLogger(__name__)
 
@@ -92,16 +92,15 @@ class Store:
 
     def set_aside(self, path: Path, reason: str) -> None:
         """Renames an unusable file to `*.damaged`, keeping what was set aside before, and remembers why."""
-        target, count = path.with_name(path.name + ".damaged"), 1
-        while target.exists():
-            count += 1
-            target = path.with_name(f"{path.name}.{count}.damaged")
         try:
-            os.rename(path, target)
+            target = rename_damaged(path)
         except FileNotFoundError:  # another process was faster
             return
         except OSError as error:
-            target, reason = path, f"{reason}; it could not be set aside ({error.strerror})"
+            reason = f"{reason}; it could not be set aside ({error.strerror})"
+            self.damaged.append((path, reason))
+            log.warning("unusable: %s: %s", path, reason)
+            return
         self.damaged.append((target, reason))
         log.warning("set aside %s: %s", target, reason)
 
@@ -157,6 +156,16 @@ class Store:
 def now() -> str:
     """The present moment in UTC, to the second, e.g. `2026-01-31T12:00:00Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rename_damaged(path: Path) -> Path:
+    """Renames an unusable file to `*.damaged`, with a number if there is one already; returns the new name."""
+    target, count = path.with_name(path.name + ".damaged"), 1
+    while target.exists():
+        count += 1
+        target = path.with_name(f"{path.name}.{count}.damaged")
+    os.rename(path, target)
+    return target
 
 
 def write_aside(path: Path, content: bytes, *, replace: bool) -> None:

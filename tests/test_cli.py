@@ -219,6 +219,13 @@ def test_status_of_nothing(sesn: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_is_no_results_folder(sesn: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = sesn("status", "--results", f"{tmp_path}/file")
+    assert done.code == 2
+    assert done.err.strip() == f"error: {tmp_path}/file: not a folder of results"
+
+
 def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from sesn_lib.checkpoint import Checkpoint, Interrupted
 from sesn_lib.execution import run_cell, settings_of, train_cell
 from sesn_lib.experiments import GRID, Cell
 from sesn_lib.store import Store, deterministic_part, validate
+from sesn_lib.training import Diverged
 
 CELL = Cell("mnist_cnn_28", 0.5, 1)
 
@@ -110,6 +111,44 @@ def test_a_truncated_checkpoint_is_set_aside(tmp_path: Path, reference_record: d
     record = run_cell(CELL, **options(tmp_path))
     assert path.with_name(path.name + ".damaged").read_bytes() == content
     assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
+
+
+def test_what_was_set_aside_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / f"{CELL.name}.pt"
+    for content in (b"first", b"second"):
+        path.write_bytes(content)
+        assert Checkpoint(tmp_path, CELL, {}).load() is None
+    assert path.with_name(path.name + ".damaged").read_bytes() == b"first"
+    assert path.with_name(path.name + ".2.damaged").read_bytes() == b"second"
+
+
+def test_a_checkpoint_that_cannot_be_set_aside_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sesn_lib import checkpoint
+
+    def read_only(path: Path) -> Path:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(checkpoint, "rename_damaged", read_only)
+    (tmp_path / f"{CELL.name}.pt").write_bytes(b"rubbish")
+    assert Checkpoint(tmp_path, CELL, {}).load() is None
+    assert "training starts over (Read-only file system)" in caplog.text
+
+
+def test_a_network_of_nan_makes_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = execution._fit
+
+    def poisoned(*arguments: Any, **more: Any) -> Any:
+        model, result = fit(*arguments, **more)
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+        return model, result
+
+    assert run_cell(CELL, **options(epochs=1))["test_images"] == 30  # the control
+    monkeypatch.setattr(execution, "_fit", poisoned)
+    with pytest.raises(Diverged, match="the test loss is nan, must be finite"):
+        run_cell(CELL, **options(epochs=1))
 
 
 def test_a_checkpoint_of_another_run_is_set_aside(tmp_path: Path, reference_record: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,6 +143,55 @@ def test_train_writes_a_record_and_does_not_overwrite_it(sesn: Any, tmp_path: Pa
     assert result.code == 2
     assert "is not overwritten; name another folder with --results" in result.err
     assert path.read_bytes() == before
+    path.write_bytes(before[: len(before) // 2])
+    result = sesn("train", CELL.model, *SHORT)
+    assert result.code == 0, result.err
+    assert path.with_name(path.name + ".damaged").read_bytes() == before[: len(before) // 2]
+    assert Store(tmp_path / "build").load(CELL)["complete"] is False
+
+
+def test_damaged_records_are_missing_cells(sesn: Any, tmp_path: Path) -> None:
+    chosen = ["--models", "mnist_cnn_28", "--realizations", "0", "--results", "here", "--threads", "1"]
+    assert sesn("run", *chosen, *SHORT).code == 0
+    first, second = sorted((tmp_path / "here" / "runs").glob("*.json"))
+    good, content = second.read_bytes(), first.read_text()
+    damages = {"half": content[:500], "schema": content.replace('"schema": 1', '"schema": 7'), "copy": good.decode()}
+    for count, damage in enumerate(damages.values(), start=1):
+        first.write_text(damage)
+        result = sesn("run", *chosen, *SHORT)
+        assert result.code == 0
+        assert "1 of 2 cells to run into here" in result.err
+        assert "1 finished, 0 failed, 0 of 2 left" in result.out
+        assert len(list((tmp_path / "here" / "runs").glob("*.damaged"))) == count
+    kept = [path.read_text() for path in (tmp_path / "here" / "runs").glob("*.damaged")]
+    assert sorted(kept) == sorted(damages.values()), "nothing is deleted"
+    assert second.read_bytes() == good, "the other record is left alone"
+
+
+def test_a_diverging_run_is_noted_shown_and_never_averaged(
+    sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_of = execution.settings_of
+
+    def absurd(cell: Cell, **options: Any) -> Any:
+        settings = settings_of(cell, **options)
+        return replace(settings, learning_rate=1e30) if cell.extra_scaling == 1.0 else settings
+
+    monkeypatch.setattr(execution, "settings_of", absurd)
+    chosen = ["--models", "mnist_cnn_28", "--realizations", "0", "--results", "here", "--threads", "1"]
+    result = sesn("run", *chosen, *SHORT)
+    assert result.code == 1
+    assert "1 finished, 1 failed, 1 of 2 left" in result.out
+    assert "loss is nan" in result.err
+    shown = sesn("status", "--results", "here").out
+    assert "1 failed" in shown
+    assert sesn("run", *chosen, *SHORT).out.startswith("0 finished, 0 failed, 1 of 2 left"), "left alone unless asked"
+    assert sesn("collect", "--results", "here").code == 0
+    assert "failed: 1" in (tmp_path / "here" / "results.yml").read_text()
+    assert "nan" not in (tmp_path / "here" / "results.yml").read_text().lower()
+    monkeypatch.setattr(execution, "settings_of", settings_of)
+    assert "1 finished, 0 failed, 0 of 2 left" in sesn("run", *chosen, *SHORT, "--retry-failed").out, "the control"
+    assert "failed" not in sesn("status", "--results", "here").out
 
 
 def test_train_reports_a_failure(sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,16 +12,16 @@ from typing import IO
 
 from data_prep.files import reason
 
-__all__ = ["members"]
+__all__ = ["content_of", "members"]
 
-PIECE = 1 << 24  # bytes; nothing in an honest archive, headers included, has to be read in larger pieces
+PIECE = 1 << 24  # bytes; no header of an honest archive is larger, and contents are read in such pieces
 
 
 def members(path: Path, limit: int) -> Generator[tuple[str, IO[bytes]]]:
     """(name, content) of each regular file, in the archive's order; folders, links and devices are passed over.
 
-    A content is to be read before the next one is asked for. Unpacked, the archive may have `limit` bytes.
-    Raises tarfile.ReadError, here or while a content is read, for an archive that is damaged or larger.
+    A content is to be read before the next one is asked for, in pieces of at most `PIECE` bytes. Unpacked, the archive
+    may have `limit` bytes. Raises tarfile.ReadError, here or while a content is read, if it is damaged or larger.
     """
     try:
         with _Unpacked(path, limit) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:
@@ -36,6 +36,15 @@ def members(path: Path, limit: int) -> Generator[tuple[str, IO[bytes]]]:
         raise tarfile.ReadError(reason(error)) from None
     except Exception as error:  # tarfile meets made-up headers with errors of many kinds, RecursionError among them
         raise tarfile.ReadError(f"{type(error).__name__} {error}".strip()) from None
+
+
+def content_of(file: IO[bytes], most: int) -> bytes:
+    """At most so many bytes of a member, in pieces, as `members` wants them read. Raises tarfile.ReadError."""
+    pieces = []
+    while most > 0 and (piece := file.read(min(most, PIECE))):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 class _Unpacked(gzip.GzipFile):

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError, checksums
-from data_prep.archives import members
+from data_prep.archives import content_of, members
 from data_prep.download import Unavailable, download
 from data_prep.files import ensure_folder, progress_bar, read_bytes, reason, write_aside
 
@@ -243,7 +243,7 @@ def _from_archive(archive: Path, prefix: str, names: set[str], progress: bool) -
                 name = path.removeprefix(prefix)
                 if path == prefix + name and name in left:
                     left.remove(name)
-                    yield name, content.read(checksums.MNIST_FILES[name][0] + 1)
+                    yield name, content_of(content, checksums.MNIST_FILES[name][0] + 1)
                     bar.update()
         except tarfile.TarError as error:
             raise Unavailable(f"damaged archive: {error}") from None

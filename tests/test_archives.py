@@ -13,7 +13,7 @@ import pytest
 import tiny_mnist
 import tiny_stl10
 
-from data_prep import archives, sources, stl10
+from data_prep import archives, checksums, sources, stl10
 from data_prep.archives import members
 
 Maker = Callable[[tarfile.TarFile, str, bytes, Path], None]
@@ -117,6 +117,19 @@ def test_an_honest_archive_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     stl10._from_archive(archive, tmp_path / "data", missing, False)
     assert missing == []
     assert tree(tmp_path / "data") == files
+
+
+def test_files_of_real_size_are_taken(tmp_path: Path) -> None:
+    """The largest has 47 million bytes, more than is read at once."""
+    sizes = {name: size for name, (size, _) in checksums.MNIST_FILES.items()}
+    assert max(sizes.values()) > 2 * archives.PIECE
+    path = tmp_path / "mnist.tgz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        for name, size in sizes.items():
+            add(tar, f"package/data/{name}", bytes(size))
+    for name, content in sources._from_archive(path, "package/data/", set(sizes), False):
+        assert content is not None
+        assert len(content) == sizes[name]
 
 
 def packed(path: Path, *parts: bytes | int) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .experiments import PROTOCOL, TEST_IMAGES, Cell
-from .store import RecordError, Store
+from .store import Store
 
 __all__ = [
     "check_protocol",
@@ -130,9 +130,8 @@ def check_protocol(store: Store, cells: Iterable[Cell], options: dict[str, Any])
     expected = {key: options.get(key, PROTOCOL[key]) for key in ("epochs", "batch_size", "train_images")}
     expected_test = options.get("test_images", TEST_IMAGES)
     for cell in cells:
-        try:
-            record = store.load(cell)
-        except (FileNotFoundError, NotADirectoryError, RecordError):
+        record = store.find(cell)
+        if record is None:
             continue
         found = {**record["protocol"], "test_images": record["test_images"]}
         for key, value in {**expected, "test_images": expected_test}.items():

@@ -10,7 +10,6 @@ basis that is fixed in advance, so scaling a filter never resamples it.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from itertools import count, islice
 
@@ -19,7 +18,7 @@ import torch
 from numpy.polynomial.hermite_e import hermeval
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_dtype, check_scales, check_whole, is_number
+from sesn_lib.checks import check_dtype, check_scales, check_whole, is_number, is_whole
 
 __all__ = ["Basis", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
 
@@ -110,7 +109,7 @@ def _check(size: int, scales: Sequence[float], effective_size: int, dtype: torch
 
 
 def _check_size(size: int) -> None:
-    if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1 or size % 2 == 0:
+    if not is_whole(size, 1) or size % 2 == 0:
         raise ValueError(f"kernel size is {size!r}: it must be odd and positive, so that a filter has a centre pixel")
 
 

@@ -20,6 +20,8 @@ __all__ = [
     "check_scales",
     "check_whole",
     "is_number",
+    "is_whole",
+    "shown",
 ]
 
 FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
@@ -29,9 +31,14 @@ MOST = 2**31 - 1  # what torch takes for sizes and strides
 def check_whole(least: int = 1, **values: Any) -> None:
     """Raises ValueError unless every value is a whole number of at least `least`."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= MOST:
+        if not is_whole(value, least):
             limit = " and at most 2^31 - 1" if isinstance(value, int) and value > MOST else ""
-            raise ValueError(f"{name} is {_short(value)}: it must be an integer, {least} or greater{limit}")
+            raise ValueError(f"{name} is {shown(value)}: it must be an integer, {least} or greater{limit}")
+
+
+def is_whole(value: Any, least: int, most: float = MOST) -> bool:
+    """Whether it is a whole number from `least` to `most`; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= int(value) <= most
 
 
 def is_number(value: Any) -> bool:
@@ -51,35 +58,35 @@ def check_number(above: float = -math.inf, *, least: float = -math.inf, most: fl
             limits = [f"above {above:g}"] if above > -math.inf else []
             limits += [f"at least {least:g}"] if least > -math.inf else []
             limits += [f"at most {most:g}"] if most < math.inf else []
-            raise ValueError(f"{name} is {_short(value)}: it must be a finite number {' and '.join(limits)}".rstrip())
+            raise ValueError(f"{name} is {shown(value)}: it must be a finite number {' and '.join(limits)}".rstrip())
 
 
 def check_flag(**values: Any) -> None:
     """Raises ValueError unless every value is True or False."""
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{name} is {_short(value)}: it must be True or False")
+            raise ValueError(f"{name} is {shown(value)}: it must be True or False")
 
 
 def check_scales(scales: Any) -> tuple[float, ...]:
     """The scales as floats. Raises ValueError unless they are a sequence of positive numbers that increase."""
     listed = scales.tolist() if hasattr(scales, "tolist") else scales
     if isinstance(listed, str | bytes) or not isinstance(listed, Iterable) or not hasattr(listed, "__getitem__"):
-        raise ValueError(f"scales is {_short(scales)}: it must be a sequence of numbers such as [1.0, 1.4, 2.0]")
+        raise ValueError(f"scales is {shown(scales)}: it must be a sequence of numbers such as [1.0, 1.4, 2.0]")
     values = list(listed)
     if not values:
         raise ValueError("scales is empty: at least one scale is needed")
     if not all(is_number(s) and s > 0 for s in values):
-        raise ValueError(f"scales are {_short(values)}: every scale must be a positive number of pixels")
+        raise ValueError(f"scales are {shown(values)}: every scale must be a positive number of pixels")
     if any(b <= a for a, b in pairwise(values)):
-        raise ValueError(f"scales are {_short(values)}: they must increase, smallest first")
+        raise ValueError(f"scales are {shown(values)}: they must increase, smallest first")
     return tuple(float(s) for s in values)
 
 
 def check_dtype(dtype: Any) -> None:
     """Raises ValueError unless it is a floating-point type of torch that layers compute in."""
     if isinstance(dtype, str) or str(dtype) not in FLOATS:
-        raise ValueError(f"dtype is {_short(dtype)}: it must be one of {', '.join(FLOATS)}")
+        raise ValueError(f"dtype is {shown(dtype)}: it must be one of {', '.join(FLOATS)}")
 
 
 def check_floating(least_axes: int = 1, **values: Any) -> None:
@@ -88,7 +95,7 @@ def check_floating(least_axes: int = 1, **values: Any) -> None:
 
     for name, value in values.items():
         if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < least_axes:
-            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else _short(value)
+            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
             axes = "[..., H, W]" if least_axes == 2 else "[B, ...]"
             raise ValueError(f"{name} is {found}: it must be a floating-point tensor {axes}")
 
@@ -99,7 +106,7 @@ def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = Non
 
     name = type(layer).__name__
     if not isinstance(x, torch.Tensor):
-        raise TypeError(f"input is {_short(x)}: {name} needs a tensor")
+        raise TypeError(f"input is {shown(x)}: {name} needs a tensor")
     if x.dim() != len(axes) or any(x.shape[axes.index(axis)] != size for axis, size in sizes.items()):
         wanted = " and ".join(f"{axis} = {size}" for axis, size in sizes.items())
         raise ValueError(
@@ -113,9 +120,11 @@ def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = Non
         raise TypeError(f"input is {x.dtype}: {name} has weights of {weight.dtype}, convert one of them")
 
 
-def _short(value: Any) -> str:
+def shown(value: Any, most: int = 120) -> str:
+    """A value as one line of at most so many characters, whatever it is."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # an integer of thousands of digits
-        text = f"an integer of {value.bit_length()} bits"
-    return text if len(text) <= 120 else text[:117] + "..."
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists
+        kind = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+        text = f"{kind}, too large to be shown"
+    return text if len(text) <= most else text[: most - 3] + "..."

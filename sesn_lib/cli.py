@@ -69,7 +69,7 @@ def train(
     cell = Cell(model, extra_scaling, realization)
     folder = results or arguments.project_folder() / "build"
     store = Store(folder)
-    store.load_all()  # sets aside what is no record
+    store.find(cell)  # sets aside what is no record
     if store.has(cell):
         raise ValueError(f"{store.path(cell)} is there and is not overwritten; name another folder with --results")
     options = arguments.training_options(
@@ -156,7 +156,6 @@ def run(
         grid = select(names, arguments.numbers(scalings), numbers)
         job = mnist_job(grid, results, checkpoints, deadline, weights=weights, here=not cluster, **given)
     cells, store = job.cells, Store(job.results)
-    store.load_all()  # sets aside what is no record: those cells are missing
     if cluster is not None:
         from .cluster import submit
 

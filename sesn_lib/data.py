@@ -99,9 +99,9 @@ def rescale(images: Tensor, factors: Tensor, *, centre: float | None = None) -> 
         raise ValueError(f"images are {_describe(images)}, must be uint8 [B, n, n]")
     if factors.shape != images.shape[:1]:
         raise ValueError(f"factors are {_describe(factors)} for {len(images)} images, must be one for each")
-    if not (factors.isfinite() & (factors > 0)).all():
-        wrong = factors[~(factors.isfinite() & (factors > 0))][0].item()
-        raise ValueError(f"a factor is {wrong}, must be a finite number above 0")
+    possible = factors.isfinite() & (factors > 0)
+    if not possible.all():
+        raise ValueError(f"a factor is {factors[~possible][0].item()}, must be a finite number above 0")
     size = images.shape[-1]
     fixed = size / 2 + 0.5 if centre is None else centre
     weights = _cubic_matrices(factors.to(images.device, torch.float64), size, fixed)

@@ -124,7 +124,6 @@ def train_cell(
         Diverged: the loss is not finite.
         Interrupted: `stop` said so.
     """
-
     from . import provenance
     from .data import to_device
     from .training import Diverged, evaluate

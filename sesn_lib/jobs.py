@@ -14,7 +14,7 @@ from .budget import Estimator
 from .execution import run_cell
 from .experiments import Cell
 from .provenance import resolve_device
-from .schema import AnyCell, RecordError
+from .schema import AnyCell
 from .stl10 import TEST_IMAGES, TRAIN_IMAGES, Recipe, STL10Cell
 from .store import Store
 from .worker import Job
@@ -109,9 +109,8 @@ def stl10_folders(results: Path | None, checkpoints: Path | None, *, shortened: 
 def _check_stl10(store: Store, cells: Iterable[STL10Cell], recipe: Recipe, images: dict[str, int | None]) -> None:
     """Refuses to mix: a record of another recipe in the folder would make a run look done that is not."""
     for cell in cells:
-        try:
-            record = store.load(cell)
-        except (FileNotFoundError, RecordError):
+        record = store.find(cell)
+        if record is None:
             continue
         found = {**record["protocol"], "test_images": record["test_images"]}
         trained, tested = (images[key] or count for key, count in zip(images, (TRAIN_IMAGES, TEST_IMAGES)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from .experiments import GRID, REALIZATIONS, SCALINGS, Cell
 from .published import COLUMNS, REGIME, ROWS, Published, regroup
-from .statistics import LEAST, NOMINAL, Difference, Sample, bootstrap_difference, contrast, difference, holm
+from .statistics import LEAST, NOMINAL, Difference, Sample, bootstrap_difference, contrast, difference, holm, paired
 from .store import Store
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "aggregation",
     "compare_conditions",
     "compare_pooled",
+    "compare_precisions",
     "contrast_to_paper",
     "load",
     "part_by_chance",
@@ -246,3 +247,10 @@ def precision_pairs(float32: Results, bf16: Results) -> dict[Cell, tuple[float, 
                 raise ValueError(f"the records of {cell} have the {key} {values[0]} and {values[1]}: must be equal")
         pairs[cell] = (float(record["test_error_50k"]), float(bf16.records[cell]["test_error_50k"]))
     return pairs
+
+
+def compare_precisions(pairs: Mapping[Cell, tuple[float, float]], margin: float) -> Comparison:
+    """bf16 ("ours") minus float32 ("theirs") over `precision_pairs`, by the paired t-test."""
+    full, rounded = ([both[side] for both in pairs.values()] for side in (0, 1))
+    found = paired([b - a for a, b in pairs.values()])
+    return _compare([(("bf16 against float32",), Sample.of(rounded), Sample.of(full), found, len(pairs))], margin)[0]

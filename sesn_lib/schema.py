@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import stl10
-from .checks import is_number
+from .checks import is_number, shown
 from .experiments import Cell, is_complete
 from .stl10 import STL10Cell
 
@@ -217,11 +217,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists
-        text = f"a {type(value).__name__} too large to be shown"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shown(value, 60)
 
 
 def deterministic_part(record: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from .checks import MOST, is_number
+from .checks import MOST, is_number, is_whole
 
 __all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_threads", "check_whole"]
 
@@ -70,9 +70,9 @@ class Settings:
 
 def check_whole(name: str, value: Any, least: int) -> None:
     """Raises ValueError unless `value` is a whole number of at least `least` that torch can take."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    if not is_whole(value, least, math.inf):
         raise ValueError(f"{name} is {value!r}, must be a whole number of at least {least}")
-    if int(value) > MOST:
+    if not is_whole(value, least):
         raise ValueError(f"{name} is {value!r:.40}, must be at most {MOST}")
 
 

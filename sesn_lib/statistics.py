@@ -10,14 +10,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from numbers import Integral
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower
 
-from .checks import check_number, check_whole, is_number
+from .checks import check_number, check_whole, is_number, is_whole
 
 __all__ = [
     "LEAST",
@@ -53,7 +52,7 @@ class Sample:
     values: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.n, bool) or not isinstance(self.n, Integral) or self.n < 1:
+        if not is_whole(self.n, 1):
             raise ValueError(f"a sample has at least one value, not {self.n!r}")
         check_number(mean=self.mean)
         if self.n > 1 and not (is_number(self.std) and self.std >= 0):
@@ -290,7 +289,7 @@ def order_p(values: Sequence[float], first: int) -> float:
     The share, among all ways to choose `first` of the values, of those whose mean is at least that of the first ones.
     """
     _finite(values)
-    if isinstance(first, bool) or not isinstance(first, Integral) or not 0 < first < len(values):
+    if not is_whole(first, 1, len(values) - 1):
         raise ValueError(f"cannot split {len(values)} values after {first!r}")
     total = sum(values[:first]) - 1e-9
     choices = [sum(chosen) >= total for chosen in combinations(values, first)]

@@ -52,7 +52,6 @@ def run_cell(
         Diverged: the loss is not finite.
         Interrupted: `stop` said so.
     """
-
     from . import provenance
 
     start = time.perf_counter()

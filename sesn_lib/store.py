@@ -79,6 +79,16 @@ class Store:
         """The record of a cell. Raises FileNotFoundError if there is none, RecordError if the file is no record."""
         return _read(self.path(cell))
 
+    def find(self, cell: AnyCell) -> dict[str, Any] | None:
+        """The record of a cell; None if there is none, or a file that is none, which is then set aside."""
+        try:
+            return self.load(cell)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except RecordError as error:
+            self.set_aside(self.path(cell), str(error))
+            return None
+
     def load_all(self) -> list[dict[str, Any]]:
         """All records, in the grid's order, cells outside the grid last. Files that are none are set aside."""
         records = []

@@ -17,7 +17,8 @@ from torch import nn
 
 from .experiments import Cell
 from .models import build
-from .schema import RecordError, validate
+from .resume import to_cpu
+from .schema import validate
 from .store import write_aside
 
 __all__ = ["WeightsError", "load", "save"]
@@ -38,7 +39,7 @@ def save(folder: str | Path, model: nn.Module, record: dict[str, Any]) -> Path:
     """
     path = Path(folder) / f"{validate(record).name}.pt"
     buffer = io.BytesIO()
-    torch.save({name: value.detach().cpu() for name, value in model.state_dict().items()}, buffer)
+    torch.save(to_cpu(model.state_dict()), buffer)
     content = buffer.getvalue()
     note = {"sha256": hashlib.sha256(content).hexdigest(), "record": record}
     write_aside(path, content, replace=True)
@@ -59,7 +60,7 @@ def load(folder: str | Path, cell: Cell) -> tuple[nn.Module, dict[str, Any]]:
         note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         expected, record = note["sha256"], note["record"]
         described = validate(record)
-    except (ValueError, KeyError, TypeError, RecordError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path.with_suffix('.json')} does not hold a checksum and a record: {error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:

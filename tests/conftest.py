@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,20 @@ def mnist_root() -> Path:
     root = sources.default_root()
     sources.mnist(root, progress=False)
     return root
+
+
+@pytest.fixture
+def clean_figures() -> Iterator[None]:
+    """The project's defaults for figures, and matplotlib's own and no open figure afterwards."""
+    import matplotlib
+    from matplotlib import pyplot as plt
+
+    from sesn_lib.plotting import style
+
+    with matplotlib.rc_context():
+        style.use()
+        yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

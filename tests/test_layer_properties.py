@@ -209,6 +209,13 @@ def spatial(layer: ConvTH | ConvHH, x: Tensor) -> list[int]:
     return [(n + 2 * padding - size) // stride + 1 if n + 2 * padding >= size else 0 for n in x.shape[-2:]]
 
 
+def convolves(layer: ConvTH | ConvHH, values: dict[str, Any], drawn: tuple[Tensor, bool], dtype: torch.dtype) -> None:
+    """A layer that could be made keeps its promise on an input that was drawn for it."""
+    layer, (x, right) = layer.to(dtype), drawn
+    expected = (len(x), values["out_channels"], len(values["scales"]), *spatial(layer, x))
+    keeps_its_promise(layer, x, right, expected, lambda: other(layer, x))
+
+
 @CHEAP
 @given(
     arguments(**LAYER, basis=(st.just("A"), NO_KIND), mult=(st.none(), [1.4]), max_order=(st.none(), [4]))
@@ -224,10 +231,7 @@ def test_conv_th(drawn: tuple[dict[str, Any], set[str]], dtype: torch.dtype, dat
         return
     assert layer.weight.shape == (values["out_channels"], values["in_channels"], values["effective_size"] ** 2)
     assert (layer.bias is not None) == values["bias"]
-    layer = layer.to(dtype)
-    x, right = data.draw(images(4, values["in_channels"], 1, dtype))
-    expected = (len(x), values["out_channels"], len(values["scales"]), *spatial(layer, x))
-    keeps_its_promise(layer, x, right, expected, lambda: other(layer, x))
+    convolves(layer, values, data.draw(images(4, values["in_channels"], 1, dtype)), dtype)
 
 
 @CHEAP
@@ -244,10 +248,7 @@ def test_conv_hh(drawn: tuple[dict[str, Any], set[str]], dtype: torch.dtype, dat
         return
     shape = (values["out_channels"], values["in_channels"], values["scale_extent"], values["effective_size"] ** 2)
     assert layer.weight.shape == shape
-    layer = layer.to(dtype)
-    x, right = data.draw(images(5, values["in_channels"], len(values["scales"]), dtype))
-    expected = (len(x), values["out_channels"], len(values["scales"]), *spatial(layer, x))
-    keeps_its_promise(layer, x, right, expected, lambda: other(layer, x))
+    convolves(layer, values, data.draw(images(5, values["in_channels"], len(values["scales"]), dtype)), dtype)
 
 
 def other(layer: Any, x: Tensor) -> Tensor:

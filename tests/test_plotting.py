@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,13 +21,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from sesn_lib.basis import Basis, hermite_a  # noqa: E402
 from sesn_lib.plotting import filters, groups, style  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def clean_figures() -> Iterator[None]:
-    with matplotlib.rc_context():
-        style.use()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("clean_figures")
 
 
 @pytest.fixture

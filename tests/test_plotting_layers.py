@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -11,18 +9,11 @@ mpl.use("Agg")
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from sesn_lib.plotting import equivariance, layers, style
 
-
-@pytest.fixture(autouse=True)
-def closed_figures() -> Iterator[None]:
-    with mpl.rc_context():
-        style.use()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("clean_figures")
 
 
 def texts(figure: Figure) -> list[str]:

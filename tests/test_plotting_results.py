@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -69,12 +69,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return loaded
 
 
-@pytest.fixture(autouse=True)
-def clean_figures() -> Iterator[None]:
-    with matplotlib.rc_context():
-        style.use()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("clean_figures")
 
 
 def overlaps(figure: Figure) -> list[tuple[str, str]]:

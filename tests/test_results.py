@@ -258,6 +258,10 @@ def test_precisions_are_paired_by_cell(tmp_path: Path) -> None:
     pairs = results.precision_pairs(results.load(full.folder), results.load(rounded.folder))
     assert pairs == {cells[1]: (3.0, 3.5), cells[2]: (4.0, 4.5)}
     assert results.precision_pairs(results.load(tmp_path / "absent"), results.load(rounded.folder)) == {}
+    two = results.compare_precisions(pairs, MARGIN)
+    assert two.difference.estimate == pytest.approx(0.5)
+    assert two.verdict == "undecided", "two pairs decide nothing"
+    assert results.compare_precisions({}, MARGIN).verdict == "no run yet"
     with pytest.raises(ValueError, match="is in bf16, must be in float32"):
         results.precision_pairs(results.load(rounded.folder), results.load(rounded.folder))
 
@@ -268,3 +272,14 @@ def test_pairs_of_other_data_are_refused(tmp_path: Path) -> None:
     Store(tmp_path / "b").write(_with_precision(make_record(cell, data_checksum="1" * 64), "bf16"))
     with pytest.raises(ValueError, match=r"have the data_checksum 0+ and 1+: must be equal"):
         results.precision_pairs(results.load(tmp_path / "a"), results.load(tmp_path / "b"))
+
+
+def test_precisions_differ_or_are_the_same() -> None:
+    cells = select(models=["mnist_cnn_28"])
+    worse = {cell: (2.0, 2.5 + 0.01 * cell.realization) for cell in cells}
+    assert results.compare_precisions(worse, MARGIN).verdict == "differs"
+    alike = {cell: (2.0, 2.0 + 0.01 * (-1) ** cell.realization) for cell in cells}
+    found = results.compare_precisions(alike, MARGIN)
+    assert found.verdict == "the same"
+    assert found.difference.method == "paired t"
+    assert found.corrected == found.difference.p, "one comparison needs no correction"

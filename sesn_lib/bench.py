@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,20 +22,33 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import fast, layers, models, provenance
 from sesn_lib.data import DeviceSplit, normalise, rescale
+from sesn_lib.graphs import WARM_UP
 from sesn_lib.settings import check_whole
-from sesn_lib.training import train_step
+from sesn_lib.training import new_optimizer, new_step
 
-__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "measure", "run"]
+__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
 
 DEFAULT_MODELS = ("mnist_ses_vector_28", "mnist_ses_scalar_28", "mnist_ses_vector_56", "mnist_ses_scalar_56")
 LITERAL = "literal float32"
-# Name, method of the layers (None: the fast path of the whole network), precision.
-WAYS: dict[str, tuple[str | None, str]] = {
-    LITERAL: ("literal", "float32"),
-    "supports float32": ("supports", "float32"),
-    "supports bf16": ("supports", "bf16"),
-    "fast float32": (None, "float32"),
-    "fast bf16": (None, "bf16"),
+
+
+class Way(NamedTuple):
+    """By which method of the layers (None: the fast path of the whole network), in which precision, and whether as one
+    graph where the device has such, as training does it.
+    """
+
+    method: str | None
+    precision: str
+    graph: bool = False
+
+
+WAYS: dict[str, Way] = {
+    LITERAL: Way("literal", "float32"),
+    "supports float32": Way("supports", "float32"),
+    "supports bf16": Way("supports", "bf16"),
+    "fast float32": Way(None, "float32", graph=True),
+    "fast bf16": Way(None, "bf16", graph=True),
+    "fast bf16, no graph": Way(None, "bf16"),
 }
 ROUNDS = 5
 ROUND_SECONDS = 0.5
@@ -72,9 +85,11 @@ def run(
     output: Path | None = None,
     threads: int | None = None,
     rounds: int = ROUNDS,
-    ways: Sequence[str] = tuple(WAYS),
+    ways: Sequence[str] | None = None,
 ) -> int:
     """Measure, print a table, write JSON if `output` is given; returns the exit code 0.
+
+    `ways` are all that differ on the device by default.
 
     Raises:
         ValueError: unknown model or way, absent device, impossible batch size or number of rounds.
@@ -84,9 +99,11 @@ def run(
     provenance.use_threads(threads)
     check_whole("batch_size", batch_size, 2)
     check_whole("rounds", rounds, 1)
-    for way in ways:
+    for way in ways or ():
         _check_way(way)
     target = provenance.resolve_device(device)
+    if ways is None:
+        ways = ways_on(target)
     names = list(DEFAULT_MODELS if models is None else models)
     for name in names:
         _network(name)  # refuse an unknown name before anything is measured
@@ -113,6 +130,11 @@ def run(
         output.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"written to {output}")
     return 0
+
+
+def ways_on(device: torch.device) -> tuple[str, ...]:
+    """The ways that differ there: where there are no graphs, nothing is done without."""
+    return tuple(name for name, way in WAYS.items() if device.type == "cuda" or way.method or way.graph)
 
 
 def measure(
@@ -162,7 +184,7 @@ class _Step:
 
     def __init__(self, name: str, way: str, device: torch.device, batch_size: int) -> None:
         _check_way(way)
-        method, self.precision = WAYS[way]
+        method, self.precision, graph = WAYS[way]
         self.device = device
         with provenance.seeded(0):
             self.model = _network(name).to(device).train()
@@ -170,20 +192,24 @@ class _Step:
             fast.accelerate(self.model)
         else:
             layers.set_method(self.model, method)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
+        optimizer = new_optimizer(self.model, 1e-3)
+        self.step = new_step(self.model, optimizer, self.precision, device, graph=graph)
         split = _random_split(batch_size, device)
         self.images, self.labels = normalise(split.images), split.labels
         self.repeats = 1
         self.flops = 0.0
 
     def __call__(self) -> Tensor:
-        return train_step(self.model, self.optimizer, self.images, self.labels, self.precision)
+        return self.step(self.images, self.labels)
 
     def warm_up(self) -> None:
-        """First steps: allocate, count arithmetic, and find how many steps make a measurable time."""
+        """First steps: allocate, count arithmetic, record a graph, and find how many steps make a measurable time."""
         with FlopCounterMode(display=False) as counter:
             self()
         self.flops = float(counter.get_total_flops())
+        if self.device.type == "cuda":
+            for _ in range(WARM_UP):
+                self()
         self.repeats = max(1, min(200, int(ROUND_SECONDS / self.timed())))
 
     def timed(self) -> float:

@@ -235,7 +235,7 @@ def bench(
         output=output,
         threads=threads,
         rounds=benchmark.ROUNDS if rounds is None else rounds,
-        ways=arguments.words(ways) or tuple(benchmark.WAYS),
+        ways=arguments.words(ways),
     )
     raise typer.Exit(code or 0)
 

@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["SpectralConv", "max_pool"]
@@ -158,8 +159,28 @@ def max_pool(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
 
     Of equal candidates the first gets the whole gradient, as in torch's pooling.
     """
+    if maps[0].device.type == "cuda":
+        return _max_pool_by_index(maps, kernel, padding)
     pooled: Tensor = _MaxPool.apply(kernel, padding, *maps)
     return pooled
+
+
+def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
+    """`max_pool` in a few large steps: for a GPU, where a step costs more to start than the additional memory to read.
+
+    `_MaxPool` takes about 4 S kernel^2 small ones, this takes three for each map and four in all.
+    """
+    height, width, *rest = maps[0].shape
+    rows, columns = ((side + 2 * padding) // kernel for side in (height, width))
+    # Below and to the right of the last full window nothing is looked at; a negative margin cuts it off.
+    below, right = rows * kernel - padding - height, columns * kernel - padding - width
+    margins = [0, 0] * len(rest) + [padding, right, padding, below]
+    windows = []
+    for image in maps:
+        framed = F.pad(image, margins, value=-math.inf) if any(margins) else image
+        placed = framed.reshape(rows, kernel, columns, kernel, *rest).movedim((1, 3), (0, 1))
+        windows.append(placed.flatten(0, 1))
+    return torch.cat(windows).max(dim=0).values if len(windows) > 1 else windows[0].max(dim=0).values
 
 
 def _window_slices(size: int, kernel: int, padding: int) -> list[tuple[slice, slice]]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.data import DeviceSplit, epoch_batches, normalise
+from sesn_lib.graphs import recorded
 from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
 from sesn_lib.settings import PRECISIONS, Settings, check_precision, check_whole
 
@@ -178,12 +179,21 @@ class _Run:
 
     def __init__(self, model: nn.Module, settings: Settings, device: torch.device, train_images: int) -> None:
         self.model, self.settings, self.device, self.train_images = model, settings, device, train_images
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+        self.optimizer = new_optimizer(model, settings.learning_rate)
+        self.step: Callable[[Tensor, Tensor], Tensor] | None = None
         self.generator = torch.Generator().manual_seed(stream(settings.seed, "order and factors"))
         torch.manual_seed(stream(settings.seed, "dropout"))
         self.epoch, self.best_epoch, self.best_accuracy = 0, 0, -1.0
         self.best_state: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
+
+    def step_at(self, rate: float) -> Callable[[Tensor, Tensor], Tensor]:
+        """The training step with this learning rate; a recording holds for one rate."""
+        if self.step is None or any(group["lr"] != rate for group in self.optimizer.param_groups):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.step = new_step(self.model, self.optimizer, self.settings.precision, self.device)
+        return self.step
 
     def state(self) -> State:
         return {
@@ -212,13 +222,12 @@ class _Run:
 def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport:
     """Trains and validates one epoch and brings `run` up to date."""
     settings, epoch, start = run.settings, run.epoch + 1, time.perf_counter()
-    for group in run.optimizer.param_groups:
-        group["lr"] = settings.learning_rate_in(epoch)
+    step = run.step_at(settings.learning_rate_in(epoch))
     run.model.train()
     # Summed loss and number correct stay on the device and are read once an epoch: a GPU is never waited for.
     totals = torch.zeros(2, dtype=torch.float64, device=run.device)
     for images, labels in epoch_batches(train, settings.batch_size, run.generator, settings.extra_scaling):
-        totals += train_step(run.model, run.optimizer, images, labels, settings.precision)
+        totals += step(images, labels)
     train_loss, train_accuracy = (totals / len(train)).tolist()
     _check_finite("training", train_loss, epoch, settings)
     validation = evaluate(run.model, val, batch_size=settings.eval_batch, precision=settings.precision)
@@ -240,6 +249,23 @@ def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport
     )
     run.history.append(report.row())
     return report
+
+
+def new_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """Adam in its fused form; on a GPU one that a graph can hold."""
+    on_gpu = any(parameter.is_cuda for parameter in model.parameters())
+    return torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True, capturable=on_gpu)
+
+
+def new_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, precision: str, device: torch.device, *, graph: bool = True
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """`train_step` of (images, labels); as a graph where the device has such, good while the learning rate stays."""
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        return train_step(model, optimizer, images, labels, precision)
+
+    return recorded(step, device) if graph else step
 
 
 def train_step(

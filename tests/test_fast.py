@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sesn_lib.fast import accelerate, decelerate
 from sesn_lib.models import build, names
@@ -86,3 +87,23 @@ def test_a_wrong_filter_is_noticed() -> None:
 def test_only_mnist_networks_can_be_accelerated() -> None:
     with pytest.raises(ValueError, match="a Linear cannot be accelerated: only the MNIST-scale networks can"):
         accelerate(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", MNIST)
+def test_all_of_it_is_on_one_device(name: str) -> None:
+    """With tensors that have a device and no values: what no GPU is needed for."""
+    model = accelerate(build(name))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for module in model.modules():
+            for tensors in (module._parameters, module._buffers):
+                for key, value in tensors.items():
+                    fake = None if value is None else torch.empty_like(value, device="cuda")
+                    tensors[key] = nn.Parameter(fake) if isinstance(value, nn.Parameter) else fake
+        logits = model(torch.empty(8, 1, 28, 28, device="cuda"))
+        assert (logits.device.type, logits.shape) == ("cuda", (8, 10))
+        # Control: a table left behind on the CPU.
+        model.engine.spectral[0][0]._cache.update(
+            {key: {k: v.cpu() for k, v in tables.items()} for key, tables in model.engine.spectral[0][0]._cache.items()}
+        )
+        with pytest.raises(Exception, match="device"):
+            model(torch.empty(8, 1, 28, 28, device="cuda"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib import spectral
 from sesn_lib.spectral import SpectralConv, max_pool
 
 
@@ -71,22 +74,29 @@ def test_a_period_too_short_is_noticed() -> None:
     assert difference.abs().max() > 0.5
 
 
+def by_place(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
+    """The way of a CPU, on whatever device the maps are."""
+    return spectral._MaxPool.apply(kernel, padding, *maps)
+
+
+@pytest.mark.parametrize("pool", [max_pool, by_place, spectral._max_pool_by_index])
 @pytest.mark.parametrize(("size", "kernel", "padding"), [(28, 2, 0), (7, 4, 2), (14, 8, 2), (9, 2, 0), (6, 3, 1)])
-def test_pooling_equals_torch(size: int, kernel: int, padding: int) -> None:
+def test_pooling_equals_torch(size: int, kernel: int, padding: int, pool: Callable[..., Tensor]) -> None:
     generator = torch.Generator().manual_seed(size)
     # Few distinct values: ties are the rule, and the first candidate must get the gradient, as in torch.
     x = torch.randint(0, 4, (size, size, 3, 2), generator=generator).double().requires_grad_()
-    fast = max_pool([x], kernel, padding)
+    fast = pool([x], kernel, padding)
     slow = F.max_pool2d(x.permute(3, 2, 0, 1), kernel, padding=padding).permute(2, 3, 1, 0)
     assert torch.equal(fast, slow)
     grad = torch.randn(slow.shape, generator=generator, dtype=torch.float64)
     assert torch.equal(torch.autograd.grad(fast, x, grad)[0], torch.autograd.grad(slow, x, grad)[0])
 
 
-def test_pooling_over_maps_is_pooling_of_their_maximum() -> None:
+@pytest.mark.parametrize("pool", [by_place, spectral._max_pool_by_index])
+def test_pooling_over_maps_is_pooling_of_their_maximum(pool: Callable[..., Tensor]) -> None:
     maps = [torch.randn(6, 6, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    fast = max_pool(maps, 2)
-    slow = max_pool([torch.stack(maps).amax(0)], 2)
+    fast = pool(maps, 2)
+    slow = pool([torch.stack(maps).amax(0)], 2)
     assert torch.equal(fast, slow)
     grad = torch.randn_like(slow)
     for a, b in zip(torch.autograd.grad(fast, maps, grad), torch.autograd.grad(slow, maps, grad)):

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sesn_lib import fast, layers, models, provenance
 from sesn_lib.data import DeviceSplit, normalise, rescale
 from sesn_lib.graphs import WARM_UP
-from sesn_lib.settings import check_whole
+from sesn_lib.settings import PRECISIONS, check_whole
 from sesn_lib.training import new_optimizer, new_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
@@ -33,9 +33,7 @@ LITERAL = "literal float32"
 
 
 class Way(NamedTuple):
-    """By which method of the layers (None: the fast path of the whole network), in which precision, and whether as one
-    graph where the device has such, as training does it.
-    """
+    """Method of the layers (None: the network's fast path), precision, and whether as a graph on a GPU, as training."""
 
     method: str | None
     precision: str
@@ -62,7 +60,7 @@ class Measurement:
         step_seconds: median over rounds.
         gain: literal float32 step over this step, median over rounds; None where the literal form was not measured.
         images_per_second: batch size over step_seconds.
-        matrix_share: matrix arithmetic done, over what the device's largest measured product does in that time.
+        matrix_flops: floating-point operations of the step's matrix products and convolutions.
         peak_bytes: largest memory in use during the steps: of the process on a CPU, of torch on a GPU.
     """
 
@@ -73,7 +71,7 @@ class Measurement:
     slowest_seconds: float
     gain: float | None
     images_per_second: float
-    matrix_share: float
+    matrix_flops: float
     peak_bytes: int | None
 
 
@@ -108,12 +106,14 @@ def run(
     for name in names:
         _network(name)  # refuse an unknown name before anything is measured
     console = Console()
-    peaks = {precision: _matrix_peak(target, precision) for precision in ("float32", "bf16")}
+    peaks = dict.fromkeys(PRECISIONS, 0.0)
     augmentation = _augmentation_seconds(target, batch_size)
     rows: list[Measurement] = []
     for name in names:
         with console.status(f"{name}"):
-            rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways, peaks=peaks)
+            # Beside each network anew: a peak taken while something else runs would flatter every share.
+            peaks = {precision: max(peak, _matrix_peak(target, precision)) for precision, peak in peaks.items()}
+            rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways)
     report = {
         "device": provenance.device_description(target),
         "machine": platform.machine(),
@@ -122,7 +122,7 @@ def run(
         "rounds": rounds,
         "matrix_peak_flops": peaks,
         "augmentation_seconds": augmentation,
-        "measurements": [asdict(row) for row in rows],
+        "measurements": [asdict(row) | {"matrix_share": _matrix_share(row, peaks)} for row in rows],
     }
     console.print(_table(rows, report))
     if output is not None:
@@ -144,7 +144,6 @@ def measure(
     batch_size: int,
     rounds: int,
     ways: Sequence[str],
-    peaks: dict[str, float],
 ) -> list[Measurement]:
     """Measure one network in the given ways, taking turns."""
     steps = {way: _Step(name, way, device, batch_size) for way in ways}
@@ -172,7 +171,7 @@ def measure(
                 slowest_seconds=max(seconds[way]),
                 gain=median(ratios) if ratios else None,
                 images_per_second=batch_size / typical,
-                matrix_share=step.flops / typical / peaks[step.precision],
+                matrix_flops=step.flops,
                 peak_bytes=peak_bytes[way],
             )
         )
@@ -240,7 +239,7 @@ def _random_split(count: int, device: torch.device) -> DeviceSplit:
     return DeviceSplit(images.to(device), labels.to(device))
 
 
-def _median_seconds(work: Callable[[], Any], device: torch.device, times: int = 9) -> float:
+def _seconds(work: Callable[[], Any], device: torch.device, times: int = 9) -> list[float]:
     work()
     seconds = []
     for _ in range(times):
@@ -249,22 +248,27 @@ def _median_seconds(work: Callable[[], Any], device: torch.device, times: int = 
         work()
         _wait(device)
         seconds.append(time.perf_counter() - start)
-    return median(seconds)
+    return seconds
 
 
 def _matrix_peak(device: torch.device, precision: str) -> float:
-    """Operations per second of a large square matrix product, the device's best by measurement."""
+    """Operations per second of a large square matrix product, the fastest of several."""
     size = 2048 if device.type == "cpu" else 8192
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / _median_seconds(lambda: a @ b, device)
+    return 2 * size**3 / min(_seconds(lambda: a @ b, device))
+
+
+def _matrix_share(row: Measurement, peaks: dict[str, float]) -> float:
+    """The step's matrix arithmetic over what the largest measured product does in that time."""
+    return row.matrix_flops / row.step_seconds / peaks[WAYS[row.way].precision]
 
 
 def _augmentation_seconds(device: torch.device, batch_size: int) -> float:
     """Seconds that rescaling one batch takes."""
     images = _random_split(batch_size, device).images
     factors = torch.linspace(0.5, 2, batch_size, dtype=torch.float64, device=device)
-    return _median_seconds(lambda: rescale(images, factors), device)
+    return median(_seconds(lambda: rescale(images, factors), device))
 
 
 def _wait(device: torch.device) -> None:
@@ -310,7 +314,7 @@ def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:
             f"{1e3 * row.step_seconds:.1f}",
             "-" if row.gain is None else f"{row.gain:.1f}x",
             f"{row.images_per_second:.0f}",
-            f"{100 * row.matrix_share:.0f} %",
+            f"{100 * _matrix_share(row, peaks):.0f} %",
             "-" if row.peak_bytes is None else f"{row.peak_bytes / 2**30:.2f}",
         )
     return table

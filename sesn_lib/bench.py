@@ -6,11 +6,10 @@ machine whose speed drifts does not change it much. A step is what training does
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import fast, layers, models, provenance
+from sesn_lib import fast, gauges, layers, models, provenance
 from sesn_lib.data import DeviceSplit, normalise, rescale
 from sesn_lib.graphs import WARM_UP
 from sesn_lib.settings import PRECISIONS, check_whole
@@ -60,7 +59,8 @@ class Measurement:
         step_seconds: median over rounds.
         gain: literal float32 step over this step, median over rounds; None where the literal form was not measured.
         images_per_second: batch size over step_seconds.
-        matrix_flops: floating-point operations of the step's matrix products and convolutions.
+        matrix_flops: floating-point operations of the step's matrix products and convolutions. Taps on the padding are
+            counted, though a library may skip them: the literal form can seem to do more than the device's peak.
         peak_bytes: largest memory in use during the steps: of the process on a CPU, of torch on a GPU.
     """
 
@@ -112,7 +112,7 @@ def run(
     for name in names:
         with console.status(f"{name}"):
             # Beside each network anew: a peak taken while something else runs would flatter every share.
-            peaks = {precision: max(peak, _matrix_peak(target, precision)) for precision, peak in peaks.items()}
+            peaks = {precision: max(peak, gauges.matrix_peak(target, precision)) for precision, peak in peaks.items()}
             rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways)
     report = {
         "device": provenance.device_description(target),
@@ -151,10 +151,10 @@ def measure(
     peak_bytes: dict[str, int | None] = {}
     for way, step in steps.items():
         step.warm_up()
-        _reset_peak(device)
+        gauges.forget_peak_memory(device)
         step()
-        _wait(device)
-        peak_bytes[way] = _peak(device)
+        gauges.wait(device)
+        peak_bytes[way] = gauges.peak_memory(device)
     for _ in range(rounds):
         for way, step in steps.items():
             seconds[way].append(step.timed())
@@ -213,11 +213,11 @@ class _Step:
 
     def timed(self) -> float:
         """Seconds of one step, averaged over a few."""
-        _wait(self.device)
+        gauges.wait(self.device)
         start = time.perf_counter()
         for _ in range(self.repeats):
             self()
-        _wait(self.device)
+        gauges.wait(self.device)
         return (time.perf_counter() - start) / self.repeats
 
 
@@ -239,28 +239,8 @@ def _random_split(count: int, device: torch.device) -> DeviceSplit:
     return DeviceSplit(images.to(device), labels.to(device))
 
 
-def _seconds(work: Callable[[], Any], device: torch.device, times: int = 9) -> list[float]:
-    work()
-    seconds = []
-    for _ in range(times):
-        _wait(device)
-        start = time.perf_counter()
-        work()
-        _wait(device)
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def _matrix_peak(device: torch.device, precision: str) -> float:
-    """Operations per second of a large square matrix product, the fastest of several."""
-    size = 2048 if device.type == "cpu" else 8192
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / min(_seconds(lambda: a @ b, device))
-
-
 def _matrix_share(row: Measurement, peaks: dict[str, float]) -> float:
-    """The step's matrix arithmetic over what the largest measured product does in that time."""
+    """The step's matrix arithmetic over what the device's fastest does in that time (`gauges.matrix_peak`)."""
     return row.matrix_flops / row.step_seconds / peaks[WAYS[row.way].precision]
 
 
@@ -268,30 +248,7 @@ def _augmentation_seconds(device: torch.device, batch_size: int) -> float:
     """Seconds that rescaling one batch takes."""
     images = _random_split(batch_size, device).images
     factors = torch.linspace(0.5, 2, batch_size, dtype=torch.float64, device=device)
-    return median(_seconds(lambda: rescale(images, factors), device))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the process's peak
-
-
-def _peak(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), None)
+    return median(gauges.seconds_of(lambda: rescale(images, factors), device))
 
 
 def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import models
+from sesn_lib import gauges, models
 from sesn_lib.augment import ColourSplit
 from sesn_lib.provenance import environment, resolve_device, seeded
 from sesn_lib.resume import autocast
@@ -105,18 +105,17 @@ def measure(
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (batch_size, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
     split = ColourSplit(images.to(target), (torch.arange(batch_size) % 10).to(target))
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(target)
+    gauges.forget_peak_memory(target)
     seconds = []
     with seeded(0):
         model = models.build(name).to(target)
         optimizer = make_optimizer(model, recipe)
         for _ in range(warm + timed):
-            _wait(target)
+            gauges.wait(target)
             start = time.perf_counter()
             for batch, labels in epoch_batches(split, recipe, generator):
                 train_step(model, optimizer, batch, labels, recipe)
-            _wait(target)
+            gauges.wait(target)
             seconds.append(time.perf_counter() - start)
     step = statistics.median(seconds[warm:])
     return {
@@ -128,15 +127,10 @@ def measure(
         "steps": timed,
         "step_seconds": step,
         "images_per_second": batch_size / step,
-        "peak_bytes": torch.cuda.max_memory_allocated(target) if cuda else None,
+        "peak_bytes": gauges.peak_memory(target) if cuda else None,
         "environment": environment(target),
         "finished": now(),
     }
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def estimate(

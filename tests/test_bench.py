@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import bench
+from sesn_lib import bench, gauges
 
 
 def test_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +45,26 @@ def test_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_bad_input_is_refused_first(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bench.run(device="cpu", **options)
+
+
+def test_peak_counts_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def seconds_of(work: Callable[[], torch.Tensor], device: torch.device, times: int = 9) -> list[float]:
+        with FlopCounterMode(display=False) as counter:
+            work()
+        done.append(counter.get_total_flops())
+        return [4.0, 2.0, 3.0]
+
+    monkeypatch.setattr(gauges, "seconds_of", seconds_of)
+    for precision in ("float32", "bf16"):
+        done.clear()
+        assert gauges.matrix_peak(torch.device("cpu"), precision) == max(done) / 2.0
+        assert len(done) == 2
+
+
+def test_the_first_call_does_not_count() -> None:
+    calls: list[int] = []
+    seconds = gauges.seconds_of(lambda: calls.append(1), torch.device("cpu"), 3)
+    assert (len(calls), len(seconds)) == (4, 3)
+    assert min(seconds) >= 0

@@ -20,7 +20,7 @@ from toy_cells import make_record
 from data_prep import sources, stl10
 from data_prep.__main__ import main as data_prep_main
 from data_prep.download import Unavailable
-from sesn_lib import arguments, bench, cli, jobs, report, runner, stl10_commands
+from sesn_lib import arguments, bench, cli, gauges, jobs, report, runner, stl10_commands
 from sesn_lib.experiments import GRID, Cell
 from sesn_lib.store import Store
 from sesn_lib.worker import Summary
@@ -131,7 +131,8 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(runner, "run", lambda job, **_: Summary())
     monkeypatch.setattr(jobs, "fetch_data", lambda *_: None)
     monkeypatch.setattr(arguments, "prepare_data", lambda *_: None)
-    for name, value in {"_matrix_peak": 1.0, "_augmentation_seconds": 1.0, "measure": [], "_table": "table"}.items():
+    monkeypatch.setattr(gauges, "matrix_peak", lambda *_: 1.0)
+    for name, value in {"_augmentation_seconds": 1.0, "measure": [], "_table": "table"}.items():
         monkeypatch.setattr(bench, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(stl10_commands, "measure", lambda *_, **__: measured)
     monkeypatch.setattr(report, "build", lambda output, profile: report._prepare(Path(output)) or 0)

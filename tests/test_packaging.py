@@ -29,7 +29,7 @@ ORDER = {
     "sesn_lib": """
         checks
         basis spectral layers models fast equivariance
-        settings augment data graphs resume training provenance
+        settings augment data gauges graphs resume training provenance
         experiments stl10 schema store
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget
         worker pool runner cluster status

@@ -259,7 +259,8 @@ def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:
         title=f"Training step, batch {report['batch_size']}, {report['device']}",
         caption=(
             f"median of {report['rounds']} rounds; matrix peak {peaks['float32'] / 1e12:.2f} TFLOP/s in float32, "
-            f"{peaks['bf16'] / 1e12:.2f} in bf16; rescaling a batch {1e3 * report['augmentation_seconds']:.1f} ms"
+            f"{peaks['bf16'] / 1e12:.2f} in bf16; rescaling a batch {1e3 * report['augmentation_seconds']:.1f} ms; "
+            "the share counts taps on padding, which a library may skip"
         ),
     )
     for heading in ("network", "way", "step [ms]", "gain", "images/s", "matrix share", "memory [GiB]"):

@@ -278,14 +278,16 @@ def error_by_scale(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]
 
 
 def precision(pairs: Mapping[Cell, tuple[float, float]]) -> Figure:
-    """The error of each cell in float32 and in bf16, joined by a line."""
+    """The error of each cell in float32 (ring) and in bf16 (diamond), joined by a line."""
     figure, axis = plt.subplots(figsize=(7.2, 1.3 + 0.26 * max(len(pairs), 1)))
     names = [f"{_short(c.model)}, e = {c.extra_scaling:g}, r = {c.realization}" for c in pairs]
     places = range(len(pairs))
     for place, both in zip(places, pairs.values()):
         axis.plot(both, [place, place], color=style.FAINT, linewidth=3, zorder=1)
-    axis.plot([full for full, _ in pairs.values()], places, "o", color=style.BLUE, label="float32")
     axis.plot([low for _, low in pairs.values()], places, "D", color=style.ORANGE, markersize=5.5, label="bf16")
+    # A ring, so that neither hides the other where they are equal.
+    ring = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 9}
+    axis.plot([full for full, _ in pairs.values()], places, "o", color=style.BLUE, label="float32", **ring)
     axis.set(yticks=places, yticklabels=names, ylim=(len(pairs) - 0.4, -0.6), xlabel="test error, %")
     _legend(figure)
     return figure

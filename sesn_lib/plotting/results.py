@@ -286,7 +286,7 @@ def precision(pairs: Mapping[Cell, tuple[float, float]]) -> Figure:
         axis.plot(both, [place, place], color=style.FAINT, linewidth=3, zorder=1)
     axis.plot([low for _, low in pairs.values()], places, "D", color=style.ORANGE, markersize=5.5, label="bf16")
     # A ring, so that neither hides the other where they are equal.
-    ring = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 9}
+    ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 9}
     axis.plot([full for full, _ in pairs.values()], places, "o", color=style.BLUE, label="float32", **ring)
     axis.set(yticks=places, yticklabels=names, ylim=(len(pairs) - 0.4, -0.6), xlabel="test error, %")
     _legend(figure)

@@ -100,8 +100,7 @@ def run(
     for way in ways or ():
         _check_way(way)
     target = provenance.resolve_device(device)
-    if ways is None:
-        ways = ways_on(target)
+    ways = ways or ways_on(target)
     names = list(DEFAULT_MODELS if models is None else models)
     for name in names:
         _network(name)  # refuse an unknown name before anything is measured

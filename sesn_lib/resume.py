@@ -111,12 +111,10 @@ def restore(
         raise ValueError(f"the saved state is of another model, must be of this {type(model).__name__}") from error
     # Copied, because the optimiser would go on to write into the caller's tensors.
     moments = {index: to_cpu(values) for index, values in state["optimizer"]["state"].items()}
-    # Whether a graph can hold the optimiser is the device's business, not the state's.
-    groups = [
-        {**saved, **{name: here[name] for name in here if name == "capturable"}}
-        for saved, here in zip(state["optimizer"]["param_groups"], optimizer.param_groups)
-    ]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    optimizer.load_state_dict({**state["optimizer"], "state": moments})
+    for group in optimizer.param_groups:
+        if "capturable" in group:  # by a graph: the device's business, not the state's
+            group["capturable"] = device.type == "cuda"
     generator.set_state(state["generator"])
     torch.set_rng_state(state["dropout"])
     # A state saved on a CPU and taken up on a GPU goes on with the GPU's stream as seeded.

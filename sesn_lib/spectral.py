@@ -180,7 +180,8 @@ def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Ten
         framed = F.pad(image, margins, value=-math.inf) if any(margins) else image
         placed = framed.reshape(rows, kernel, columns, kernel, *rest).movedim((1, 3), (0, 1))
         windows.append(placed.flatten(0, 1))
-    return torch.cat(windows).max(dim=0).values if len(windows) > 1 else windows[0].max(dim=0).values
+    candidates = torch.cat(windows) if len(windows) > 1 else windows[0]  # of a single map no copy is needed
+    return candidates.max(dim=0).values
 
 
 def _window_slices(size: int, kernel: int, padding: int) -> list[tuple[slice, slice]]:

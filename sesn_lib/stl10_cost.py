@@ -105,7 +105,8 @@ def measure(
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (batch_size, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
     split = ColourSplit(images.to(target), (torch.arange(batch_size) % 10).to(target))
-    gauges.forget_peak_memory(target)
+    if cuda:
+        gauges.forget_peak_memory(target)
     seconds = []
     with seeded(0):
         model = models.build(name).to(target)

@@ -61,7 +61,8 @@ class Measurement:
         images_per_second: batch size over step_seconds.
         matrix_flops: floating-point operations of the step's matrix products and convolutions. Taps on the padding are
             counted, though a library may skip them: the literal form can seem to do more than the device's peak.
-        peak_bytes: largest memory in use during the steps: of the process on a CPU, of torch on a GPU.
+        peak_bytes: largest memory in use during the first steps, in which a graph is recorded (it allocates nothing
+            later): of the process on a CPU; on a GPU what torch has for this way, network and moments included.
     """
 
     model: str
@@ -145,15 +146,16 @@ def measure(
     ways: Sequence[str],
 ) -> list[Measurement]:
     """Measure one network in the given ways, taking turns."""
-    steps = {way: _Step(name, way, device, batch_size) for way in ways}
+    steps: dict[str, _Step] = {}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     peak_bytes: dict[str, int | None] = {}
-    for way, step in steps.items():
-        step.warm_up()
-        gauges.forget_peak_memory(device)
-        step()
+    for way in ways:
+        before = gauges.forget_peak_memory(device)
+        steps[way] = _Step(name, way, device, batch_size)
+        steps[way].warm_up()
         gauges.wait(device)
-        peak_bytes[way] = gauges.peak_memory(device)
+        peak = gauges.peak_memory(device)
+        peak_bytes[way] = None if peak is None else peak - before
     for _ in range(rounds):
         for way, step in steps.items():
             seconds[way].append(step.timed())

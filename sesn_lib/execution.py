@@ -116,7 +116,8 @@ def train_cell(
         checkpoint_seconds: the least time between two checkpoints.
         progress: whether fetching and making data show a bar.
         on_epoch: called after each epoch.
-        stop: asked after each epoch whether to stop, which raises Interrupted once a checkpoint is written.
+        stop: asked after each epoch, on a GPU after every fifth, whether to stop, which raises Interrupted once a
+            checkpoint is written.
 
     Raises:
         ValueError: an impossible value, an absent device.

@@ -53,13 +53,14 @@ def matrix_peak(device: torch.device, precision: str) -> float:
         return max(product, operations / min(seconds_of(lambda: F.conv2d(images, kernels), device)))
 
 
-def forget_peak_memory(device: torch.device) -> None:
-    """Lets `peak_memory` start anew."""
+def forget_peak_memory(device: torch.device) -> int:
+    """Lets `peak_memory` start anew. Returns the bytes that torch has on a GPU already, 0 on a CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return
+        return int(torch.cuda.memory_allocated(device))
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the process's peak
+    return 0
 
 
 def peak_memory(device: torch.device) -> int | None:

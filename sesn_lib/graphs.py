@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ WARM_UP = 3
 
 def recorded(step: Step, device: torch.device) -> Step:
     """`step` as a graph where the device has such, itself elsewhere."""
-    return Recorded(step) if device.type == "cuda" else step
+    return Recorded(step, partial(_record, device=device)) if device.type == "cuda" else step
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,8 @@ class Recorded:
     A call returns what `step` returns; the next call may overwrite it.
     """
 
-    def __init__(self, step: Step, record: Callable[[Work], tuple[Tensor, Replay]] | None = None) -> None:
-        self._step, self._record = step, record or _record
+    def __init__(self, step: Step, record: Callable[[Work], tuple[Tensor, Replay]]) -> None:
+        self._step, self._record = step, record
         self._kind: tuple[object, ...] | None = None
         self._calls = 0
         self._recording: _Recording | None = None
@@ -91,11 +92,25 @@ class Recorded:
             return None
 
 
-def _record(work: Work) -> tuple[Tensor, Replay]:
+def _record(work: Work, device: torch.device) -> tuple[Tensor, Replay]:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):  # records, runs nothing
-        output = work()
+    usual = torch.cuda.current_stream(device)
+    try:
+        with torch.cuda.device(device), torch.cuda.graph(graph, stream=_side(device)):  # records, runs nothing
+            output = work()
+    except RuntimeError:
+        # Torch is left on the stream of the recording that broke off, with a generator that believes in it.
+        torch.cuda.set_stream(usual)
+        generator = torch.cuda.default_generators[usual.device.index]
+        generator.graphsafe_set_state(generator.clone_state())
+        raise
     return output, graph.replay
+
+
+@lru_cache
+def _side(device: torch.device) -> torch.cuda.Stream:
+    """The stream beside the usual one; one for all, since torch keeps a workspace for each that was ever used."""
+    return torch.cuda.Stream(device)
 
 
 def _beside(step: Step, images: Tensor, labels: Tensor) -> Tensor:
@@ -103,7 +118,7 @@ def _beside(step: Step, images: Tensor, labels: Tensor) -> Tensor:
     if images.device.type != "cuda":
         return step(images, labels)
     usual = torch.cuda.current_stream(images.device)
-    stream = torch.cuda.Stream(images.device)
+    stream = _side(images.device)
     stream.wait_stream(usual)
     with torch.cuda.stream(stream):
         output = step(images, labels)

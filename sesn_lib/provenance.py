@@ -133,7 +133,11 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
-    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` as a device that exists here, else ValueError."""
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` as a device that exists here, else ValueError.
+
+    A GPU is told to compute in the precision that is asked for: by default cuDNN rounds the factors of float32
+    convolutions to TF32, and long sums of bf16 products may be added up in bf16.
+    """
     text = str(name)
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
@@ -149,6 +153,8 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     if number >= count:
         last = f" to 'cuda:{count - 1}'" if count > 1 else ""
         raise ValueError(f"device is {text!r}, but this machine has {count}: use 'cuda:0'{last}")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return torch.device("cuda", number)
 
 

@@ -138,6 +138,17 @@ def test_an_absent_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         provenance.resolve_device("cuda:3")
 
 
+def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.resolve_device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):  # torch's default, given back afterwards
+        assert provenance.resolve_device("cuda:0") == torch.device("cuda", 0)
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True])
 def test_an_impossible_number_of_threads_is_refused(threads: Any) -> None:
     before = torch.get_num_threads()

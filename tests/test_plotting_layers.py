@@ -162,7 +162,9 @@ def test_configurations_have_a_row_each() -> None:
 
 
 def test_logits_draw_the_true_class_last_and_green() -> None:
-    figure = equivariance.logits([0.5, 1.0], [np.eye(3)] * 2, {"net": np.arange(20.0).reshape(2, 10)}, label=3)
+    figure = equivariance.logits(
+        [0.5, 1.0], {0.5: np.eye(3), 1.0: np.eye(3)}, {"net": np.arange(20.0).reshape(2, 10)}, label=3
+    )
     drawn(figure)
     axes = figure.axes[-1]
     assert len(axes.lines) == 10

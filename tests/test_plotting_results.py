@@ -104,9 +104,7 @@ DRAWN: dict[str, Callable[[results.Results], Figure]] = {
         {name: cell.sample for name, cell in published.regroup(PUBLISHED).items()},
         published.ROWS,
     ),
-    "claims": lambda r: figures.claims(
-        {text: {s: j.overall for s, j in sources.items()} for text, sources in summary.evidence(r, PUBLISHED).items()}
-    ),
+    "claims": lambda r: figures.claims(summary.evidence(r, PUBLISHED)),
     "grid": figures.grid_map,
     "curves": figures.learning_curves,
     "size": lambda r: figures.error_by_scale(summary.errors_by_size(r)),
@@ -151,18 +149,52 @@ def test_the_overlap_check_notices() -> None:
     assert ("far too long for this place", "edge") in overlaps(figure)
 
 
+def test_errors_by_size_are_compared_on_the_same_realizations(tmp_path: Path) -> None:
+    runs = {
+        "mnist_cnn_28": {0: 40, 1: 80, 2: 999},
+        "mnist_ses_vector_28": {0: 20, 1: 70},
+        "mnist_ses_scalar_56": {0: 1},
+    }
+    for model, found in runs.items():
+        for realization, errors in found.items():
+            record = synthetic(Cell(model, 1.0, realization), np.random.default_rng(0))
+            record["by_scale"]["errors"] = [errors] * 6 + [0]
+            Store(tmp_path).write(record)
+    table = summary.size_table(results.load(tmp_path))
+    assert list(table.index) == ["SESN Vector 28"]  # no CNN of 56 pixels to compare with
+    assert list(table.loc["SESN Vector 28"]) == [2, *["0.75"] * 6, "–"]  # 90 errors against 120; none against none
+    assert list(table.columns[:2]) == ["runs", "0.3–0.4"]
+    assert summary.size_table(results.load(tmp_path / "nothing")).empty
+
+
+def test_a_ring_marks_the_same_part_of_the_paper(tmp_path: Path) -> None:
+    for cell in select(models=["mnist_cnn_28"]):
+        Store(tmp_path).write(synthetic(cell, np.random.default_rng(0)))
+    judged = summary.evidence(results.load(tmp_path), PUBLISHED)
+    lines = figures.claims(judged).axes[0].lines
+    rings = [float(line.get_xdata()[0]) for line in lines if line.get_markerfacecolor() == "none"]
+    # Augmentation before the report's runs and before ours, pixels before the report's.
+    assert rings == pytest.approx([-0.2825, -0.60, -0.36], abs=0.02)
+    whole = {text: {summary.PAPER: sources[summary.PAPER]} for text, sources in judged.items()}
+    assert not any(line.get_markerfacecolor() == "none" for line in figures.claims(whole).axes[0].lines)
+
+
 def test_points_are_where_the_records_put_them(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for realization, error in enumerate((2.0, 2.2)):
         record = synthetic(Cell("mnist_cnn_28", 1.0, realization), np.random.default_rng(0))
         record["environment"]["device"], record["test_error_50k"] = "synthetic", error
-        record["history"] = [{**epoch, "seconds": 2.0} for epoch in record["history"]]
+        record["history"] = [{**epoch, "seconds": 2.0 + realization} for epoch in record["history"]]
+        record["timing"]["train_seconds"] = 1800.0 * (1 + realization)
         record["by_scale"]["errors"] = [round(error * 71.43)] * 7
         store.write(record)
     store.write(make_record(Cell("mnist_cnn_28", 0.5, 0)))  # it does not count by size
     loaded = results.load(tmp_path)
     minutes, errors = summary.error_against_time(loaded)["synthetic"]["CNN", "28"]
-    assert (minutes, errors.n, errors.mean) == (2.0, 2, pytest.approx(2.1))
+    assert (minutes, errors.n, errors.mean) == (2.0, 2, pytest.approx(2.1))  # 60 epochs at 2 s, the faster of the two
+    cost = summary.cost_table(loaded).set_index("device").loc["synthetic"]
+    assert (cost["fastest run, minutes"], cost["runs"]) == ("2.0", 2)
+    assert cost["all, hours by the clock"] == "1.5"
     assert list(summary.errors_by_size(loaded)) == ["28"]
     line = figures.error_by_scale(summary.errors_by_size(loaded)).axes[0].lines[0]
     assert line.get_ydata() == pytest.approx([2.1] * 7, abs=0.01)

@@ -57,9 +57,23 @@ def test_one_realization_is_called_a_direction(tmp_path: Path) -> None:
         store.write(make_record(cell, error=2.5 if "cnn" in cell.model else 2.0))
     found = results.load(tmp_path)
     said = summary.headline(found, summary.evidence(found, PUBLISHED)).replace("*", "")
-    assert "Undecided: SESN beats the plain CNN (1 realization, 1 of 8 comparisons)" in said
+    coverage = "1 realization, 1 of 8 comparisons, SESN Vector 28 before CNN 28"
+    assert f"Undecided: SESN beats the plain CNN ({coverage})" in said
     assert said.endswith("a direction, not a verdict.")
     assert "no cell has 3 runs yet" in summary.whole_table(found, PUBLISHED, 0.1)
+
+
+def test_a_part_of_a_claim_is_held_against_the_same_part_of_the_paper(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for cell in select(models=["mnist_cnn_28"]):
+        store.write(make_record(cell, error=(2.5 if cell.extra_scaling == 1 else 1.9) + cell.realization / 100))
+    found = results.load(tmp_path)
+    cell = summary.claims_table(summary.evidence(found, PUBLISHED)).loc["scale augmentation helps", summary.US]
+    paper = PUBLISHED.paper["CNN", "28+"].mean - PUBLISHED.paper["CNN", "28"].mean
+    assert paper == pytest.approx(-0.60)
+    assert cell.endswith("; 6 realizations, 1 of 6 comparisons, CNN 28+ before CNN 28; the paper, the same: −0.60")
+    report = summary.claims_table(summary.evidence(found, PUBLISHED)).loc["scale augmentation helps", summary.REPORT]
+    assert report.endswith("; 4 of 6 comparisons; the paper, the same: −0.28")
 
 
 @pytest.mark.parametrize(("shift", "differs"), [(0.0, False), (0.2, True)])

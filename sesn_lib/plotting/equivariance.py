@@ -158,19 +158,19 @@ def configurations(names: Sequence[str], values: Mapping[str, tuple[Any, Any]], 
     return figure
 
 
-def logits(factors: Sequence[float], images: Sequence[Any], values: Mapping[str, Any], label: int) -> Figure:
+def logits(factors: Sequence[float], images: Mapping[float, Any], values: Mapping[str, Any], label: int) -> Figure:
     """Logits of one digit against its scale factor, the true class drawn strongly, a strip of the images above.
 
     Arguments:
-        factors: F scale factors. images: a few pictures [H, W] for the strip.
+        factors: F scale factors. images: scale factor = picture [H, W], a few for the strip.
         values: network = logits [F, 10].
         label: the true class.
     """
     figure = plt.figure(figsize=(4.9 * len(values), 4.3))
     grid = figure.add_gridspec(2, len(values) * len(images), height_ratios=[1, 3.2])
     x = _array(factors)
-    for i, image in enumerate(list(images) * len(values)):
-        style.panel(figure.add_subplot(grid[0, i]), _array(image))
+    for i, (factor, image) in enumerate(list(images.items()) * len(values)):
+        style.panel(figure.add_subplot(grid[0, i]), _array(image), title=f"{factor:g}")
     for i, (name, table) in enumerate(values.items()):
         axes = figure.add_subplot(grid[1, i * len(images) : (i + 1) * len(images)])
         y = _array(table)

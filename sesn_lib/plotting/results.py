@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from sesn_lib.claims import Judged
 from sesn_lib.experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.plotting import style
 from sesn_lib.published import COLUMNS, Published, attainable, boundary
 from sesn_lib.results import Aggregation, Results
-from sesn_lib.statistics import Difference, Sample, mean_interval
+from sesn_lib.statistics import Sample, mean_interval
 
 __all__ = [
     "claims",
@@ -129,41 +130,46 @@ def forest(ours: Cells, paper: Cells, report: Cells, rows: Sequence[str]) -> Fig
     return figure
 
 
-def _legend(figure: Figure, order: Sequence[str] = ()) -> None:
-    """One legend above all panels, each label once, in a given order."""
+def _legend(figure: Figure, order: Sequence[str] = (), across: int = 4) -> None:
+    """One legend above all panels, each label once, in a given order, so many beside each other."""
     pairs = [zip(*axis.get_legend_handles_labels()) for axis in figure.axes]
     handles = {label: handle for panel in pairs for handle, label in panel}
     labels = [label for label in order if label in handles] or list(handles)
-    figure.legend([handles[label] for label in labels], labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(
+        [handles[label] for label in labels], labels, loc="outside upper center", ncols=min(across, len(labels))
+    )
 
 
-def claims(estimates: Mapping[str, Mapping[str, Difference]]) -> Figure:
-    """The mean difference of each claim by source of evidence: claim -> source -> difference. Left is as claimed.
+def claims(judged: Mapping[str, Mapping[str, Judged]]) -> Figure:
+    """The mean difference of each claim by source of evidence: claim -> source -> judgement. Left is as claimed.
 
-    The sources are "the paper's figures", "the report's runs" and "this repetition".
+    The sources are "the paper's figures", "the report's runs" and "this repetition". Where one has only some of a
+    claim's comparisons, a ring on its line marks the paper's mean over the same ones.
     """
     look = {
         "the paper's figures": (style.PAPER, "D"),
         "the report's runs": (style.REPORT, "s"),
         "this repetition": (style.OURS, "o"),
     }
-    figure, axis = plt.subplots(figsize=(8.2, 0.95 + 0.72 * len(estimates)))
-    for index, sources in enumerate(estimates.values()):
+    like = "the paper, like for like"
+    figure, axis = plt.subplots(figsize=(8.2, 1.2 + 0.72 * len(judged)))
+    for index, sources in enumerate(judged.values()):
         for offset, (source, (colour, marker)) in zip((0.22, 0.0, -0.22), look.items()):
             found = sources.get(source)
-            if found is None or not math.isfinite(found.estimate):
+            if found is None or not math.isfinite(found.overall.estimate):
                 continue
-            place = len(estimates) - 1 - index + offset
-            if math.isfinite(found.low):
-                axis.plot([found.low, found.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-            axis.plot(found.estimate, place, marker, color=colour, label=source)
+            place, mean = len(judged) - 1 - index + offset, found.overall
+            if math.isfinite(mean.low):
+                axis.plot([mean.low, mean.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+            axis.plot(mean.estimate, place, marker, color=colour, label=source, zorder=3)
+            if not all(found.used):
+                ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 10}
+                axis.plot(found.claimed, place, "D", color=style.PAPER, label=like, **ring)
     axis.axvline(0, color=style.INK, linewidth=1)
-    axis.set_yticks(range(len(estimates)), list(estimates)[::-1])
-    axis.set(
-        xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(estimates) - 0.4)
-    )
+    axis.set_yticks(range(len(judged)), list(judged)[::-1])
+    axis.set(xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(judged) - 0.4))
     axis.grid(False, axis="y")
-    _legend(figure, list(look))
+    _legend(figure, [*look, like], across=2)
     return figure
 
 
@@ -220,7 +226,7 @@ def learning_curves(results: Results, key: str = "val_accuracy") -> Figure:
 
 
 def error_time(points: Mapping[str, Mapping[tuple[str, str], tuple[float, Sample]]]) -> Figure:
-    """Mean error against mean training time: device -> cell of the paper's table -> (minutes, errors in percent).
+    """Mean error against the fastest run's time: device -> cell of the paper's table -> (minutes, errors in percent).
 
     Bars are standard deviations; a cell with one run has none.
     """

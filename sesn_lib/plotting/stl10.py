@@ -140,7 +140,7 @@ def _box(axes: Axes, place: float, part: Part) -> None:
 
 
 def equivariance(stages: Sequence[str], errors: Mapping[int, Mapping[str, Sequence[float]]]) -> Figure:
-    """Equivariance error after each stage, a panel per network; solid and dashed are sizes of the filters [pixel].
+    """Equivariance error after each stage, a panel per network; line and mark tell the filter size [pixel].
 
     Arguments:
         stages: names along the axis.
@@ -151,8 +151,9 @@ def equivariance(stages: Sequence[str], errors: Mapping[int, Mapping[str, Sequen
     figure, axes = plt.subplots(1, len(names), figsize=(10.5, 3.4), sharey=True)
     for cell, name in zip(axes, names):
         cell.semilogy(plain, color=COLOURS["wrn_16_8"], marker="s", lw=1.2, label="wrn_16_8 (plain)")
-        for (size, networks_), line in zip(errors.items(), ("-", "--", ":")):
-            cell.semilogy(networks_[name], line, color=COLOURS[name], marker="o", label=f"filters of {size} px")
+        for (size, networks_), line, fill in zip(errors.items(), ("-", "--", ":"), ("full", "none", "none")):
+            look: dict[str, Any] = {"color": COLOURS[name], "marker": "o", "fillstyle": fill}
+            cell.semilogy(networks_[name], line, label=f"filters of {size} px", **look)
         cell.set_title(name)
         cell.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
         cell.legend()

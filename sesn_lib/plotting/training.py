@@ -67,10 +67,11 @@ def learning_curve(
         errors = [100 * (1 - row[f"{part}_accuracy"]) for row in history]
         right.plot(epoch, errors, marker="o", color=colour, label=name)
     rates = [row["learning_rate"] for row in history]
-    for before, after, at in zip(rates[:-1], rates[1:], epoch[1:]):
-        if after != before:
-            for axes in (left, right):
-                axes.axvline(at - 0.5, color=style.MUTED, linestyle=":", linewidth=1)
+    steps = [at - 0.5 for before, after, at in zip(rates[:-1], rates[1:], epoch[1:]) if after != before]
+    for axes in (left, right):
+        for i, at in enumerate(steps):
+            label = "lower learning rate" if i == 0 else None
+            axes.axvline(at, color=style.MUTED, linestyle=":", linewidth=1, label=label)
     if best is not None:
         right.axvline(best, color=style.GOOD, linewidth=6, alpha=0.25, label="kept")
     left.set(title="cross-entropy", xlabel="epoch", **({"yscale": "log"} if len(history) > 5 else {"ylim": (0, None)}))
@@ -101,7 +102,7 @@ def confusion(labels: np.ndarray, predictions: np.ndarray) -> tuple[Figure, np.n
                 column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
                 color="white" if dark else style.INK, fontweight="bold" if row == column else "normal",
             )  # fmt: skip
-    axes.set(xlabel="taken for", ylabel="is", xticks=range(10), yticks=range(10))
+    axes.set(xlabel="taken for", ylabel="true digit", xticks=range(10), yticks=range(10))
     axes.grid(False)
     figure.colorbar(drawn, label="share of the true digit (%)", shrink=0.85)
     return figure, counts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .experiments import PROTOCOL, TEST_IMAGES, Cell
 from .store import Store
 
 __all__ = [
+    "check_folders",
     "check_protocol",
     "checkpoints_folder",
     "numbers",
@@ -119,6 +121,23 @@ def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -
         return threads
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, count // jobs)
+
+
+def check_folders(given: Mapping[str, Path | None]) -> None:
+    """Makes the folders that options name, so that nobody learns after an hour that they cannot be.
+
+    Raises:
+        ValueError: naming the option and the folder.
+    """
+    for option, folder in given.items():
+        if folder is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ValueError(f"{option} {folder} cannot be written: {error.strerror or error}") from error
 
 
 def check_protocol(store: Store, cells: Iterable[Cell], options: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import fast, gauges, layers, models, provenance
+from sesn_lib.arguments import check_folders
 from sesn_lib.data import DeviceSplit, normalise, rescale
 from sesn_lib.graphs import WARM_UP
 from sesn_lib.settings import PRECISIONS, check_whole
@@ -105,6 +106,8 @@ def run(
     names = list(DEFAULT_MODELS if models is None else models)
     for name in names:
         _network(name)  # refuse an unknown name before anything is measured
+    if output is not None:
+        check_folders({"--output: the folder": output.parent})
     console = Console()
     peaks = dict.fromkeys(PRECISIONS, 0.0)
     augmentation = _augmentation_seconds(target, batch_size)
@@ -126,7 +129,6 @@ def run(
     }
     console.print(_table(rows, report))
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"written to {output}")
     return 0

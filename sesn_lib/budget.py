@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from .experiments import PROTOCOL, TEST_IMAGES, Cell
 from .store import Store
 
-__all__ = ["Estimator", "cost_of_record", "format_duration", "measure", "parse_duration", "training_seconds"]
+__all__ = ["Estimator", "format_duration", "measure", "parse_duration", "training_seconds", "typical_cost"]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MARGIN = 1.15
@@ -53,8 +53,20 @@ def training_seconds(record: Mapping[str, Any]) -> float:
     return median(epoch["seconds"] for epoch in record["history"]) * len(record["history"])
 
 
-def cost_of_record(record: dict[str, Any], epochs: int, train_images: int) -> float:
-    """Seconds that a run of this many epochs and images takes, judged by a finished one."""
+def typical_cost(records: Iterable[Mapping[str, Any]], epochs: int, train_images: int) -> float:
+    """Seconds that a run of this many epochs and images takes, judged by finished ones of like kind; NaN for none.
+
+    That is the median over those of the newest record's commit: older code may have been slower.
+    """
+    newest_last = sorted(records, key=lambda record: record["timing"]["finished"])
+    if not newest_last:
+        return math.nan
+    commit = newest_last[-1]["environment"].get("git_commit")
+    same = [record for record in newest_last if record["environment"].get("git_commit") == commit]
+    return median(_cost(record, epochs, train_images) for record in same)
+
+
+def _cost(record: Mapping[str, Any], epochs: int, train_images: int) -> float:
     protocol = record["protocol"]
     per_image = training_seconds(record) / (protocol["epochs"] * protocol["train_images"])
     testing = record["timing"]["evaluation_seconds"] * TEST_IMAGES / record["test_images"]
@@ -80,10 +92,8 @@ class Estimator:
         """Seconds for a cell of which the fraction `done` is done."""
         epochs = self.options.get("epochs") or PROTOCOL["epochs"]
         images = self.options.get("train_images") or PROTOCOL["train_images"]
-        costs = [cost_of_record(record, epochs, images) for record in self._like(cell)]
-        if costs:
-            whole = median(costs)
-        else:
+        whole = typical_cost(self._like(cell), epochs, images)
+        if math.isnan(whole):
             whole = _measured(
                 cell.model, cell.extra_scaling, tuple(sorted(self.options.items(), key=str)), epochs, images
             )

@@ -63,7 +63,7 @@ class Checkpoint:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             if content["identity"] != self.identity:
-                raise ValueError("it is of a run with other settings, data or kind of device")
+                raise ValueError(f"it is of a run with another {_difference(content['identity'], self.identity)}")
             state, self.seconds_before = content["state"], float(content["seconds"])
         except Exception as error:  # whatever a damaged file makes torch raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -140,3 +140,13 @@ class Checkpoint:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime <= before:
                     path.unlink()
+
+
+def _difference(found: Any, wanted: Any) -> str:
+    """The first thing in which two identities differ, such as `protocol.epochs (5, not 60)`."""
+    if not isinstance(found, dict) or not isinstance(wanted, dict):
+        return f"identity ({found!r}, not {wanted!r})"
+    key = next(key for key in {**wanted, **found} if found.get(key) != wanted.get(key))
+    if isinstance(found.get(key), dict) and isinstance(wanted.get(key), dict):
+        return f"{key}.{_difference(found[key], wanted[key])}"
+    return f"{key} ({found.get(key)!r}, not {wanted.get(key)!r})"

@@ -84,6 +84,7 @@ def train(
         threads=threads,
     )
     kept = checkpoints or folder / "checkpoints"
+    arguments.check_folders({"--weights": weights, "--checkpoints": checkpoints})
     execute = partial(run_cell, **options, checkpoints=kept, weights=weights, progress=sys.stderr.isatty())
     display = Display(1, every_epoch=True)
     summary = run(Job((cell,), folder, execute, kept), retry_failed=True, notify=display)
@@ -124,6 +125,7 @@ def run(
     from .budget import parse_duration
     from .display import Display
     from .jobs import fetch_data, mnist_job, stl10_job
+    from .runner import forget_failures
     from .runner import run as run_job
     from .store import Store
 
@@ -132,6 +134,8 @@ def run(
     deadline = None if budget is None else started + budget
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
+    if partition is not None and cluster is not Engine.slurm:
+        raise ValueError(f"--partition {partition} is for --cluster slurm")
     names, numbers = arguments.words(models), arguments.whole_numbers(realizations)
     given: dict[str, Any] = {
         "epochs": epochs,
@@ -159,7 +163,11 @@ def run(
     if cluster is not None:
         from .cluster import submit
 
-        submit(job, jobs=jobs, engine=cluster.value, partition=partition, seconds=budget, say=typer.echo)
+        if retry_failed:
+            forget_failures(job)
+        options: dict[str, Any] = {"partition": partition, "seconds": budget, "gpu": device != "cpu"}
+        sent = submit(job, jobs=jobs, engine=cluster.value, say=typer.echo, **options)
+        _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
         return
     missing = [cell for cell in cells if not store.has(cell)]
     typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
@@ -171,7 +179,10 @@ def run(
     left = [cell for cell in cells if not store.has(cell)]
     line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
     elsewhere = sum(cell in summary.elsewhere for cell in left)
-    typer.echo(line + (f", {elsewhere} of them at work in another process" if elsewhere else ""))
+    line += f", {elsewhere} of them at work in another process" if elsewhere else ""
+    before = sum(store.has_failed(cell) and cell not in summary.failed for cell in left)
+    line += f", {before} of them failed before (`sesn status` says how; --retry-failed tries again)" if before else ""
+    typer.echo(line)
     _exit(bool(summary.failed), summary.interrupted)
 
 

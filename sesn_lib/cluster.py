@@ -7,6 +7,7 @@ locks.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -60,6 +61,7 @@ def submit(
     engine: str = "slurm",
     partition: str | None = None,
     seconds: float | None = None,
+    gpu: bool = True,
     say: Callable[[str], Any] = lambda text: None,
     extra: dict[str, Any] | None = None,
 ) -> list[Any]:
@@ -69,6 +71,7 @@ def submit(
         engine: "slurm" or "local".
         partition: of the cluster.
         seconds: each runner's time; on SLURM four hours by default.
+        gpu: whether each runner is to have a GPU, on SLURM.
         say: called with lines to show.
         extra: further parameters of submitit's executor.
 
@@ -95,7 +98,7 @@ def submit(
     minutes = DEFAULT_MINUTES if seconds is None else max(1, int((seconds + LAST_WORDS) / 60 + 0.999))
     parameters: dict[str, Any] = {"name": "sesn", "timeout_min": minutes}
     if engine == "slurm":
-        parameters |= {"gpus_per_node": 1, "cpus_per_task": 4, "mem_gb": 16}
+        parameters |= {"gpus_per_node": int(gpu), "cpus_per_task": 4, "mem_gb": 16}
         if partition is not None:
             parameters["slurm_partition"] = partition
     executor.update_parameters(**parameters, **(extra or {}))
@@ -111,10 +114,16 @@ def submit(
             try:
                 summary = one.result()
             except Exception as error:  # submitit passes on what went wrong in the other process as text
-                last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-                raise RunnerError(f"job {one.job_id} failed: {last}; its log: {one.paths.stderr}") from error
+                raise RunnerError(f"job {one.job_id} failed: {_cause(error)}; its log: {one.paths.stderr}") from error
             say(f"job {one.job_id}: {len(summary.finished)} finished, {len(summary.failed)} failed")
     return submitted
+
+
+def _cause(error: Exception) -> str:
+    """The line of a traceback that says what went wrong: the last that begins with the name of an error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (named or lines)[-1]
 
 
 def _share_path() -> None:

@@ -6,6 +6,7 @@ tested without them.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .training import EpochReport, Evaluation, FitResult
 
 __all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "train_cell"]
+
+log = logging.getLogger(__name__)
 
 TEST_PART = 48000
 SCALE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -72,14 +75,18 @@ def run_cell(cell: Cell, *, weights: str | Path | None = None, **options: Any) -
     """Trains and tests one cell; returns its record.
 
     Arguments:
-        weights: folder in which the trained weights are kept (`weights.save`); None keeps none.
+        weights: folder in which the trained weights are kept (`weights.save`); None keeps none. A folder that cannot
+            be written in the end costs the weights, not the record.
         options: those of `train_cell`.
     """
     trained = train_cell(cell, **options)
     if weights is not None:
         from .weights import save
 
-        save(weights, trained.model, trained.record)
+        try:
+            save(weights, trained.model, trained.record)
+        except OSError as error:
+            log.warning("%s: its weights are not kept in %s: %s", cell, weights, error.strerror or error)
     return trained.record
 
 

@@ -15,6 +15,7 @@ from .execution import run_cell
 from .experiments import Cell
 from .provenance import resolve_device
 from .schema import AnyCell
+from .settings import check_device
 from .stl10 import TEST_IMAGES, TRAIN_IMAGES, Recipe, STL10Cell
 from .store import Store
 from .worker import Job
@@ -44,10 +45,14 @@ def mnist_job(
     """
     shortened = any(given[name] is not None for name in ("epochs", "train_images", "test_images", "batch_size"))
     folder = results or arguments.results_folder(shortened=shortened)
-    checked = {**given, "device": given["device"] if here else "auto"}
+    if not here:  # another machine may have other devices, and another working directory
+        folder = folder.expanduser().resolve()
+        checkpoints, weights = (path and path.expanduser().resolve() for path in (checkpoints, weights))
+    checked = {**given, "device": given["device"] if here else _named(given["device"])}
     options = {**arguments.training_options(cells[0], **checked), "device": given["device"]}
     arguments.check_protocol(Store(folder), cells, options)
     kept = checkpoints or arguments.checkpoints_folder(folder)
+    arguments.check_folders({"--weights": weights, "--checkpoints": checkpoints})
     execute = partial(run_cell, **options, checkpoints=kept, weights=weights)
     return Job(cells, folder, execute, kept, deadline, Estimator(folder, options))
 
@@ -87,16 +92,25 @@ def stl10_job(
     )
     shortened = (epochs, train_images, test_images, batch_size, micro_batch) != (None,) * 5
     folder, kept = stl10_folders(results, checkpoints, shortened=shortened)
+    if not here:
+        folder, kept = folder.expanduser().resolve(), kept.expanduser().resolve()
     images = {"train_images": train_images, "test_images": test_images}
     for (name, count), most in zip(images.items(), (TRAIN_IMAGES, TEST_IMAGES)):
         if count is not None and not 1 <= count <= most:
             raise ValueError(f"--{name.replace('_', '-')} must be 1 to {most}, not {count}")
     _check_stl10(Store(folder), cells, recipe, images)
-    if here:
-        resolve_device(device)
+    resolve_device(device if here else _named(device))
+    arguments.check_folders({"--checkpoints": checkpoints})
     options: dict[str, Any] = {**images, "device": device, "threads": threads, "data": data}
     execute = partial(stl10_execution.run_cell, recipe=recipe, **options, checkpoints=kept)
     return Job(cells, folder, execute, kept, deadline, stl10_cost.Estimator(recipe, device, **images))
+
+
+def _named(device: str) -> str:
+    """`auto`, for a device that another machine is to have. Raises DeviceError for what is no device anywhere."""
+    if device != "auto":
+        check_device(device)
+    return "auto"
 
 
 def stl10_folders(results: Path | None, checkpoints: Path | None, *, shortened: bool = False) -> tuple[Path, Path]:

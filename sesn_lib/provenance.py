@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .settings import check_threads
+from .settings import DeviceError, check_device, check_threads
 
 __all__ = [
     "Commit",
@@ -133,7 +133,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
-    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` as a device that exists here, else ValueError.
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` as a device that exists here, else DeviceError.
 
     A GPU is told to compute in the precision that is asked for: by default cuDNN rounds the factors of float32
     convolutions to TF32, and long sums of bf16 products may be added up in bf16.
@@ -141,18 +141,16 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     text = str(name)
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = text.partition(":")
-    if kind not in ("cpu", "cuda") or (text != kind and not (kind == "cuda" and index.isdecimal())):
-        raise ValueError(f"device is {text!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    kind, index = check_device(text)
     if kind == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
-        raise ValueError(f"device is {text!r}, but torch finds no CUDA device here: use 'cpu' or 'auto'")
+        raise DeviceError(f"device is {text!r}, but torch finds no CUDA device here: use 'cpu' or 'auto'")
     number = int(index) if index else torch.cuda.current_device()
     if number >= count:
         last = f" to 'cuda:{count - 1}'" if count > 1 else ""
-        raise ValueError(f"device is {text!r}, but this machine has {count}: use 'cuda:0'{last}")
+        raise DeviceError(f"device is {text!r}, but this machine has {count}: use 'cuda:0'{last}")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return torch.device("cuda", number)

@@ -27,6 +27,7 @@ __all__ = [
     "Summary",
     "Trained",
     "claim",
+    "forget_failures",
     "run",
     "run_cell",
     "train_cell",
@@ -55,16 +56,12 @@ def run(
     Raises:
         RunnerError: nothing can be run, or nothing can be written.
         DataError: the data cannot be had.
+        DeviceError: the device is not there.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
     if retry_failed:
-        store = Store(job.results)
-        try:
-            for cell in job.cells:
-                store.forget_failure(cell)
-        except OSError as error:
-            raise RunnerError(f"cannot write to {store.folder}: {error.strerror or error}") from error
+        forget_failures(job)
     summary = Summary()
 
     def tell(event: Event) -> None:
@@ -80,6 +77,16 @@ def run(
             run_pool(job, jobs, tell, stop)
     summary.interrupted = stop.is_set()
     return summary
+
+
+def forget_failures(job: Job) -> None:
+    """Lets a job's cells be tried again that failed before. Raises RunnerError where that cannot be written."""
+    store = Store(job.results)
+    try:
+        for cell in job.cells:
+            store.forget_failure(cell)
+    except OSError as error:
+        raise RunnerError(f"cannot write to {store.folder}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -9,10 +9,23 @@ from typing import Any
 
 from .checks import MOST, is_number, is_whole
 
-__all__ = ["PRECISIONS", "Settings", "check_extra_scaling", "check_precision", "check_threads", "check_whole"]
+__all__ = [
+    "PRECISIONS",
+    "DeviceError",
+    "Settings",
+    "check_device",
+    "check_extra_scaling",
+    "check_precision",
+    "check_threads",
+    "check_whole",
+]
 
 PRECISIONS = ("float32", "bf16")
 MOST_THREADS = 1024
+
+
+class DeviceError(ValueError):
+    """There is no such device here, so that no run can be made on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +87,14 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} is {value!r}, must be a whole number of at least {least}")
     if not is_whole(value, least):
         raise ValueError(f"{name} is {value!r:.40}, must be at most {MOST}")
+
+
+def check_device(name: str) -> tuple[str, str]:
+    """The kind and the number (empty for none) in ``cpu``, ``cuda`` or ``cuda:N``; raises DeviceError for others."""
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (name != kind and not (kind == "cuda" and index.isdecimal())):
+        raise DeviceError(f"device is {name!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    return kind, index
 
 
 def check_threads(value: Any) -> None:

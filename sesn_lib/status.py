@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .budget import cost_of_record
+from .budget import typical_cost
 from .experiments import GRID, PROTOCOL, Cell
 from .schema import AnyCell, cell_of
 from .store import Store
@@ -145,9 +145,8 @@ def _costs(records: Iterable[dict[str, Any]]) -> dict[str, float]:
     if not records:
         return {}
     device = records[-1]["environment"]["device"]
-    costs: dict[str, list[float]] = {}
+    like: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         if record["environment"]["device"] == device:
-            cost = cost_of_record(record, PROTOCOL["epochs"], PROTOCOL["train_images"])
-            costs.setdefault(record["cell"]["model"], []).append(cost)
-    return {model: statistics.median(values) for model, values in costs.items()}
+            like.setdefault(record["cell"]["model"], []).append(record)
+    return {model: typical_cost(found, PROTOCOL["epochs"], PROTOCOL["train_images"]) for model, found in like.items()}

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .arguments import check_folders
 from .budget import format_duration
 from .checkpoint import Checkpoint
 from .jobs import stl10_folders
@@ -55,6 +56,8 @@ def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Pa
         ValueError: an unknown model, an absent device, an impossible value.
     """
     use_threads(threads)
+    if output is not None:
+        check_folders({"--output: the folder": output.parent})
     console = Console()
     for cell in select(models):
         for precision in PRECISIONS:

@@ -24,11 +24,15 @@ from data_prep import DataError
 from .checkpoint import Checkpoint, Interrupted
 from .execution import run_cell
 from .schema import AnyCell
+from .settings import DeviceError
 from .store import RecordError, Store
 
 __all__ = ["Event", "Execute", "Job", "RunnerError", "Summary", "claim", "work"]
 
 log = logging.getLogger(__name__)
+
+ALIKE = 3
+"""So many cells failing in a row with the same words is no matter of the cells."""
 
 Execute = Callable[..., dict[str, Any]]
 
@@ -131,8 +135,9 @@ def work(job: Job, tell: Callable[[Event], None], stop: threading.Event) -> None
     by a runner that died is taken up.
 
     Raises:
-        RunnerError: the results folder cannot be written.
+        RunnerError: the results folder cannot be written, or `ALIKE` cells in a row failed with the same words.
         DataError: the data cannot be had.
+        DeviceError: the device is not there.
     """
     try:
         _Worker(job, tell, stop).run()
@@ -145,6 +150,7 @@ class _Worker:
         self.job, self.tell, self.stop = job, tell, stop
         self.store = Store(job.results)
         self.told: set[tuple[str, AnyCell]] = set()
+        self.last_failures: list[str] = []
 
     def run(self) -> None:
         self.store.load_all()  # sets aside what is no record: those cells are missing
@@ -195,8 +201,8 @@ class _Worker:
         except Interrupted:
             self.tell(Event("stopped", cell))
             return False
-        except DataError:
-            raise  # without data no cell can run
+        except (DataError, DeviceError):
+            raise  # without them no cell can run
         except Exception as error:
             return self._failed(cell, error)
         try:
@@ -204,6 +210,7 @@ class _Worker:
         except RecordError as error:
             return self._failed(cell, error)
         Checkpoint(self.job.checkpoints, cell).discard()
+        self.last_failures.clear()
         self.tell(Event("finished", cell, record))
         return True
 
@@ -212,6 +219,9 @@ class _Worker:
         log.debug("%s failed", cell, exc_info=error)
         self.store.write_failure(cell, text)
         self.tell(Event("failed", cell, text))
+        self.last_failures.append(text)
+        if self.last_failures[-ALIKE:] == [text] * ALIKE:
+            raise RunnerError(f"{ALIKE} cells in a row failed alike, so the others are left alone: {text}")
         return True
 
     def _skip(self, kind: str, cell: AnyCell, data: Any = None) -> bool:

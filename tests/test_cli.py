@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from toy_cells import make_record, toy_realization
 
-from sesn_lib import cli, execution
+from sesn_lib import cli, execution, jobs, runner
 from sesn_lib.experiments import GRID, Cell
 from sesn_lib.status import survey
 from sesn_lib.store import Store
@@ -86,6 +86,9 @@ BAD_INPUT = [
     ("run --jobs 0", "--jobs must be at least 1, not 0"),
     ("run --jobs many", "'many'"),
     ("run --cluster cloud", "'cloud'"),
+    ("run --cluster slurm --device tpu", "device is 'tpu', must be"),
+    ("run --partition fast", "--partition fast is for --cluster slurm"),
+    ("run --partition fast --cluster local", "--partition fast is for --cluster slurm"),
     ("run --device cuda:x", "device is 'cuda:x'"),
     ("collect --results nowhere", "no records in nowhere/runs"),
     ("collect", "no records in "),
@@ -127,6 +130,34 @@ def test_a_folder_that_cannot_be_written_is_an_error(sesn: Any, tmp_path: Path) 
         assert result.code == 2
         assert result.err.splitlines()[-1].startswith("error: cannot write to file/results: ")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("option", ["--weights", "--checkpoints"])
+def test_a_folder_that_cannot_be_made_is_an_error_before_the_training(sesn: Any, tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").write_text("")
+    for command in (["train", "mnist_cnn_28"], ["run", "--models", "mnist_cnn_28"]):
+        result = sesn(*command, *SHORT, "--results", "here", option, "file")
+        assert result.code == 2
+        assert result.err == f"error: {option} file cannot be written: File exists\n"
+    result = sesn("bench", "--output", "file/bench.json")
+    assert result.err == "error: --output: the folder file cannot be written: File exists\n"
+    result = sesn("bench", "--experiment", "stl10", "--output", "file/cost.json")
+    assert result.err == "error: --output: the folder file cannot be written: File exists\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_run_does_as_it_is_told(sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ["--models", "mnist_cnn_28", "--realizations", "0", *SHORT, "--threads", "1"]
+    result = sesn("run", *chosen, "--results", "short", "--time-budget", "0.001s")
+    assert (result.code, result.out) == (0, "0 finished, 0 failed, 2 of 2 left\n")
+    assert sesn("run", *chosen, "--results", "here", "--precision", "bf16").code == 0
+    assert Store(tmp_path / "here").load(CELL)["protocol"]["precision"] == "bf16"
+
+    calls: list[Any] = []
+    monkeypatch.setattr(jobs, "fetch_data", lambda cells, data: calls.append(len(cells)))
+    monkeypatch.setattr(runner, "run", lambda job, **options: calls.append(options["jobs"]) or runner.Summary())
+    sesn("run", *chosen, "--results", "there", "--jobs", "2")
+    assert calls == [2, 2], "data first, then two processes"
 
 
 def test_train_writes_a_record_and_does_not_overwrite_it(sesn: Any, tmp_path: Path) -> None:
@@ -185,7 +216,8 @@ def test_a_diverging_run_is_noted_shown_and_never_averaged(
     assert "loss is nan" in result.err
     shown = sesn("status", "--results", "here").out
     assert "1 failed" in shown
-    assert sesn("run", *chosen, *SHORT).out.startswith("0 finished, 0 failed, 1 of 2 left"), "left alone unless asked"
+    again = sesn("run", *chosen, *SHORT).out
+    assert again.startswith("0 finished, 0 failed, 1 of 2 left, 1 of them failed before (`sesn status` says how; ")
     assert sesn("collect", "--results", "here").code == 0
     assert "failed: 1" in (tmp_path / "here" / "results.yml").read_text()
     assert "nan" not in (tmp_path / "here" / "results.yml").read_text().lower()

@@ -48,6 +48,16 @@ def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: p
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
+def test_a_folder_lost_during_the_run_costs_the_weights_and_not_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(execution, "_realization", toy_realization)
+    (tmp_path / "file").write_text("")
+    record = execution.run_cell(CELL, weights=tmp_path / "file", epochs=1, batch_size=24, device="cpu", threads=1)
+    assert record["cell"] == CELL.as_dict()
+    assert f"{CELL}: its weights are not kept in {tmp_path / 'file'}: File exists" in caplog.text
+
+
 def test_a_missing_file_is_said_to_be_missing(kept: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = kept
     with pytest.raises(FileNotFoundError, match=r"mnist_ses_vector_28-x1\.0-r0\.pt"):

@@ -1,0 +1,46 @@
+"""Failures that are no matter of a cell: they stop the runner, and blame no cell that was not tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_runner import job_of
+from toy_cells import toy_record
+
+from sesn_lib.experiments import GRID
+from sesn_lib.runner import Job, RunnerError, run
+from sesn_lib.settings import DeviceError
+from sesn_lib.store import Store
+from sesn_lib.worker import ALIKE
+
+
+def test_cells_that_fail_alike_stop_the_runner(tmp_path: Path) -> None:
+    job = job_of(tmp_path, ALIKE + 3, broken=tuple(cell.name for cell in GRID))
+    with pytest.raises(RunnerError, match=r"3 cells in a row failed alike.*the loss is nan after epoch 1"):
+        run(job)
+    assert len(Store(job.results).failures()) == ALIKE
+
+
+def test_failures_between_successes_or_of_other_kinds_do_not(tmp_path: Path) -> None:
+    apart = job_of(tmp_path, 6, broken=tuple(cell.name for cell in GRID[:6] if cell not in (GRID[1], GRID[3])))
+    assert len(run(apart).failed) == 4
+
+    def each_its_own(cell: Any, **options: Any) -> Any:
+        raise ValueError(f"{cell} is wrong")
+
+    assert len(run(Job(GRID[:5], tmp_path / "other", each_its_own)).failed) == 5
+
+
+def without_device(cell: Any, **options: Any) -> Any:
+    if cell == GRID[1]:
+        raise DeviceError("device is 'cuda', but torch finds no CUDA device here")
+    return toy_record(cell)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_absent_device_is_no_failure_of_a_cell(tmp_path: Path, jobs: int) -> None:
+    with pytest.raises(DeviceError, match="no CUDA device here"):
+        run(Job(GRID[:4], tmp_path, without_device), jobs=jobs)
+    assert Store(tmp_path).failures() == []

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from toy_cells import make_record
 
 from sesn_lib import claims, published, results
@@ -283,3 +284,12 @@ def test_precisions_differ_or_are_the_same() -> None:
     assert found.verdict == "the same"
     assert found.difference.method == "paired t"
     assert found.corrected == found.difference.p, "one comparison needs no correction"
+
+
+def test_the_shipped_table_is_that_of_the_shipped_records() -> None:
+    folder = Path(__file__).resolve().parent.parent / "notebooks" / "results"
+    table = yaml.safe_load((folder / "results.yml").read_text(encoding="utf-8"))["by_condition"]
+    listed = {Cell(m, e, r): error for m, rows in table.items() for e, row in rows.items() for r, error in row.items()}
+    assert len(listed) >= 20
+    for cell, error in listed.items():
+        assert Store(folder).load(cell)["test_error_50k"] == error

@@ -31,6 +31,25 @@ def test_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "Training step, batch 2" in capsys.readouterr().out
 
 
+def test_gain_share_and_median_of_known_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways, output = [bench.LITERAL, "fast bf16"], tmp_path / "bench.json"
+    seconds = iter([9.0, 1.0, 12.0, 2.0, 7.0, 4.0])  # the ways take turns
+    peaks = {"float32": 1e12, "bf16": 8e12}
+    monkeypatch.setattr(bench._Step, "warm_up", lambda step: setattr(step, "flops", 3.6e12))
+    monkeypatch.setattr(bench._Step, "timed", lambda step: next(seconds))
+    monkeypatch.setattr(gauges, "matrix_peak", lambda device, precision: peaks[precision])
+    bench.run(device="cpu", models=["mnist_cnn_28"], batch_size=2, output=output, rounds=3, ways=ways)
+    literal, fast = json.loads(output.read_text())["measurements"]
+    assert [literal[f"{which}_seconds"] for which in ("fastest", "step", "slowest")] == [7, 9, 12]
+    assert [fast[f"{which}_seconds"] for which in ("fastest", "step", "slowest")] == [1, 2, 4]
+    assert (literal["gain"], fast["gain"]) == (1, 6)  # the middle one of 9/1, 12/2 and 7/4
+    assert (literal["matrix_share"], fast["matrix_share"]) == pytest.approx((0.4, 0.225))
+    shown = [line.split("│") for line in capsys.readouterr().out.splitlines() if "fast bf16" in line]
+    assert [cell.strip() for cell in shown[0][3:7]] == ["2000.0", "6.0x", "1", "22 %"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

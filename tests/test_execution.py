@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from toy_cells import toy_realization
 
-from sesn_lib import execution
+from sesn_lib import execution, models, training
 from sesn_lib.budget import Estimator, format_duration, measure, parse_duration
 from sesn_lib.checkpoint import Checkpoint, Interrupted
+from sesn_lib.data import to_device
 from sesn_lib.execution import run_cell, settings_of, train_cell
 from sesn_lib.experiments import GRID, Cell
+from sesn_lib.fast import Engine
+from sesn_lib.provenance import seeded
+from sesn_lib.settings import PRECISIONS
 from sesn_lib.store import Store, deterministic_part, validate
-from sesn_lib.training import Diverged
+from sesn_lib.training import Diverged, Evaluation, evaluate
 
 CELL = Cell("mnist_cnn_28", 0.5, 1)
 
@@ -76,6 +82,78 @@ def test_the_same_cell_gives_the_same_record(reference_record: dict[str, Any]) -
     assert len(trained.test) == 30
     other = run_cell(Cell("mnist_cnn_28", 0.5, 2), **options(epochs=1))
     assert other["seed"] != trained.record["seed"], "the control: another cell has another seed"
+
+
+def test_validation_images_choose_and_test_images_judge_in_the_precision_of_the_record() -> None:
+    splits = toy_realization(None, CELL.realization, "paper", False)
+    losses = set()
+    for precision in PRECISIONS:
+        trained = train_cell(CELL, **options(precision=precision))
+        record = trained.record
+        best = record["history"][record["best_epoch"] - 1]
+        assert record["protocol"]["precision"] == precision
+        for computed in PRECISIONS:
+            val, test = (
+                evaluate(trained.model, to_device(split, "cpu"), precision=computed)
+                for split in (splits.val, splits.test)
+            )
+            same = computed == precision
+            assert (best["val_loss"] == val.loss) is same
+            assert (trained.evaluation.loss == test.loss) is same
+            if same:
+                assert record["val_accuracy"] == best["val_accuracy"] == val.accuracy
+                assert record["test_error_50k"] == test.error()
+                assert val.accuracy != test.accuracy, "the control: the two splits can be told apart"
+        losses.add(record["history"][0]["train_loss"])
+    assert len(losses) == 2, "the training, too, is in the precision of the record"
+
+
+def test_a_cell_begins_with_weights_of_its_own_seed_on_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def fit(model: torch.nn.Module, *arguments: Any, **more: Any) -> Any:
+        begun.append(model)
+        raise Interrupted
+
+    monkeypatch.setattr(training, "fit", fit)
+    for cell in (CELL, Cell("mnist_cnn_28", 0.5, 2)):
+        with pytest.raises(Interrupted):
+            train_cell(cell, **options())
+        with seeded(settings_of(cell).seed):
+            expected = models.build(cell.model).state_dict()
+        found = begun[-1].state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+        assert isinstance(begun[-1].engine, Engine)
+    assert not torch.equal(*(next(model.parameters()) for model in begun)), "the control: seeds differ"
+
+
+def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    correct = torch.arange(50000) < 24000
+    factors = np.where(correct, 0.45, 0.95)
+
+    def realization(*arguments: Any) -> SimpleNamespace:
+        splits = toy_realization(*arguments)
+        images, labels = np.zeros((50000, 28, 28), dtype=np.uint8), np.zeros(50000, dtype=np.int64)
+        splits.test = SimpleNamespace(images=images, labels=labels, factors=factors)
+        return splits
+
+    def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
+        return Evaluation(correct[: len(split)], torch.zeros(len(split), dtype=torch.int64), 1.0)
+
+    monkeypatch.setattr(execution, "_realization", realization)
+    monkeypatch.setattr(training, "evaluate", scripted)
+    record = run_cell(CELL, **options(epochs=1))
+    assert (record["test_error_48k"], record["test_error_50k"]) == (50.0, 52.0)
+    assert record["by_scale"] == {
+        "edges": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+        "images": [0, 24000, 0, 0, 0, 0, 26000],
+        "errors": [0, 0, 0, 0, 0, 0, 26000],
+    }
+    monkeypatch.setattr(execution, "TEST_PART", 30000)
+    assert run_cell(CELL, **options(epochs=1))["test_error_48k"] == 20.0
+    few = execution._by_scale(np.array([0.3, 0.39, 0.4, 0.75, 1.0]), np.array([True, False, False, True, False]))
+    assert (few["images"], few["errors"]) == ([2, 1, 0, 0, 1, 0, 1], [1, 1, 0, 0, 0, 0, 1])
 
 
 def test_fewer_images(tmp_path: Path) -> None:
@@ -245,7 +323,30 @@ def test_estimates_come_from_records_of_this_device_else_from_measurement(
     elsewhere = {**record, "cell": GRID[0].as_dict(), "environment": {**record["environment"], "device": "faster"}}
     Store(tmp_path).write(elsewhere)
     assert estimate(GRID[0]) == pytest.approx(budget.MARGIN * steps), "another device's times say nothing"
+    in_bf16 = {**record, "cell": GRID[2].as_dict(), "protocol": {**record["protocol"], "precision": "bf16"}}
+    Store(tmp_path).write(in_bf16)
+    assert estimate(GRID[2]) == pytest.approx(budget.MARGIN * steps), "nor do another precision's"
     budget._measured.cache_clear()
+
+
+def test_estimates_come_from_records_of_the_precision_to_be_run(
+    tmp_path: Path, reference_record: dict[str, Any]
+) -> None:
+    record = undisturbed(reference_record)
+    for realization, (precision, seconds) in enumerate({"float32": 1.0, "bf16": 100.0}.items()):
+        Store(tmp_path).write(
+            {
+                **record,
+                "cell": Cell(CELL.model, 0.5, realization).as_dict(),
+                "protocol": {**record["protocol"], "precision": precision},
+                "timing": {**record["timing"], "evaluation_seconds": seconds},
+                "history": [{**epoch, "seconds": seconds} for epoch in record["history"]],
+            }
+        )
+    chosen = {"device": "cpu", "threads": 1}
+    estimates = {precision: Estimator(tmp_path, {**chosen, "precision": precision})(CELL) for precision in PRECISIONS}
+    assert estimates["bf16"] == pytest.approx(100 * estimates["float32"])
+    assert Estimator(tmp_path, chosen)(CELL) == estimates["float32"]
 
 
 def test_a_step_can_be_measured() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,13 +207,17 @@ def test_the_best_epoch_first_of_equals_is_kept(
     assert not model.training
 
 
-def test_the_returned_model_has_the_reported_validation_accuracy(train: DeviceSplit, val: DeviceSplit) -> None:
+@pytest.mark.parametrize(("precision", "other"), [("float32", "bf16"), ("bf16", "float32")])
+def test_the_returned_model_has_the_reported_validation_accuracy(
+    train: DeviceSplit, val: DeviceSplit, precision: str, other: str
+) -> None:
     model = Tiny()
-    result = fit(model, train, val, SHORT)
+    result = fit(model, train, val, replace(SHORT, precision=precision))
     best = result.history[result.best_epoch - 1]
-    evaluation = evaluate(model, val)
+    evaluation = evaluate(model, val, precision=precision)
     assert evaluation.accuracy == result.val_accuracy == best["val_accuracy"]
     assert evaluation.loss == best["val_loss"]
+    assert evaluate(model, val, precision=other).loss != best["val_loss"], "the control"
     assert result.val_accuracy == max(row["val_accuracy"] for row in result.history)
 
 

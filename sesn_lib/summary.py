@@ -14,7 +14,7 @@ from .claims import CLAIMS, Judged, corrected, judge_ours, judge_samples
 from .experiments import GRID, MODELS
 from .published import COLUMNS, REGIME, ROWS, SESN_ROWS, Published, regroup
 from .results import Comparison, Results, contrast_to_paper
-from .statistics import LEAST, Difference, Sample
+from .statistics import LEAST, Difference, Sample, paired
 from .tables import interval, mean, number, p_value, signed
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "paper_table",
     "provenance_table",
     "size_table",
+    "size_trend",
     "tally",
     "whole_table",
 ]
@@ -247,22 +248,42 @@ def size_table(results: Results) -> pd.DataFrame:
     """How many errors SESN makes for each error of the CNN, by size of the digit, over the realizations of both."""
     rows = []
     for column in COLUMNS:
-        plain = {r["cell"]["realization"]: r for r in _records(results, REGIME["CNN", column]) if "by_scale" in r}
         for row in SESN_ROWS:
-            both = [
-                (r["by_scale"], plain[r["cell"]["realization"]]["by_scale"])
-                for r in _records(results, REGIME[row, column])
-                if "by_scale" in r and r["cell"]["realization"] in plain
-            ]
+            both = _beside_cnn(results, row, column)
             if both:
-                edges = both[0][0]["edges"]
-                ours, cnn = (np.sum([pair[side]["errors"] for pair in both], axis=0) for side in (0, 1))
+                edges = next(iter(both.values()))[0]["edges"]
+                ours, cnn = (np.sum([pair[side]["errors"] for pair in both.values()], axis=0) for side in (0, 1))
                 shares = {
                     f"{low:g}–{high:g}": number(a / b, 2) if b else "–"
                     for low, high, a, b in zip(edges, edges[1:], ours, cnn)
                 }
                 rows.append({"network": f"{row} {column}", "runs": len(both), **shares})
     return pd.DataFrame(rows).set_index("network") if rows else pd.DataFrame()
+
+
+def size_trend(results: Results) -> Difference:
+    """How SESN's errors per error of the CNN change from the smallest digits to the largest, as a natural logarithm.
+
+    Negative: SESN's advantage grows with the digit. A value for each realization, the mean over its networks; a test of
+    their mean.
+    """
+    changes: dict[int, list[float]] = {}
+    for column in COLUMNS:
+        for row in SESN_ROWS:
+            for realization, pair in _beside_cnn(results, row, column).items():
+                (small, large), (small_cnn, large_cnn) = ((s["errors"][0], s["errors"][-1]) for s in pair)
+                if min(small, large, small_cnn, large_cnn) > 0:
+                    changes.setdefault(realization, []).append(np.log(large / large_cnn) - np.log(small / small_cnn))
+    return paired([float(np.mean(changes[realization])) for realization in sorted(changes)])
+
+
+def _beside_cnn(results: Results, row: str, column: str) -> dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Realization -> the counts by size of a SESN's run and of the CNN's, where there are both."""
+    ours, cnn = (
+        {r["cell"]["realization"]: r["by_scale"] for r in _records(results, REGIME[name, column]) if "by_scale" in r}
+        for name in (row, "CNN")
+    )
+    return {realization: (ours[realization], cnn[realization]) for realization in sorted(ours.keys() & cnn.keys())}
 
 
 def _records(results: Results, regime: tuple[str, float]) -> list[Mapping[str, Any]]:

@@ -165,6 +165,24 @@ def test_errors_by_size_are_compared_on_the_same_realizations(tmp_path: Path) ->
     assert list(table.loc["SESN Vector 28"]) == [2, *["0.75"] * 6, "–"]  # 90 errors against 120; none against none
     assert list(table.columns[:2]) == ["runs", "0.3–0.4"]
     assert summary.size_table(results.load(tmp_path / "nothing")).empty
+    assert summary.size_trend(results.load(tmp_path)).n == (0, 0)  # no errors at all among the largest digits
+
+
+def test_an_advantage_that_grows_with_the_digit_is_found(tmp_path: Path) -> None:
+    for growing in (True, False):
+        store = Store(tmp_path / str(growing))
+        for realization in range(4):
+            for model, largest in (("mnist_cnn_28", 100), ("mnist_ses_vector_28", 50 if growing else 100)):
+                record = synthetic(Cell(model, 1.0, realization), np.random.default_rng(0))
+                record["by_scale"]["errors"] = [200 + realization, 90, 90, 90, 90, 90, largest + realization % 2]
+                store.write(record)
+        found = summary.size_trend(results.load(store.folder))
+        assert found.n == (4, 4)
+        if growing:
+            assert found.estimate == pytest.approx(np.mean([np.log((50 + i) / (100 + i)) for i in (0, 1)]))
+            assert found.high < 0
+        else:
+            assert found.estimate == 0
 
 
 def test_a_ring_marks_the_same_part_of_the_paper(tmp_path: Path) -> None:

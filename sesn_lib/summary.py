@@ -115,28 +115,30 @@ def claims_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
     """Verdict and mean difference per claim and source. The paper's own figures support a claim or do not.
 
     Where a source has only some of a claim's comparisons, its mean may be held only against the paper's mean over the
-    same ones; the cell says both.
+    same ones: `(3 of 6; the paper −0.41; n = 4)` says how many, that mean, and the number of realizations.
     """
     rows = {}
     for text, sources in judged.items():
         rows[text] = [_said(source, j.verdict, j.overall) for source, j in sources.items()]
         for index, (source, j) in enumerate(sources.items()):
-            if any(j.used) and (source == US or not all(j.used)):
-                rows[text][index] += f"; {_coverage(source, j)}"
-                if not all(j.used):
-                    rows[text][index] += f"; the paper, the same: {signed(j.claimed)}"
+            notes = []
+            if any(j.used) and not all(j.used):
+                notes += [f"{sum(j.used)} of {len(j.used)}", f"the paper {signed(j.claimed)}"]
+            if any(j.used) and source == US:
+                notes.append(f"n = {j.overall.n[0]}")
+            rows[text][index] += f" ({'; '.join(notes)})" if notes else ""
     columns = list(next(iter(judged.values())))
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")
 
 
-def _coverage(source: str, judged: Judged) -> str:
-    """How many realizations (of ours) and comparisons a mean is over; a single comparison is named."""
+def _coverage(judged: Judged) -> str:
+    """How many realizations and comparisons a mean is over; a single comparison is named."""
     count = judged.overall.n[0]
     said = f"{sum(judged.used)} of {len(judged.used)} comparisons"
     if sum(judged.used) == 1:
         better, worse = judged.claim.pairs[judged.used.index(True)]
         said += f", {' '.join(better)} before {' '.join(worse)}"
-    return f"{count} realization{'s' * (count != 1)}, {said}" if source == US else said
+    return f"{count} realization{'s' * (count != 1)}, {said}"
 
 
 def comparisons_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
@@ -174,7 +176,7 @@ def _verdicts(judged: Mapping[str, Mapping[str, Judged]], source: str) -> str:
     said = []
     for word in ("reproduced", "not reproduced", "undecided", "no data"):
         found = [
-            f"{text} ({_coverage(US, sources[US])})" if source == US and any(sources[US].used) else text
+            f"{text} ({_coverage(sources[US])})" if source == US and any(sources[US].used) else text
             for text, sources in judged.items()
             if sources[source].verdict == word
         ]

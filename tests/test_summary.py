@@ -71,9 +71,9 @@ def test_a_part_of_a_claim_is_held_against_the_same_part_of_the_paper(tmp_path: 
     cell = summary.claims_table(summary.evidence(found, PUBLISHED)).loc["scale augmentation helps", summary.US]
     paper = PUBLISHED.paper["CNN", "28+"].mean - PUBLISHED.paper["CNN", "28"].mean
     assert paper == pytest.approx(-0.60)
-    assert cell.endswith("; 6 realizations, 1 of 6 comparisons, CNN 28+ before CNN 28; the paper, the same: −0.60")
+    assert cell.endswith(" (1 of 6; the paper −0.60; n = 6)")
     report = summary.claims_table(summary.evidence(found, PUBLISHED)).loc["scale augmentation helps", summary.REPORT]
-    assert report.endswith("; 4 of 6 comparisons; the paper, the same: −0.28")
+    assert report.endswith(" (4 of 6; the paper −0.28)")
 
 
 @pytest.mark.parametrize(("shift", "differs"), [(0.0, False), (0.2, True)])

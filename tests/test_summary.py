@@ -67,13 +67,11 @@ def test_a_part_of_a_claim_is_held_against_the_same_part_of_the_paper(tmp_path: 
     store = Store(tmp_path)
     for cell in select(models=["mnist_cnn_28"]):
         store.write(make_record(cell, error=(2.5 if cell.extra_scaling == 1 else 1.9) + cell.realization / 100))
-    found = results.load(tmp_path)
-    cell = summary.claims_table(summary.evidence(found, PUBLISHED)).loc["scale augmentation helps", summary.US]
+    row = summary.claims_table(summary.evidence(results.load(tmp_path), PUBLISHED)).loc["scale augmentation helps"]
     paper = PUBLISHED.paper["CNN", "28+"].mean - PUBLISHED.paper["CNN", "28"].mean
     assert paper == pytest.approx(-0.60)
-    assert cell.endswith(" (1 of 6; the paper −0.60; n = 6)")
-    report = summary.claims_table(summary.evidence(found, PUBLISHED)).loc["scale augmentation helps", summary.REPORT]
-    assert report.endswith(" (4 of 6; the paper −0.28)")
+    assert row[summary.US].endswith(" (1 of 6; the paper −0.60; n = 6)")
+    assert row[summary.REPORT].endswith(" (4 of 6; the paper −0.28)")
 
 
 @pytest.mark.parametrize(("shift", "differs"), [(0.0, False), (0.2, True)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -240,7 +240,7 @@ def errors_by_size(results: Results) -> dict[str, dict[str, list[Mapping[str, An
     found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for column in COLUMNS:
         for row in ROWS:
-            counted = [r["by_scale"] for r in _records(results, REGIME[row, column]) if "by_scale" in r]
+            counted = list(_sizes(results, row, column).values())
             if counted:
                 found.setdefault(column, {})[row] = counted
     return found
@@ -249,17 +249,13 @@ def errors_by_size(results: Results) -> dict[str, dict[str, list[Mapping[str, An
 def size_table(results: Results) -> pd.DataFrame:
     """How many errors SESN makes for each error of the CNN, by size of the digit, over the realizations of both."""
     rows = []
-    for column in COLUMNS:
-        for row in SESN_ROWS:
-            both = _beside_cnn(results, row, column)
-            if both:
-                edges = next(iter(both.values()))[0]["edges"]
-                ours, cnn = (np.sum([pair[side]["errors"] for pair in both.values()], axis=0) for side in (0, 1))
-                shares = {
-                    f"{low:g}–{high:g}": number(a / b, 2) if b else "–"
-                    for low, high, a, b in zip(edges, edges[1:], ours, cnn)
-                }
-                rows.append({"network": f"{row} {column}", "runs": len(both), **shares})
+    for network, both in _beside_cnn(results):
+        edges = next(iter(both.values()))[0]["edges"]
+        ours, cnn = (np.sum([pair[side]["errors"] for pair in both.values()], axis=0) for side in (0, 1))
+        shares = {
+            f"{low:g}–{high:g}": number(a / b, 2) if b else "–" for low, high, a, b in zip(edges, edges[1:], ours, cnn)
+        }
+        rows.append({"network": network, "runs": len(both), **shares})
     return pd.DataFrame(rows).set_index("network") if rows else pd.DataFrame()
 
 
@@ -270,22 +266,28 @@ def size_trend(results: Results) -> Difference:
     their mean.
     """
     changes: dict[int, list[float]] = {}
-    for column in COLUMNS:
-        for row in SESN_ROWS:
-            for realization, pair in _beside_cnn(results, row, column).items():
-                (small, large), (small_cnn, large_cnn) = ((s["errors"][0], s["errors"][-1]) for s in pair)
-                if min(small, large, small_cnn, large_cnn) > 0:
-                    changes.setdefault(realization, []).append(np.log(large / large_cnn) - np.log(small / small_cnn))
+    for _, both in _beside_cnn(results):
+        for realization, pair in both.items():
+            (small, large), (small_cnn, large_cnn) = ((s["errors"][0], s["errors"][-1]) for s in pair)
+            if min(small, large, small_cnn, large_cnn) > 0:
+                changes.setdefault(realization, []).append(np.log(large / large_cnn) - np.log(small / small_cnn))
     return paired([float(np.mean(changes[realization])) for realization in sorted(changes)])
 
 
-def _beside_cnn(results: Results, row: str, column: str) -> dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Realization -> the counts by size of a SESN's run and of the CNN's, where there are both."""
-    ours, cnn = (
-        {r["cell"]["realization"]: r["by_scale"] for r in _records(results, REGIME[name, column]) if "by_scale" in r}
-        for name in (row, "CNN")
-    )
-    return {realization: (ours[realization], cnn[realization]) for realization in sorted(ours.keys() & cnn.keys())}
+def _beside_cnn(results: Results) -> Iterator[tuple[str, dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]]]:
+    """Each SESN of the table by name, with realization -> the counts by size of its run and of the CNN's."""
+    for column in COLUMNS:
+        cnn = _sizes(results, "CNN", column)
+        for row in SESN_ROWS:
+            ours = _sizes(results, row, column)
+            both = {realization: (ours[realization], cnn[realization]) for realization in sorted(ours.keys() & cnn)}
+            if both:
+                yield f"{row} {column}", both
+
+
+def _sizes(results: Results, row: str, column: str) -> dict[int, Mapping[str, Any]]:
+    """Realization -> the counts by size of the digit, of those records that have them."""
+    return {r["cell"]["realization"]: r["by_scale"] for r in _records(results, REGIME[row, column]) if "by_scale" in r}
 
 
 def _records(results: Results, regime: tuple[str, float]) -> list[Mapping[str, Any]]:

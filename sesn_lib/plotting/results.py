@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 PLAIN, SCALED = style.SKY, style.PURPLE  # without and with scale augmentation
+RING: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.8}  # hides nothing that it lies upon
 Cells = Mapping[tuple[str, str], Sample]
 
 
@@ -163,8 +164,7 @@ def claims(judged: Mapping[str, Mapping[str, Judged]]) -> Figure:
                 axis.plot([mean.low, mean.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
             axis.plot(mean.estimate, place, marker, color=colour, label=source, zorder=3)
             if not all(found.used):
-                ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 10}
-                axis.plot(found.claimed, place, "D", color=style.PAPER, label=like, **ring)
+                axis.plot(found.claimed, place, "D", color=style.PAPER, label=like, markersize=10, **RING)
     axis.axvline(0, color=style.INK, linewidth=1)
     axis.set_yticks(range(len(judged)), list(judged)[::-1])
     axis.set(xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(judged) - 0.4))
@@ -291,9 +291,9 @@ def precision(pairs: Mapping[Cell, tuple[float, float]]) -> Figure:
     for place, both in zip(places, pairs.values()):
         axis.plot(both, [place, place], color=style.FAINT, linewidth=3, zorder=1)
     axis.plot([low for _, low in pairs.values()], places, "D", color=style.ORANGE, markersize=5.5, label="bf16")
-    # A ring, so that neither hides the other where they are equal.
-    ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 9}
-    axis.plot([full for full, _ in pairs.values()], places, "o", color=style.BLUE, label="float32", **ring)
+    axis.plot(
+        [full for full, _ in pairs.values()], places, "o", color=style.BLUE, label="float32", markersize=9, **RING
+    )
     axis.set(yticks=places, yticklabels=names, ylim=(len(pairs) - 0.4, -0.6), xlabel="test error, %")
     _legend(figure)
     return figure

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -48,3 +50,26 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     report.render_site(folder, report.find_notebooks(Path(__file__).parent.parent / "notebooks"))
     return folder
+
+
+@pytest.fixture
+def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Runs the command in an empty folder, on noise in place of digits; gives (exit code, output, errors)."""
+    import torch
+    from toy_cells import toy_realization
+
+    from sesn_lib import cli, execution
+
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execution, "_realization", toy_realization)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: str) -> SimpleNamespace:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=ended.value.code, out=out, err=err)
+
+    yield call
+    torch.set_num_threads(threads)

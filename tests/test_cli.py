@@ -6,16 +6,14 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from toy_cells import make_record, toy_realization
+from toy_cells import make_record
 
-from sesn_lib import cli, execution, jobs, runner
+from sesn_lib import execution, jobs, runner
 from sesn_lib.experiments import GRID, Cell
 from sesn_lib.status import survey
 from sesn_lib.store import Store
@@ -24,26 +22,6 @@ from sesn_lib.worker import claim
 ROOT = Path(__file__).resolve().parent.parent
 CELL = Cell("mnist_cnn_28", 1.0, 0)
 SHORT = ["--epochs", "1", "--train-images", "48", "--test-images", "30", "--batch-size", "24", "--device", "cpu"]
-
-
-@pytest.fixture
-def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Runs the command in an empty folder, on noise in place of digits; gives (exit code, output, errors)."""
-    import torch
-
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(execution, "_realization", toy_realization)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*arguments: str) -> SimpleNamespace:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=ended.value.code, out=out, err=err)
-
-    yield call
-    torch.set_num_threads(threads)
 
 
 BAD_INPUT = [

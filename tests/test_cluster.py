@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_cli import SHORT, sesn
 
 from sesn_lib import cluster
 from sesn_lib.cluster import ClusterRunner, submit
 from sesn_lib.experiments import GRID
 from sesn_lib.runner import Job, Summary
 from sesn_lib.store import Store
-
-__all__ = ["sesn"]
 
 submitit = pytest.importorskip("submitit")
 CHOSEN = ["--models", "mnist_cnn_28", "--realizations", "0", "--results", "here"]
@@ -96,7 +93,7 @@ def test_failed_cells_show_in_the_exit_code_and_are_tried_again_when_asked(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_device_that_is_not_there_fails_the_job_and_no_cell(sesn: Any, tmp_path: Path) -> None:
-    result = sesn("run", *CHOSEN, *SHORT[:-1], "cuda", "--cluster", "local", "--time-budget", "5m")
+    result = sesn("run", *CHOSEN, "--device", "cuda", "--cluster", "local", "--time-budget", "5m")
     assert result.code == 2
     assert re.search(r"job \S+ failed: .*device is 'cuda', but torch finds no CUDA device here", result.err)
     assert Store(tmp_path / "here").failures() == []

@@ -75,7 +75,7 @@ def make(root: str | Path | None = None, *, each: int = 4, seed: int = 0) -> Pat
         DataError: the files cannot be written.
     """
     if each < 1:
-        raise ValueError(f"each is {each}, must be at least 1")
+        raise ValueError(f"each is {each}: it must be at least 1")
     folder = (default_root() if root is None else Path(root).expanduser()) / FOLDER
     for offset, split in enumerate(("train", "test")):
         images, labels = pictures(each, seed=2 * seed + offset)

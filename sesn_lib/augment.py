@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sesn_lib.checks import check_whole
+from sesn_lib.checks import check_whole, described
 
 __all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "ColourSplit", "Draws", "augment", "normalise", "steps"]
 
@@ -43,7 +43,7 @@ class ColourSplit:
             or self.labels.dtype != torch.int64
             or self.labels.shape != self.images.shape[:1]
         ):
-            raise ValueError(f"labels are {_describe(self.labels)}: they must be int64 [{len(self.images)}]")
+            raise ValueError(f"labels are {described(self.labels)}: they must be int64 [{len(self.images)}]")
         if self.images.device != self.labels.device:
             raise ValueError(f"images on {self.images.device}, labels on {self.labels.device}: must be one device")
 
@@ -193,12 +193,6 @@ def _check(images: Tensor, draws: Draws, order: str) -> None:
 
 def _check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor):
-        raise ValueError(f"images are {_describe(images)}: they must be uint8 [B, 3, H, H]")
+        raise ValueError(f"images are {described(images)}: they must be uint8 [B, 3, H, H]")
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(f"images are {_describe(images)}: they must be uint8 [B, 3, H, H]")
-
-
-def _describe(tensor: object) -> str:
-    if not isinstance(tensor, Tensor):
-        return f"a {type(tensor).__name__}"
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        raise ValueError(f"images are {described(images)}: they must be uint8 [B, 3, H, H]")

@@ -21,9 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import fast, gauges, layers, models, provenance
 from sesn_lib.arguments import check_folders
+from sesn_lib.checks import check_whole
 from sesn_lib.data import DeviceSplit, normalise, rescale
 from sesn_lib.graphs import WARM_UP
-from sesn_lib.settings import PRECISIONS, check_whole
+from sesn_lib.settings import PRECISIONS
 from sesn_lib.training import new_optimizer, new_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
@@ -97,8 +98,8 @@ def run(
     from rich.console import Console
 
     provenance.use_threads(threads)
-    check_whole("batch_size", batch_size, 2)
-    check_whole("rounds", rounds, 1)
+    check_whole(2, batch_size=batch_size)
+    check_whole(rounds=rounds)
     for way in ways or ():
         _check_way(way)
     target = provenance.resolve_device(device)

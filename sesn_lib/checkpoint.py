@@ -113,7 +113,11 @@ class Checkpoint:
 
     def fraction_done(self) -> float:
         """How much of the training a checkpoint saves, 0 without one; by the note beside it, which costs no torch."""
-        if self.path is None or not self.path.exists():
+        return self.fraction_noted() if self.path is not None and self.path.exists() else 0.0
+
+    def fraction_noted(self) -> float:
+        """How far the run was when it last left word, 0 if it never did."""
+        if self.path is None:
             return 0.0
         try:
             note = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ __all__ = [
     "check_number",
     "check_scales",
     "check_whole",
+    "described",
     "is_number",
     "is_whole",
     "shown",
@@ -95,9 +96,8 @@ def check_floating(least_axes: int = 1, **values: Any) -> None:
 
     for name, value in values.items():
         if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < least_axes:
-            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
             axes = "[..., H, W]" if least_axes == 2 else "[B, ...]"
-            raise ValueError(f"{name} is {found}: it must be a floating-point tensor {axes}")
+            raise ValueError(f"{name} is {described(value)}: it must be a floating-point tensor {axes}")
 
 
 def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = None, **sizes: int) -> None:
@@ -118,6 +118,15 @@ def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = Non
         return
     if not (x.is_floating_point() and torch.is_autocast_enabled(x.device.type)):
         raise TypeError(f"input is {x.dtype}: {name} has weights of {weight.dtype}, convert one of them")
+
+
+def described(value: Any) -> str:
+    """Type and shape of a tensor in one line, or the value if it is none."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return shown(value)
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
 
 
 def shown(value: Any, most: int = 120) -> str:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from data_prep.mnist_scale import MEAN, STD
-from sesn_lib.settings import check_extra_scaling, check_whole
+from sesn_lib.checks import check_number, check_whole, described
 
 __all__ = ["DeviceSplit", "epoch_batches", "normalise", "rescale", "shuffled", "to_device"]
 
@@ -41,9 +41,9 @@ class DeviceSplit:
 
     def __post_init__(self) -> None:
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8 or self.images.ndim != 3:
-            raise ValueError(f"images are {_describe(self.images)}, must be uint8 [N, H, W]")
+            raise ValueError(f"images are {described(self.images)}: they must be uint8 [N, H, W]")
         if not isinstance(self.labels, Tensor) or self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            raise ValueError(f"labels are {_describe(self.labels)}, must be int64 [N]")
+            raise ValueError(f"labels are {described(self.labels)}: they must be int64 [N]")
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels, must be as many")
         if self.images.device != self.labels.device:
@@ -96,12 +96,12 @@ def rescale(images: Tensor, factors: Tensor, *, centre: float | None = None) -> 
     Returns: ``uint8 [B, n, n]``. Raises ValueError for other shapes, types or factors.
     """
     if images.dtype != torch.uint8 or images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"images are {_describe(images)}, must be uint8 [B, n, n]")
+        raise ValueError(f"images are {described(images)}: they must be uint8 [B, n, n]")
     if factors.shape != images.shape[:1]:
-        raise ValueError(f"factors are {_describe(factors)} for {len(images)} images, must be one for each")
+        raise ValueError(f"factors are {described(factors)} for {len(images)} images: they must be one for each")
     possible = factors.isfinite() & (factors > 0)
     if not possible.all():
-        raise ValueError(f"a factor is {factors[~possible][0].item()}, must be a finite number above 0")
+        raise ValueError(f"a factor is {factors[~possible][0].item()}: it must be finite and above 0")
     size = images.shape[-1]
     fixed = size / 2 + 0.5 if centre is None else centre
     weights = _cubic_matrices(factors.to(images.device, torch.float64), size, fixed)
@@ -135,7 +135,7 @@ def shuffled(split: DeviceSplit, generator: torch.Generator, extra_scaling: floa
     The factors are uniform in ``[e, 1/e]``. `generator`, on the CPU, is advanced by one permutation and, for e < 1, one
     number an image.
     """
-    check_extra_scaling(extra_scaling)
+    check_number(0, most=1, extra_scaling=extra_scaling)
     order = torch.randperm(len(split), generator=generator).to(split.device)
     images, labels = split.images[order], split.labels[order]
     if extra_scaling < 1:
@@ -157,13 +157,7 @@ def epoch_batches(
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of (normalised images ``[B, 1, H, W]``, labels ``[B]``); the last batch holds what is left."""
-    check_whole("batch_size", batch_size, 1)
+    check_whole(batch_size=batch_size)
     epoch = shuffled(split, generator, extra_scaling)
     for images, labels in zip(epoch.images.split(batch_size), epoch.labels.split(batch_size)):
         yield normalise(images, dtype), labels
-
-
-def _describe(tensor: Any) -> str:
-    if not isinstance(tensor, Tensor):
-        return f"a {type(tensor).__name__}"
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

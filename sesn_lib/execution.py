@@ -162,7 +162,7 @@ def train_cell(
     before_test = time.perf_counter()
     evaluation = evaluate(model, test, batch_size=settings.eval_batch, precision=precision)
     if not math.isfinite(evaluation.loss):
-        raise Diverged(f"the test loss is {evaluation.loss}, must be finite")
+        raise Diverged(f"the test loss is {evaluation.loss}: it must be finite")
     finished = time.perf_counter()
     record = {
         "schema": SCHEMA,

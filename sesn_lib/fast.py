@@ -25,7 +25,7 @@ from sesn_lib.layers import _SteerableConv
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.spectral import SpectralConv, max_pool
 
-__all__ = ["accelerate", "decelerate"]
+__all__ = ["accelerate"]
 
 
 def accelerate(model: nn.Module) -> nn.Module:
@@ -40,13 +40,6 @@ def accelerate(model: nn.Module) -> nn.Module:
     if not isinstance(model, MNISTNet):
         raise ValueError(f"a {type(model).__name__} cannot be accelerated: only the MNIST-scale networks can")
     model.engine = Engine(model)
-    return model
-
-
-def decelerate(model: nn.Module) -> nn.Module:
-    """Undo `accelerate`: run the modules one by one again; returns the same module."""
-    if isinstance(model, MNISTNet):
-        model.engine = None
     return model
 
 

@@ -55,7 +55,7 @@ def seed_everything(seed: int, deterministic: bool = True) -> int:
     deterministic as it is. Raises ValueError unless 0 <= seed < 2**32 (NumPy's range).
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed!r}, must be a whole number from 0 to {2**32 - 1}")
+        raise ValueError(f"seed is {seed!r}: it must be a whole number from 0 to {2**32 - 1}")
     seed = int(seed)
     random.seed(seed)
     np.random.seed(seed)

@@ -240,7 +240,7 @@ def precision_pairs(float32: Results, bf16: Results) -> dict[Cell, tuple[float, 
         both = {"float32": record, "bf16": bf16.records[cell]}
         for name, found in both.items():
             if found["protocol"]["precision"] != name:
-                raise ValueError(f"the record of {cell} is in {found['protocol']['precision']}, must be in {name}")
+                raise ValueError(f"the record of {cell} is in {found['protocol']['precision']}: it must be in {name}")
         for key in ("seed", "data_checksum"):
             values = [found[key] for found in both.values()]
             if values[0] != values[1]:

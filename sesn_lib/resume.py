@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .settings import check_whole
+from .checks import check_whole
 
 __all__ = ["State", "autocast", "capture", "check_same", "forked", "restore", "run_epochs", "stream", "to_cpu"]
 
@@ -52,7 +52,7 @@ def run_epochs(
     Raises:
         ValueError: `save_every` below 1, a state that does not fit.
     """
-    check_whole("save_every", save_every, 1)
+    check_whole(save_every=save_every)
     if state is not None:
         run.load(state)
     while run.epoch < epochs:
@@ -108,7 +108,7 @@ def restore(
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
-        raise ValueError(f"the saved state is of another model, must be of this {type(model).__name__}") from error
+        raise ValueError(f"the saved state is of another model: it must be of this {type(model).__name__}") from error
     # Copied, because the optimiser would go on to write into the caller's tensors.
     moments = {index: to_cpu(values) for index, values in state["optimizer"]["state"].items()}
     optimizer.load_state_dict({**state["optimizer"], "state": moments})

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from .checks import MOST, is_number, is_whole
+from .checks import check_number, check_whole
 
 __all__ = [
     "PRECISIONS",
     "DeviceError",
     "Settings",
     "check_device",
-    "check_extra_scaling",
     "check_precision",
     "check_threads",
-    "check_whole",
 ]
 
 PRECISIONS = ("float32", "bf16")
@@ -48,27 +45,25 @@ class Settings:
     eval_batch: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "eval_batch"):
-            check_whole(name, getattr(self, name), 1)
-        check_whole("seed", self.seed, 0)
+        check_whole(epochs=self.epochs, batch_size=self.batch_size, eval_batch=self.eval_batch)
+        check_whole(0, seed=self.seed)
         if self.batch_size == 1:
-            raise ValueError("batch_size is 1, must be at least 2: batch normalisation needs more than one image")
-        for name in ("learning_rate", "gamma"):
-            check_positive(name, getattr(self, name))
-        check_extra_scaling(self.extra_scaling)
+            raise ValueError("batch_size is 1: it must be at least 2, batch normalisation needs more than one image")
+        check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
+        check_number(0, most=1, extra_scaling=self.extra_scaling)
         check_precision(self.precision)
         if isinstance(self.milestones, (str, bytes)) or not hasattr(self.milestones, "__iter__"):
-            raise ValueError(f"milestones is {self.milestones!r}, must be a sequence of epochs such as (20, 40)")
+            raise ValueError(f"milestones is {self.milestones!r}: it must be a sequence of epochs such as (20, 40)")
         milestones = tuple(self.milestones)
         for milestone in milestones:
-            check_whole("a milestone", milestone, 1)
+            check_whole(**{"a milestone": milestone})
         if any(b <= a for a, b in pairwise(milestones)):
-            raise ValueError(f"milestones are {milestones}, must be increasing such as (20, 40)")
+            raise ValueError(f"milestones are {milestones}: they must be increasing such as (20, 40)")
         object.__setattr__(self, "milestones", milestones)
 
     def shortened(self, epochs: int) -> Settings:
         """Another number of epochs, the learning rate's steps at a third and two thirds of it: not the protocol."""
-        check_whole("epochs", epochs, 1)
+        check_whole(epochs=epochs)
         steps = sorted({round(epochs / 3), round(2 * epochs / 3)})
         return replace(self, epochs=epochs, milestones=tuple(step for step in steps if 1 <= step < epochs))
 
@@ -81,42 +76,22 @@ class Settings:
         return rate
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raises ValueError unless `value` is a whole number of at least `least` that torch can take."""
-    if not is_whole(value, least, math.inf):
-        raise ValueError(f"{name} is {value!r}, must be a whole number of at least {least}")
-    if not is_whole(value, least):
-        raise ValueError(f"{name} is {value!r:.40}, must be at most {MOST}")
-
-
 def check_device(name: str) -> tuple[str, str]:
     """The kind and the number (empty for none) in ``cpu``, ``cuda`` or ``cuda:N``; raises DeviceError for others."""
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (name != kind and not (kind == "cuda" and index.isdecimal())):
-        raise DeviceError(f"device is {name!r}, must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+        raise DeviceError(f"device is {name!r}: it must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
     return kind, index
 
 
 def check_threads(value: Any) -> None:
     """Raises ValueError unless `value` is a number of processor threads that can be started."""
-    check_whole("threads", value, 1)
+    check_whole(threads=value)
     if value > MOST_THREADS:
-        raise ValueError(f"threads is {value!r}, must be at most {MOST_THREADS}")
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a finite number above 0."""
-    if not is_number(value) or not value > 0:
-        raise ValueError(f"{name} is {value!r}, must be a finite number above 0")
-
-
-def check_extra_scaling(value: Any) -> None:
-    """Raises ValueError unless 0 < value <= 1."""
-    if not is_number(value) or not 0 < value <= 1:
-        raise ValueError(f"extra_scaling is {value!r}, must be above 0 and at most 1 (1 = no augmentation)")
+        raise ValueError(f"threads is {value!r}: it must be at most {MOST_THREADS}")
 
 
 def check_precision(value: Any) -> None:
     """Raises ValueError unless `value` is one of `PRECISIONS`."""
     if not isinstance(value, str) or value not in PRECISIONS:
-        raise ValueError(f"precision is {value!r}, must be one of {', '.join(PRECISIONS)}")
+        raise ValueError(f"precision is {value!r}: it must be one of {', '.join(PRECISIONS)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .budget import typical_cost
+from .checkpoint import Checkpoint
 from .experiments import GRID, PROTOCOL, Cell
 from .schema import AnyCell, cell_of
 from .store import Store
@@ -84,7 +84,7 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
     for cell in cells:
         states[cell] = _state(store, cell, records.get(cell), failures, folder)
         if states[cell] in ("running", "checkpoint"):
-            progress[cell] = _progress(folder, cell)
+            progress[cell] = Checkpoint(folder, cell).fraction_noted()
     todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
     known = _costs(record for cell, record in records.items() if isinstance(cell, Cell))
     left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
@@ -126,16 +126,6 @@ def _is_held(store: Store, cell: Cell) -> bool:
         return False
     lock.release()
     return False
-
-
-def _progress(checkpoints: Path | None, cell: Cell) -> float:
-    if checkpoints is None:
-        return 0.0
-    try:
-        note = json.loads((checkpoints / f"{cell.name}.json").read_text(encoding="utf-8"))
-        return min(max(float(note["epoch"] / note["epochs"]), 0.0), 1.0)
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        return 0.0
 
 
 def _costs(records: Iterable[dict[str, Any]]) -> dict[str, float]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from .checks import is_number
-from .settings import check_positive, check_precision, check_whole
+from .checks import check_number, check_whole, is_number
+from .settings import check_precision
 
 __all__ = ["EXPERIMENT", "GRID", "MODELS", "Recipe", "STL10Cell", "is_complete", "select"]
 
@@ -67,32 +67,29 @@ class Recipe:
     eval_batch: int = 250
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "eval_batch"):
-            check_whole(name, getattr(self, name), 1)
-        for name in ("validation_images", "seed"):
-            check_whole(name, getattr(self, name), 0)
-        for name in ("learning_rate", "gamma"):
-            check_positive(name, getattr(self, name))
+        check_whole(epochs=self.epochs, batch_size=self.batch_size, eval_batch=self.eval_batch)
+        check_whole(0, validation_images=self.validation_images, seed=self.seed)
+        check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
         for name, limit in (("momentum", 1.0), ("weight_decay", float("inf"))):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value < limit:
-                raise ValueError(f"{name} is {value!r}, must be at least 0 and below {limit:g}")
+                raise ValueError(f"{name} is {value!r}: it must be at least 0 and below {limit:g}")
         for name in ("milestones", "evaluate_after"):
             given = getattr(self, name)
             if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-                raise ValueError(f"{name} is {given!r}, must be a sequence of epochs such as (300, 400)")
+                raise ValueError(f"{name} is {given!r}: it must be a sequence of epochs such as (300, 400)")
             epochs = tuple(given)
             for epoch in epochs:
-                check_whole(f"an epoch in {name}", epoch, 1)
+                check_whole(**{f"an epoch in {name}": epoch})
             if any(b <= a for a, b in pairwise(epochs)):
-                raise ValueError(f"{name} is {epochs}, must be increasing")
+                raise ValueError(f"{name} is {epochs}: it must be increasing")
             object.__setattr__(self, name, epochs)
         if self.micro_batch is not None:
-            check_whole("micro_batch", self.micro_batch, 1)
+            check_whole(micro_batch=self.micro_batch)
         if self.augmentation not in ("authors", "report", "none"):
-            raise ValueError(f"augmentation is {self.augmentation!r}, must be 'authors', 'report' or 'none'")
+            raise ValueError(f"augmentation is {self.augmentation!r}: it must be 'authors', 'report' or 'none'")
         if self.selection not in SELECTIONS:
-            raise ValueError(f"selection is {self.selection!r}, must be one of {', '.join(SELECTIONS)}")
+            raise ValueError(f"selection is {self.selection!r}: it must be one of {', '.join(SELECTIONS)}")
         if self.selection == "validation" and not self.validation_images:
             raise ValueError("selection is 'validation', but validation_images is 0: hold out some, e.g. 500")
         check_precision(self.precision)
@@ -103,7 +100,7 @@ class Recipe:
 
     def shortened(self, epochs: int) -> Recipe:
         """Fewer epochs, with the milestones and the evaluated epochs at the same fractions. Not the authors' recipe."""
-        check_whole("epochs", epochs, 1)
+        check_whole(epochs=epochs)
 
         def scaled(marks: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(sorted({round(mark * epochs / self.epochs) for mark in marks} & set(range(1, epochs))))

@@ -150,7 +150,7 @@ def estimate(
         ValueError: a speed that is not positive.
     """
     if not images_per_second > 0:
-        raise ValueError(f"images_per_second is {images_per_second}, must be above 0")
+        raise ValueError(f"images_per_second is {images_per_second}: it must be above 0")
     recipe = recipe or Recipe()
     counted = count(name)
     evaluations = sum(recipe.evaluates(epoch) for epoch in range(1, recipe.epochs + 1))

@@ -94,7 +94,7 @@ def hold_out(split: ColourSplit, count: int, seed: int) -> tuple[ColourSplit, Co
     fewest = min(int((labels == label).sum()) for label in classes)
     if rest or each >= fewest:
         raise ValueError(
-            f"validation_images is {count}, must be a multiple of {len(classes)}, the number of classes, and below "
+            f"validation_images is {count}: it must be a multiple of {len(classes)}, the number of classes, and below "
             f"{len(classes) * fewest}"
         )
     generator = torch.Generator().manual_seed(stream(seed, "held-out images"))

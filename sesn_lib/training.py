@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib.checks import check_whole
 from sesn_lib.data import DeviceSplit, epoch_batches, normalise
 from sesn_lib.graphs import recorded
 from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
-from sesn_lib.settings import PRECISIONS, Settings, check_precision, check_whole
+from sesn_lib.settings import PRECISIONS, Settings, check_precision
 
 __all__ = [
     "PRECISIONS",
@@ -151,7 +152,7 @@ def evaluate(
 
     `normalise` makes the model's input of the bytes; that of MNIST-scale by default.
     """
-    check_whole("batch_size", batch_size, 1)
+    check_whole(batch_size=batch_size)
     check_precision(precision)
     if not len(split):
         raise ValueError("there are 0 images to evaluate on, must be at least 1")
@@ -284,7 +285,7 @@ def train_step(
 def _check_finite(which: str, loss: float, epoch: int, settings: Settings) -> None:
     if not math.isfinite(loss):
         rate = settings.learning_rate_in(epoch)
-        raise Diverged(f"the {which} loss is {loss} after epoch {epoch}, must be finite (learning rate {rate:g})")
+        raise Diverged(f"the {which} loss is {loss} after epoch {epoch}: it must be finite (learning rate {rate:g})")
 
 
 def _check_data(train: DeviceSplit, val: DeviceSplit, settings: Settings) -> None:
@@ -294,6 +295,6 @@ def _check_data(train: DeviceSplit, val: DeviceSplit, settings: Settings) -> Non
         raise ValueError("there are 0 validation images, must be at least 1")
     count, batch = len(train), settings.batch_size
     if count < 2:
-        raise ValueError(f"the number of training images is {count}, must be at least 2")
+        raise ValueError(f"the number of training images is {count}: it must be at least 2")
     if count % batch == 1:  # batch normalisation needs two
         raise ValueError(f"{count} training images in batches of {batch} leave a last batch of one: use {count - 1}")

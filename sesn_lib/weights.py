@@ -66,7 +66,7 @@ def load(folder: str | Path, cell: Cell) -> tuple[nn.Module, dict[str, Any]]:
     if found != expected:
         raise WeightsError(f"{path} has the SHA-256 {found}, must have {expected} as its record says")
     if described != cell:
-        raise WeightsError(f"{path} is of the cell {described}, must be of {cell}")
+        raise WeightsError(f"{path} is of the cell {described}: it must be of {cell}")
     model = build(cell.model)
     try:
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))

@@ -181,19 +181,19 @@ def test_bad_input_is_named() -> None:
     split = split_of(10)
     generator = torch.Generator()
     for value in (0, -0.5, 1.5, float("nan"), float("inf"), "half", True):
-        with pytest.raises(ValueError, match=r"extra_scaling is .*must be above 0 and at most 1"):
+        with pytest.raises(ValueError, match=r"extra_scaling is .*must be a finite number above 0 and at most 1"):
             data.shuffled(split, generator, value)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_size is 0"):
         next(data.epoch_batches(split, 0, generator))
     with pytest.raises(ValueError, match="11 images asked for, must be 1 to 10"):
         split.first(11)
-    with pytest.raises(ValueError, match=r"images are float32 \[1, 28, 28\], must be uint8"):
+    with pytest.raises(ValueError, match=r"images are float32 \[1, 28, 28\]: they must be uint8"):
         data.rescale(torch.zeros(1, 28, 28), torch.ones(1))
     with pytest.raises(ValueError, match=r"factors are float32 \[2\] for 10 images"):
         data.rescale(split.images, torch.ones(2))
     with pytest.raises(ValueError, match="10 images but 9 labels"):
         data.DeviceSplit(split.images, split.labels[:9])
-    with pytest.raises(ValueError, match=r"labels are int32 \[10\], must be int64"):
+    with pytest.raises(ValueError, match=r"labels are int32 \[10\]: they must be int64"):
         data.DeviceSplit(split.images, split.labels.int())
 
 

@@ -225,7 +225,7 @@ def test_a_network_of_nan_makes_no_record(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert run_cell(CELL, **options(epochs=1))["test_images"] == 30  # the control
     monkeypatch.setattr(execution, "_fit", poisoned)
-    with pytest.raises(Diverged, match="the test loss is nan, must be finite"):
+    with pytest.raises(Diverged, match="the test loss is nan: it must be finite"):
         run_cell(CELL, **options(epochs=1))
 
 

@@ -52,7 +52,7 @@ def test_seeded_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None, True])
 def test_bad_seed_is_named(seed: object) -> None:
-    with pytest.raises(ValueError, match=f"seed is {seed!r}, must be a whole number"):
+    with pytest.raises(ValueError, match=f"seed is {seed!r}: it must be a whole number"):
         provenance.seed_everything(seed)  # type: ignore[arg-type]
 
 
@@ -124,7 +124,7 @@ def test_resolve_device() -> None:
     assert provenance.resolve_device("cpu") == torch.device("cpu")
     assert provenance.resolve_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("gpu", "cuda:x", "cuda:", "cpu:0", "mps", ""):
-        with pytest.raises(ValueError, match=f"device is '{name}', must be 'auto'"):
+        with pytest.raises(ValueError, match=f"device is '{name}': it must be 'auto'"):
             provenance.resolve_device(name)
 
 
@@ -152,7 +152,7 @@ def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True])
 def test_an_impossible_number_of_threads_is_refused(threads: Any) -> None:
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match=f"threads is {threads!r}, must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match=f"threads is {threads!r}: it must be an integer, 1 or greater"):
         provenance.use_threads(threads)
     provenance.use_threads(None)
     assert torch.get_num_threads() == before

@@ -263,7 +263,7 @@ def test_precisions_are_paired_by_cell(tmp_path: Path) -> None:
     assert two.difference.estimate == pytest.approx(0.5)
     assert two.verdict == "undecided", "two pairs decide nothing"
     assert results.compare_precisions({}, MARGIN).verdict == "no run yet"
-    with pytest.raises(ValueError, match="is in bf16, must be in float32"):
+    with pytest.raises(ValueError, match="is in bf16: it must be in float32"):
         results.precision_pairs(results.load(rounded.folder), results.load(rounded.folder))
 
 

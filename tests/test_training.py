@@ -179,7 +179,7 @@ def test_a_state_that_does_not_fit_is_refused(train: DeviceSplit, val: DeviceSpl
     with pytest.raises(ValueError, match=r"the saved state lacks 'dropout'"):
         run(train, val, settings, state={key: value for key, value in state.items() if key != "dropout"})
     other = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    with pytest.raises(ValueError, match=r"the saved state is of another model, must be of this Sequential"):
+    with pytest.raises(ValueError, match=r"the saved state is of another model: it must be of this Sequential"):
         fit(other, train, val, settings, state=state)
 
 
@@ -271,7 +271,7 @@ def test_a_diverging_run_says_so(train: DeviceSplit, val: DeviceSplit, precision
     model = Tiny()
     with torch.no_grad():
         model[-1].weight.fill_(float("inf"))
-    with pytest.raises(Diverged, match=r"the training loss is (nan|inf) after epoch 1, must be finite"):
+    with pytest.raises(Diverged, match=r"the training loss is (nan|inf) after epoch 1: it must be finite"):
         fit(model, train, val, Settings(epochs=3, precision=precision))
 
 
@@ -328,25 +328,25 @@ def test_shortened_moves_the_steps_to_thirds() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "right"),
     [
-        ("epochs", 0, "a whole number of at least 1"),
-        ("epochs", 2.5, "a whole number of at least 1"),
-        ("epochs", True, "a whole number of at least 1"),
-        ("batch_size", 0, "a whole number of at least 1"),
+        ("epochs", 0, "an integer, 1 or greater"),
+        ("epochs", 2.5, "an integer, 1 or greater"),
+        ("epochs", True, "an integer, 1 or greater"),
+        ("batch_size", 0, "an integer, 1 or greater"),
         ("batch_size", 1, "at least 2"),
-        ("eval_batch", -3, "a whole number of at least 1"),
-        ("seed", -1, "a whole number of at least 0"),
+        ("eval_batch", -3, "an integer, 1 or greater"),
+        ("seed", -1, "an integer, 0 or greater"),
         ("learning_rate", 0.0, "a finite number above 0"),
         ("learning_rate", float("nan"), "a finite number above 0"),
         ("gamma", float("inf"), "a finite number above 0"),
-        ("extra_scaling", 0, "above 0 and at most 1"),
-        ("extra_scaling", 1.01, "above 0 and at most 1"),
-        ("extra_scaling", -0.5, "above 0 and at most 1"),
-        ("extra_scaling", float("nan"), "above 0 and at most 1"),
-        ("extra_scaling", None, "above 0 and at most 1"),
+        ("extra_scaling", 0, "a finite number above 0 and at most 1"),
+        ("extra_scaling", 1.01, "a finite number above 0 and at most 1"),
+        ("extra_scaling", -0.5, "a finite number above 0 and at most 1"),
+        ("extra_scaling", float("nan"), "a finite number above 0 and at most 1"),
+        ("extra_scaling", None, "a finite number above 0 and at most 1"),
         ("precision", "fp8", "one of float32, bf16"),
         ("milestones", (40, 20), "increasing such as"),
         ("milestones", (20, 20), "increasing such as"),
-        ("milestones", (0, 20), "a whole number of at least 1"),
+        ("milestones", (0, 20), "an integer, 1 or greater"),
         ("milestones", 20, "a sequence of epochs"),
         ("milestones", "20", "a sequence of epochs"),
     ],
@@ -364,7 +364,7 @@ def test_bad_settings_are_named(name: str, value: Any, right: str) -> None:
 def test_bad_data_and_options_are_named(train: DeviceSplit, val: DeviceSplit) -> None:
     with pytest.raises(ValueError, match="129 training images in batches of 128 leave a last batch of one: use 128"):
         run(train.first(129), val)
-    with pytest.raises(ValueError, match="the number of training images is 1, must be at least 2"):
+    with pytest.raises(ValueError, match="the number of training images is 1: it must be at least 2"):
         run(train.first(1), val)
     nothing = DeviceSplit(val.images[:0], val.labels[:0])
     with pytest.raises(ValueError, match="there are 0 validation images"):
@@ -373,7 +373,7 @@ def test_bad_data_and_options_are_named(train: DeviceSplit, val: DeviceSplit) ->
         evaluate(Tiny(), nothing)
     with pytest.raises(ValueError, match="save_every is 0"):
         run(train, val, save_every=0)
-    with pytest.raises(ValueError, match="precision is 'fp16', must be one of float32, bf16"):
+    with pytest.raises(ValueError, match="precision is 'fp16': it must be one of float32, bf16"):
         evaluate(Tiny(), val, precision="fp16")
 
 

@@ -92,7 +92,7 @@ def _other_cell(folder: Path) -> None:
     [
         (_flip, "has the SHA-256 [0-9a-f]{64}, must have [0-9a-f]{64}"),
         (_other_model, "does not hold the weights of mnist_cnn_28"),
-        (_other_cell, "is of the cell mnist_cnn_28-x1.0-r1, must be of mnist_cnn_28-x1.0-r0"),
+        (_other_cell, "is of the cell mnist_cnn_28-x1.0-r1: it must be of mnist_cnn_28-x1.0-r0"),
         (lambda folder: _note(folder, record={}), "does not hold a checksum and a record"),
         (lambda folder: (folder / f"{CELL.name}.json").write_text("{"), "does not hold a checksum and a record"),
     ],

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .durable import rename_damaged, write_aside
 from .schema import AnyCell
-from .store import rename_damaged, write_aside
 
 __all__ = ["Checkpoint", "Interrupted"]
 

@@ -72,18 +72,12 @@ class Results:
 def load(folder: str | Path) -> Results:
     """Reads the records of a results folder; an empty or absent folder gives empty results. Never trains."""
     store = Store(folder)
-    grid, records, partial = set(GRID), {}, []
-    for record in store.load_all():
-        if "model" not in record["cell"] or "extra_scaling" not in record["cell"]:
-            continue  # a run of another experiment
-        cell = Cell(**record["cell"])
-        if record["complete"] and cell in grid:
-            records[cell] = record
-        else:
-            partial.append(cell)
-    failed = {Cell(**f["cell"]): str(f["error"]) for f in store.failures() if "extra_scaling" in f["cell"]}
+    grid, found = set(GRID), store.records_of(Cell)
+    counted = {cell: record for cell, record in found.items() if record["complete"] and cell in grid}
+    partial = tuple(cell for cell in found if cell not in counted)
+    failed = store.failures_of(Cell)
     damaged = tuple(f"{path.name}: {reason}" for path, reason in store.damaged)
-    return Results(records, tuple(partial), failed, damaged)
+    return Results(counted, partial, failed, damaged)
 
 
 # Ours against published means

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from filelock import FileLock, Timeout
 from .budget import typical_cost
 from .checkpoint import Checkpoint
 from .experiments import GRID, PROTOCOL, Cell
-from .schema import AnyCell, cell_of
+from .schema import AnyCell
 from .store import Store
 
-__all__ = ["STATES", "Status", "survey"]
+__all__ = ["STATES", "Status", "state_of", "survey"]
 
 STATES = ("done", "partial", "running", "checkpoint", "failed", "missing")
 """partial: there is a record, but of a shorter protocol; checkpoint: begun, stopped, can go on."""
@@ -77,16 +77,15 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
     store = Store(results)
     if store.folder.exists() and not store.folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder of results", str(store.folder))
-    records = {cell_of(record["cell"]): record for record in store.load_all()}
-    failures = {cell_of(failure["cell"]): failure["error"] for failure in store.failures()}
+    records, failures = store.records_of(Cell), store.failures_of(Cell)
     folder = None if checkpoints is None else Path(checkpoints)
     states, progress = {}, {}
     for cell in cells:
-        states[cell] = _state(store, cell, records.get(cell), failures, folder)
+        states[cell] = state_of(store, cell, records.get(cell), failures, folder)
         if states[cell] in ("running", "checkpoint"):
             progress[cell] = Checkpoint(folder, cell).fraction_noted()
     todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
-    known = _costs(record for cell, record in records.items() if isinstance(cell, Cell))
+    known = _costs(records.values())
     left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
     return Status(
         states=states,
@@ -99,9 +98,14 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
     )
 
 
-def _state(
-    store: Store, cell: Cell, record: dict[str, Any] | None, failures: dict[AnyCell, str], checkpoints: Path | None
+def state_of(
+    store: Store,
+    cell: AnyCell,
+    record: Mapping[str, Any] | None,
+    failures: Container[AnyCell],
+    checkpoints: Path | None,
 ) -> str:
+    """``done``, ``partial`` (of a shorter protocol), ``running``, ``failed``, ``checkpoint`` (begun) or ``missing``."""
     if record is not None:
         return "done" if record["complete"] else "partial"
     if _is_held(store, cell):
@@ -113,7 +117,7 @@ def _state(
     return "missing"
 
 
-def _is_held(store: Store, cell: Cell) -> bool:
+def _is_held(store: Store, cell: AnyCell) -> bool:
     path = store.locks / f"{cell.name}.lock"
     if not path.exists():
         return False

@@ -15,6 +15,7 @@ from .checkpoint import Checkpoint
 from .jobs import stl10_folders
 from .provenance import use_threads
 from .settings import PRECISIONS
+from .status import state_of
 from .stl10 import GRID, MODELS, STL10Cell, select
 from .stl10_cost import add_measurement, count, estimate, measure
 from .store import Store
@@ -26,23 +27,20 @@ def show_status(results: Path | None, checkpoints: Path | None, console: Console
     """One line for each run that is done, begun, failed or expected."""
     folder, kept = stl10_folders(results, checkpoints)
     store = Store(folder)
-    records = {STL10Cell(record["cell"]["model"], record["cell"]["run"]): record for record in store.load_all()}
-    failures = {
-        STL10Cell(failure["cell"]["model"], failure["cell"]["run"]): failure["error"] for failure in store.failures()
-    }
+    records, failures = store.records_of(STL10Cell), store.failures_of(STL10Cell)
     table = Table(title="STL-10 runs", title_justify="left")
     for column in ("run", "state", "test error"):
         table.add_column(column)
     for cell in sorted({*GRID, *records, *failures}, key=lambda cell: (MODELS.index(cell.model), cell.run)):
-        error = ""
-        if cell in records:
-            state = "done" if records[cell]["complete"] else "done, not the authors' recipe"
-            error = f"{records[cell]['test_error']:.2f} % after epoch {records[cell]['reported_epoch']}"
-        elif cell in failures:
-            state = f"failed: {failures[cell]}"
-        else:
-            done = Checkpoint(kept, cell).fraction_done()
-            state = f"checkpoint at {100 * done:.0f} %" if done else "missing"
+        record = records.get(cell)
+        state = state_of(store, cell, record, failures, kept)
+        if state in ("running", "checkpoint"):
+            state += f" at {100 * Checkpoint(kept, cell).fraction_noted():.0f} %"
+        elif state == "failed":
+            state += f": {failures[cell]}"
+        elif state == "partial":
+            state = "done, not the authors' recipe"
+        error = f"{record['test_error']:.2f} % after epoch {record['reported_epoch']}" if record else ""
         table.add_row(cell.name, state, error)
     console.print(table)
     for path, reason in store.damaged:

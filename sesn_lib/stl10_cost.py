@@ -18,11 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import gauges, models
 from sesn_lib.augment import ColourSplit
+from sesn_lib.durable import write_aside
 from sesn_lib.provenance import environment, resolve_device, seeded
 from sesn_lib.resume import autocast
 from sesn_lib.stl10 import MODELS, TEST_IMAGES, TRAIN_IMAGES, Recipe, STL10Cell
 from sesn_lib.stl10_training import epoch_batches, make_optimizer, train_step
-from sesn_lib.store import now, write_aside
+from sesn_lib.store import now
 
 __all__ = ["Count", "Estimator", "add_measurement", "count", "estimate", "load_measurements", "measure"]
 

@@ -12,28 +12,25 @@ deleted, and nothing of it is believed.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
-from data_prep.files import aside_of
-
+from .durable import rename_damaged, write_aside
 from .experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from .schema import SCHEMA, AnyCell, RecordError, cell_of, deterministic_part, validate
 
-__all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "rename_damaged", "validate", "write_aside"]
+__all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "validate"]
 
 log = logging.getLogger(__name__)
 
-# Some file systems (FAT, a few network ones) know no hard links.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+Kind = TypeVar("Kind", bound=AnyCell)
 
 
 class Store:
@@ -100,6 +97,14 @@ class Store:
         order: dict[AnyCell, int] = {cell: position for position, cell in enumerate(GRID)}
         return sorted(records, key=lambda record: order.get(_cell(record), len(GRID)))
 
+    def records_of(self, kind: type[Kind]) -> dict[Kind, dict[str, Any]]:
+        """The records of one experiment, by cell: of `Cell` or `STL10Cell`; a folder may hold both."""
+        return {cell: record for record in self.load_all() if isinstance(cell := _cell(record), kind)}
+
+    def failures_of(self, kind: type[Kind]) -> dict[Kind, str]:
+        """Likewise the errors of the cells that failed and have no record."""
+        return {cell: note["error"] for note in self.failures() if isinstance(cell := _cell(note), kind)}
+
     def set_aside(self, path: Path, reason: str) -> None:
         """Renames an unusable file to `*.damaged`, keeping what was set aside before, and remembers why."""
         try:
@@ -118,9 +123,9 @@ class Store:
         """The files in the folder that were set aside, by this object or an earlier one."""
         return sorted([*self.runs.glob("*.damaged"), *self.failed.glob("*.damaged")])
 
-    def write_failure(self, cell: AnyCell, error: str, environment: dict[str, Any] | None = None) -> Path:
+    def write_failure(self, cell: AnyCell, error: str) -> Path:
         """Notes that a cell failed, and how; a later failure of the same cell replaces the note."""
-        failure = {"schema": SCHEMA, "cell": cell.as_dict(), "error": error, "when": now(), "environment": environment}
+        failure = {"schema": SCHEMA, "cell": cell.as_dict(), "error": error, "when": now()}
         path = self.failed / f"{cell.name}.json"
         write_aside(path, _dump(failure), replace=True)
         return path
@@ -168,69 +173,6 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def rename_damaged(path: Path) -> Path:
-    """Renames an unusable file to `*.damaged`, with a number if there is one already; returns the new name."""
-    target, count = path.with_name(path.name + ".damaged"), 1
-    while target.exists():
-        count += 1
-        target = path.with_name(f"{path.name}.{count}.damaged")
-    os.rename(path, target)
-    return target
-
-
-def write_aside(path: Path, content: bytes, *, replace: bool) -> None:
-    """Writes a file so that it appears under its name whole or not at all, even when the machine loses power.
-
-    Arguments:
-        path: the file; its folder is made if need be.
-        content: all of it.
-        replace: whether an existing file of that name gives way; otherwise FileExistsError is raised.
-
-    Raises:
-        OSError: naming `path`.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside_of(path) as (aside, file):
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            if replace:
-                os.replace(aside, path)
-            else:
-                _link(aside, path)
-        _sync_folder(path.parent)
-    except OSError as error:  # which names the temporary file, or none
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def _link(aside: Path, path: Path) -> None:
-    """Gives `aside` the name `path` unless that name is taken: link fails on an existing name, rename would not."""
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        raise FileExistsError(errno.EEXIST, "a record is there and is not overwritten", str(path)) from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, "a record is there and is not overwritten", str(path)) from None
-        os.rename(aside, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that syncs folders by itself
-            raise
-    finally:
-        os.close(handle)
-
-
 def _dump(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
@@ -263,9 +205,8 @@ def _cell(record: dict[str, Any]) -> AnyCell:
     return cell_of(record["cell"])
 
 
-def _table(records: Iterable[dict[str, Any]]) -> dict[str, dict[float, dict[int, float]]]:
-    """Errors on the 50,000 test images by model, extra_scaling and realization."""
-    errors = {_cell(record): record["test_error_50k"] for record in records}
+def _table(errors: Mapping[Cell, float]) -> dict[str, dict[float, dict[int, float]]]:
+    """Errors by model, extra_scaling and realization."""
     table: dict[str, dict[float, dict[int, float]]] = {}
     for model in MODELS:
         for scaling in SCALINGS:
@@ -292,19 +233,19 @@ def collect(folder: str | os.PathLike[str]) -> Path:
         OSError: it cannot be written.
     """
     store = Store(folder)
-    records = [record for record in store.load_all() if isinstance(_cell(record), Cell)]
+    records = store.records_of(Cell)
     if not records:
         raise ValueError(f"no records in {store.runs}; make some with `sesn run --results {store.folder}`")
     grid = set(GRID)
-    full = [record for record in records if record["complete"] and _cell(record) in grid]
-    table = _table(full)
+    full = {cell: record for cell, record in records.items() if record["complete"] and cell in grid}
+    table = _table({cell: record["test_error_50k"] for cell, record in full.items()})
     content = {
         "schema": SCHEMA,
         "counts": {
             "cells": len(GRID),
             "complete": len(full),
             "partial": len(records) - len(full),
-            "failed": sum(isinstance(cell_of(failure["cell"]), Cell) for failure in store.failures()),
+            "failed": len(store.failures_of(Cell)),
         },
         "by_condition": table,
         "single_runs": {model: [e for row in rows.values() for e in row.values()] for model, rows in table.items()},

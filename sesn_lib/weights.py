@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from .durable import write_aside
 from .experiments import Cell
 from .models import build
 from .resume import to_cpu
 from .schema import validate
-from .store import write_aside
 
 __all__ = ["WeightsError", "load", "save"]
 

@@ -9,9 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
+from toy_cells import make_record
 
 from data_prep import DataError, stand_in, stl10, stl10_format
 from sesn_lib import cli, models, stl10_cost
+from sesn_lib.checkpoint import Checkpoint
+from sesn_lib.experiments import GRID
 from sesn_lib.jobs import stl10_job
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
 from sesn_lib.stl10 import STL10Cell
@@ -76,6 +80,32 @@ def test_status_of_nothing_and_of_failures(sesn):
     assert shown.out.count("missing") == 4
     assert sesn("status", "--results", "elsewhere").code == 0  # and the other experiment is not disturbed
     assert "no records" in sesn("collect", "--results", "elsewhere").err
+
+
+def test_one_folder_may_hold_both_experiments(sesn):
+    store, cell = Store("both"), STL10Cell("wrn_16_8", 0)
+    store.write(make_record(GRID[0]))
+    store.write_failure(GRID[1], "MemoryError")
+    store.write_failure(cell, "Diverged: the training loss is nan")
+    shown = sesn("status", "--experiment", "stl10", "--results", "both")
+    assert shown.code == 0, shown.err
+    assert "Diverged" in shown.out
+    assert "MemoryError" not in shown.out
+    shown = sesn("status", "--results", "both")
+    assert "1 done" in shown.out
+    assert "MemoryError" in shown.out
+    assert "Diverged" not in shown.out
+
+
+def test_status_says_how_far_a_run_is(sesn):
+    cell = STL10Cell("wrn_16_8", 0)
+    Checkpoint("kept", cell).note(3, 12)
+    options = ("status", "--experiment", "stl10", "--results", "build/stl10", "--checkpoints", "kept")
+    assert "25 %" not in sesn(*options).out, "a note alone is no checkpoint"
+    Path("kept", f"{cell.name}.pt").write_bytes(b"a network")
+    assert "checkpoint at 25 %" in sesn(*options).out
+    with FileLock(Store("build/stl10").locks / f"{cell.name}.lock"):
+        assert "running at 25 %" in sesn(*options).out
 
 
 def test_bench(sesn, monkeypatch):

@@ -15,7 +15,6 @@ import pytest
 import yaml
 from toy_cells import make_record
 
-from sesn_lib import store as store_module
 from sesn_lib.experiments import GRID, Cell
 from sesn_lib.store import RecordError, Store, collect, deterministic_part, validate
 
@@ -60,7 +59,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module.os, function, full)
+    monkeypatch.setattr(os, function, full)
     store = Store(tmp_path)
     with pytest.raises(OSError, match="No space left"):
         store.write(make_record(CELL))
@@ -71,7 +70,7 @@ def test_without_hard_links_records_are_as_safe(tmp_path: Path, monkeypatch: pyt
     def no_links(*arguments: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(store_module.os, "link", no_links)
+    monkeypatch.setattr(os, "link", no_links)
     store = Store(tmp_path)
     store.write(make_record(CELL, error=2.0))
     with pytest.raises(FileExistsError):
@@ -196,7 +195,7 @@ def test_a_folder_that_cannot_be_changed_is_still_read(tmp_path: Path, monkeypat
     def read_only(*arguments: Any) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(store_module.os, "rename", read_only)
+    monkeypatch.setattr(os, "rename", read_only)
     assert len(store.load_all()) == 1
     assert "could not be set aside (Read-only file system)" in store.damaged[0][1]
 
@@ -205,7 +204,7 @@ def test_failures(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.failures() == []
     store.write_failure(GRID[0], "Diverged: the loss is nan")
-    store.write_failure(GRID[0], "Diverged: the loss is inf", {"device": "toy"})
+    store.write_failure(GRID[0], "Diverged: the loss is inf")
     store.write_failure(GRID[1], "MemoryError")
     (store.failed / f"{GRID[2].name}.json").write_text("{")
     assert [failure["error"] for failure in store.failures()] == ["MemoryError", "Diverged: the loss is inf"]

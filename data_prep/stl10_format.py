@@ -42,7 +42,8 @@ def write(folder: str | Path, split: str, images: np.ndarray, labels: np.ndarray
     """The reverse of `read`. Raises ValueError for other types or shapes, DataError if the files cannot be written."""
     if images.dtype != np.uint8 or images.shape[1:] != SHAPE or len(images) != len(labels):
         raise ValueError(
-            f"images are {images.dtype} {images.shape} with {len(labels)} labels: they must be uint8 [N, 3, 96, 96], N"
+            f"images are {images.dtype} {images.shape} with {len(labels)} labels: they must be uint8 [N, 3, 96, 96], "
+            "a label each"
         )
     if len(labels) and not (labels.min() >= 0 and labels.max() < 255):
         raise ValueError(f"labels are {labels.min()} to {labels.max()}: they must be 0 to 254")

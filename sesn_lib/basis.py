@@ -18,7 +18,7 @@ import torch
 from numpy.polynomial.hermite_e import hermeval
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_dtype, check_scales, check_whole, is_number, is_whole
+from sesn_lib.checks import check_dtype, check_number, check_scales, check_whole, is_whole
 
 __all__ = ["Basis", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
 
@@ -85,8 +85,7 @@ def hermite_b(
         ValueError: as `hermite_a`; mult not above 1; max_order negative.
     """
     found = _check(size, scales, effective_size, dtype)
-    if not is_number(mult) or mult <= 1:
-        raise ValueError(f"mult is {mult!r}: it must be greater than 1, the ratio of neighbouring widths")
+    check_number(1, mult=mult)
     check_whole(0, max_order=max_order)
     listed = (
         (float(mult) ** -k, n, m) for k in count() for m in range(max_order + 1) for n in range(max_order + 1 - m)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:  # what checks records and statistics should not have to impor
     from torch import Tensor, nn
 
 __all__ = [
+    "check_choice",
     "check_dtype",
+    "check_epochs",
     "check_flag",
     "check_floating",
     "check_input",
@@ -29,11 +31,11 @@ FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
 MOST = 2**31 - 1  # what torch takes for sizes and strides
 
 
-def check_whole(least: int = 1, **values: Any) -> None:
-    """Raises ValueError unless every value is a whole number of at least `least`."""
+def check_whole(least: int = 1, *, most: int = MOST, **values: Any) -> None:
+    """Raises ValueError unless every value is a whole number from `least` to `most`."""
     for name, value in values.items():
-        if not is_whole(value, least):
-            limit = " and at most 2^31 - 1" if isinstance(value, int) and value > MOST else ""
+        if not is_whole(value, least, most):
+            limit = f" and at most {most}" if most < MOST or is_whole(value, most, math.inf) else ""
             raise ValueError(f"{name} is {shown(value)}: it must be an integer, {least} or greater{limit}")
 
 
@@ -52,14 +54,42 @@ def is_number(value: Any) -> bool:
         return False
 
 
-def check_number(above: float = -math.inf, *, least: float = -math.inf, most: float = math.inf, **values: Any) -> None:
-    """Raises ValueError unless every value is a finite number above `above` and from `least` to `most`."""
+def check_number(
+    above: float = -math.inf,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+    **values: Any,
+) -> None:
+    """Raises ValueError unless every value is a finite number above `above`, from `least` to `most`, below `below`."""
     for name, value in values.items():
-        if not is_number(value) or not (value > above and least <= value <= most):
+        if not is_number(value) or not (above < value < below and least <= value <= most):
             limits = [f"above {above:g}"] if above > -math.inf else []
             limits += [f"at least {least:g}"] if least > -math.inf else []
             limits += [f"at most {most:g}"] if most < math.inf else []
+            limits += [f"below {below:g}"] if below < math.inf else []
             raise ValueError(f"{name} is {shown(value)}: it must be a finite number {' and '.join(limits)}".rstrip())
+
+
+def check_choice(choices: Iterable[str], **values: Any) -> None:
+    """Raises ValueError unless every value is one of `choices`."""
+    known = tuple(choices)
+    for name, value in values.items():
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"{name} is {shown(value)}: it must be one of {', '.join(known)}")
+
+
+def check_epochs(name: str, epochs: Any) -> tuple[int, ...]:
+    """The epochs as a tuple. Raises ValueError unless they are whole numbers from 1 that increase; none is allowed."""
+    if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
+        raise ValueError(f"{name} is {shown(epochs)}: it must be a sequence of epochs such as (20, 40)")
+    marks = tuple(epochs)
+    if not all(is_whole(mark, 1) for mark in marks):
+        raise ValueError(f"{name} are {shown(marks)}: each must be an integer, 1 or greater")
+    if any(b <= a for a, b in pairwise(marks)):
+        raise ValueError(f"{name} are {shown(marks)}: they must be increasing such as (20, 40)")
+    return marks
 
 
 def check_flag(**values: Any) -> None:

@@ -94,7 +94,7 @@ class GaussianImages:
     def sample(self, size: int, scale: float = 1.0) -> Tensor:
         """L_s f, that is f(x / s), on `size` x `size` pixels; [N, 1, size, size]."""
         check_whole(size=size)
-        _check_scale(scale)
+        check_number(0, scale=scale)
         grid = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
         distance = (grid / scale - self.centres[..., None]) / self.widths[..., None, None]  # [N, K, axis, size]
         rows, columns = torch.exp(-(distance**2) / 2).unbind(dim=2)
@@ -176,7 +176,7 @@ def scale_steps(scale: float, scales: Sequence[float]) -> float:
 
     Scales that were rounded to two decimals give 0.998 and the like: round where a whole step is meant.
     """
-    _check_scale(scale)
+    check_number(0, scale=scale)
     axis = check_scales(scales)
     if len(axis) < 2:
         raise ValueError(f"scales are {list(axis)}: at least two are needed to tell a step")
@@ -217,7 +217,7 @@ def errors(
     Raises:
         ValueError: steps missing or out of place; "samples" where too few pixels coincide; values out of range.
     """
-    _check_scale(scale)
+    check_number(0, scale=scale)
     with torch.no_grad():
         if isinstance(images, GaussianImages):
             plain, scaled = function(images.sample(size)), function(images.sample(size, scale))
@@ -246,11 +246,6 @@ def error(
     """The paper's measure Delta: the mean of `errors`, which see for the arguments."""
     options = {"steps": steps, "size": size, "crop": crop, "method": method, "resample": resample}
     return errors(function, images, scale, **options).mean().item()  # type: ignore[arg-type]
-
-
-def _check_scale(scale: float) -> None:
-    if not is_number(scale) or not scale > 0:
-        raise ValueError(f"scale is {scale!r}: it must be a positive number")
 
 
 def _check_steps(x: Tensor, steps: float | None) -> None:
@@ -284,7 +279,7 @@ def _positions(size: int, scale: float) -> np.ndarray:
 
 def _interpolation(size: int, scale: float, method: str) -> Tensor:
     """Matrix [size, size] that interpolates a row of samples at `_positions`."""
-    _check_scale(scale)
+    check_number(0, scale=scale)
     u = _positions(size, scale)
     whole = np.round(u)
     u = np.where(np.abs(u - whole) < TINY, whole, u)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.basis import Basis, make_basis
-from sesn_lib.checks import check_flag, check_input, check_scales, check_whole
+from sesn_lib.checks import check_choice, check_flag, check_input, check_scales, check_whole
 
 __all__ = ["ConvHH", "ConvHH1x1", "ConvTH", "ScaleMaxProjection", "set_method"]
 
@@ -66,7 +66,8 @@ class _SteerableConv(nn.Module):
             self.basis = make_basis(basis, kernel_size, scales, effective_size, mult=mult, max_order=max_order)
         self.stride = int(stride)
         self.padding = int(padding)
-        self.method = _checked_method(method)
+        check_choice(METHODS, method=method)
+        self.method = method
         self.weight = nn.Parameter(torch.empty(*weight_shape, self.basis.num_functions))
         self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
         # Kaiming's uniform rule with a = sqrt(5), as torch's own convolutions, on the weights of the basis functions.
@@ -232,6 +233,10 @@ class ConvHH(_SteerableConv):
         self._check_pixels(x)
         if self.method == "literal":
             return self._literal(x)
+        if self.scale_extent == 1:
+            # Whole planes, not slices of the scale axis, whose gradients would each be as large as the whole input.
+            weight = self.weight[:, :, 0]
+            return torch.stack([self._convolve_scale(plane, weight, i) for i, plane in enumerate(x.unbind(2))], dim=2)
         out = []
         for i in range(self.basis.num_scales):
             seen = x[:, :, i : i + self.scale_extent]  # fewer than K scales at the end of the axis: the rest is zero
@@ -289,19 +294,14 @@ class ScaleMaxProjection(nn.Module):
         return x.amax(dim=2)
 
 
-def _checked_method(method: str) -> str:
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}: it must be one of {', '.join(METHODS)}")
-    return method
-
-
 def set_method(module: nn.Module, method: str) -> nn.Module:
     """Make every steerable convolution inside `module` compute by `method`; returns the module.
 
     Raises:
         ValueError: unknown method.
     """
+    check_choice(METHODS, method=method)
     for layer in module.modules():
         if isinstance(layer, _SteerableConv):
-            layer.method = _checked_method(method)
+            layer.method = method
     return module

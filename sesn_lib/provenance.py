@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from .checks import check_whole
 from .settings import DeviceError, check_device, check_threads
 
 __all__ = [
@@ -54,8 +55,7 @@ def seed_everything(seed: int, deterministic: bool = True) -> int:
     `deterministic` also makes cuDNN choose deterministic algorithms, and the same ones each time. The CPU is
     deterministic as it is. Raises ValueError unless 0 <= seed < 2**32 (NumPy's range).
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed!r}: it must be a whole number from 0 to {2**32 - 1}")
+    check_whole(0, most=2**32 - 1, seed=seed)
     seed = int(seed)
     random.seed(seed)
     np.random.seed(seed)

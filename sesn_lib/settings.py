@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
-from .checks import check_number, check_whole
+from .checks import check_choice, check_epochs, check_number, check_whole
 
 __all__ = [
     "PRECISIONS",
     "DeviceError",
     "Settings",
     "check_device",
-    "check_precision",
     "check_threads",
 ]
 
@@ -51,15 +49,8 @@ class Settings:
             raise ValueError("batch_size is 1: it must be at least 2, batch normalisation needs more than one image")
         check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
         check_number(0, most=1, extra_scaling=self.extra_scaling)
-        check_precision(self.precision)
-        if isinstance(self.milestones, (str, bytes)) or not hasattr(self.milestones, "__iter__"):
-            raise ValueError(f"milestones is {self.milestones!r}: it must be a sequence of epochs such as (20, 40)")
-        milestones = tuple(self.milestones)
-        for milestone in milestones:
-            check_whole(**{"a milestone": milestone})
-        if any(b <= a for a, b in pairwise(milestones)):
-            raise ValueError(f"milestones are {milestones}: they must be increasing such as (20, 40)")
-        object.__setattr__(self, "milestones", milestones)
+        check_choice(PRECISIONS, precision=self.precision)
+        object.__setattr__(self, "milestones", check_epochs("milestones", self.milestones))
 
     def shortened(self, epochs: int) -> Settings:
         """Another number of epochs, the learning rate's steps at a third and two thirds of it: not the protocol."""
@@ -86,12 +77,4 @@ def check_device(name: str) -> tuple[str, str]:
 
 def check_threads(value: Any) -> None:
     """Raises ValueError unless `value` is a number of processor threads that can be started."""
-    check_whole(threads=value)
-    if value > MOST_THREADS:
-        raise ValueError(f"threads is {value!r}: it must be at most {MOST_THREADS}")
-
-
-def check_precision(value: Any) -> None:
-    """Raises ValueError unless `value` is one of `PRECISIONS`."""
-    if not isinstance(value, str) or value not in PRECISIONS:
-        raise ValueError(f"precision is {value!r}: it must be one of {', '.join(PRECISIONS)}")
+    check_whole(most=MOST_THREADS, threads=value)

@@ -27,7 +27,6 @@ __all__ = [
     "contrast",
     "detectable_difference",
     "difference",
-    "equivalence",
     "holm",
     "mean_interval",
     "order_p",
@@ -99,8 +98,7 @@ class Difference:
     method: str = "no data"
 
     def __post_init__(self) -> None:
-        if not is_number(self.level) or not 0 < self.level < 1:
-            raise ValueError(f"level is {self.level!r}: it must lie between 0 and 1, such as 0.95")
+        check_number(0, below=1, level=self.level)
 
     @property
     def tested(self) -> bool:
@@ -109,8 +107,7 @@ class Difference:
 
     def equivalent(self, margin: float) -> float:
         """p of two one-sided t-tests (Schuirmann 1987) that the difference lies inside -margin..margin."""
-        if not is_number(margin) or not margin > 0:
-            raise ValueError(f"the margin must be positive, not {margin!r}")
+        check_number(0, margin=margin)
         if not math.isfinite(self.error):
             return NAN
         above = stats.t.sf((self.estimate + margin) / self.error, self.df)
@@ -190,17 +187,8 @@ def paired(differences: Sequence[float], level: float = 0.95) -> Difference:
 
 def mean_interval(sample: Sample, level: float = 0.95) -> tuple[float, float]:
     """Student's confidence interval of a mean; NaN for one value or no spread."""
-    found = paired([0.0]) if sample.n < 2 else _student(
-        sample.mean, math.sqrt(sample.squared_error), sample.n - 1, (sample.n, sample.n), level, "t"
-    )  # fmt: skip
+    found = contrast([sample], [1.0], level)
     return found.low, found.high
-
-
-def equivalence(a: Sample | None, b: Sample | None, margin: float) -> float:
-    """p of two one-sided Welch tests that the means differ by less than the margin; NaN below two values a side."""
-    if a is None or b is None or min(a.n, b.n) < 2:
-        return NAN
-    return difference(a, b).equivalent(margin)
 
 
 def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
@@ -299,7 +287,7 @@ def order_p(values: Sequence[float], first: int) -> float:
 def detectable_difference(std: float, n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
     """The true difference between two samples of n that a two-sided t-test finds with probability `power`."""
     check_number(std=std, least=0)
-    check_number(0, power=power, alpha=alpha, most=1)
+    check_number(0, below=1, power=power, alpha=alpha)
     check_whole(0, n=n)
     if n < 2:
         return NAN

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
-from .checks import check_number, check_whole, is_number
-from .settings import check_precision
+from .checks import check_choice, check_epochs, check_number, check_whole
+from .settings import PRECISIONS
 
 __all__ = ["EXPERIMENT", "GRID", "MODELS", "Recipe", "STL10Cell", "is_complete", "select"]
 
@@ -70,29 +69,17 @@ class Recipe:
         check_whole(epochs=self.epochs, batch_size=self.batch_size, eval_batch=self.eval_batch)
         check_whole(0, validation_images=self.validation_images, seed=self.seed)
         check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
-        for name, limit in (("momentum", 1.0), ("weight_decay", float("inf"))):
-            value = getattr(self, name)
-            if not is_number(value) or not 0 <= value < limit:
-                raise ValueError(f"{name} is {value!r}: it must be at least 0 and below {limit:g}")
+        check_number(least=0, below=1, momentum=self.momentum)
+        check_number(least=0, weight_decay=self.weight_decay)
         for name in ("milestones", "evaluate_after"):
-            given = getattr(self, name)
-            if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-                raise ValueError(f"{name} is {given!r}: it must be a sequence of epochs such as (300, 400)")
-            epochs = tuple(given)
-            for epoch in epochs:
-                check_whole(**{f"an epoch in {name}": epoch})
-            if any(b <= a for a, b in pairwise(epochs)):
-                raise ValueError(f"{name} is {epochs}: it must be increasing")
-            object.__setattr__(self, name, epochs)
+            object.__setattr__(self, name, check_epochs(name, getattr(self, name)))
         if self.micro_batch is not None:
             check_whole(micro_batch=self.micro_batch)
-        if self.augmentation not in ("authors", "report", "none"):
-            raise ValueError(f"augmentation is {self.augmentation!r}: it must be 'authors', 'report' or 'none'")
-        if self.selection not in SELECTIONS:
-            raise ValueError(f"selection is {self.selection!r}: it must be one of {', '.join(SELECTIONS)}")
+        check_choice(("authors", "report", "none"), augmentation=self.augmentation)
+        check_choice(SELECTIONS, selection=self.selection)
+        check_choice(PRECISIONS, precision=self.precision)
         if self.selection == "validation" and not self.validation_images:
             raise ValueError("selection is 'validation', but validation_images is 0: hold out some, e.g. 500")
-        check_precision(self.precision)
 
     def small_memory(self) -> Recipe:
         """The authors' variant for less memory: batches of 64, learning rate 0.05."""

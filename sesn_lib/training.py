@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_whole
+from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.data import DeviceSplit, epoch_batches, normalise
 from sesn_lib.graphs import recorded
 from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
-from sesn_lib.settings import PRECISIONS, Settings, check_precision
+from sesn_lib.settings import PRECISIONS, Settings
 
 __all__ = [
     "PRECISIONS",
@@ -153,7 +153,7 @@ def evaluate(
     `normalise` makes the model's input of the bytes; that of MNIST-scale by default.
     """
     check_whole(batch_size=batch_size)
-    check_precision(precision)
+    check_choice(PRECISIONS, precision=precision)
     if not len(split):
         raise ValueError("there are 0 images to evaluate on, must be at least 1")
     was_training = model.training

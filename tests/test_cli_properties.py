@@ -249,7 +249,7 @@ def test_random_words_were_of_all_kinds(light: None, tmp_path: Path) -> None:
         (["run", "--threads", "9" * 30], "threads"),
         (["train", "mnist_cnn_28", "--threads", "9" * 30], "threads"),
         (["bench", "--batch-size", "9" * 30], "batch_size"),
-        (["bench", "--threads", "1025"], "threads is 1025: it must be at most 1024"),
+        (["bench", "--threads", "1025"], "threads is 1025: it must be an integer, 1 or greater and at most 1024"),
         (["bench", "--models", "wrn_16_8,", "--experiment", "stl10", "--threads", "0"], "threads is 0"),
     ],
 )

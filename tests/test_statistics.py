@@ -16,7 +16,6 @@ from sesn_lib.statistics import (
     contrast,
     detectable_difference,
     difference,
-    equivalence,
     holm,
     mean_interval,
     order_p,
@@ -117,11 +116,11 @@ def test_equivalence_is_the_90_percent_interval_inside_the_margin() -> None:
     a, b = Sample(12, 2.00, 0.05), Sample(12, 2.01, 0.05)
     within = difference(a, b, level=0.9)
     just = max(abs(within.low), abs(within.high))
-    assert equivalence(a, b, just * 1.001) < 0.05 < equivalence(a, b, just * 0.999)
-    assert equivalence(a, Sample(12, 2.3, 0.05), 0.1) > 0.99  # negative control
-    assert math.isnan(equivalence(sample([2.0]), b, 0.1))
-    with pytest.raises(ValueError, match="margin must be positive, not 0"):
-        equivalence(a, b, 0)
+    assert difference(a, b).equivalent(just * 1.001) < 0.05 < difference(a, b).equivalent(just * 0.999)
+    assert difference(a, Sample(12, 2.3, 0.05)).equivalent(0.1) > 0.99  # negative control
+    assert math.isnan(difference(sample([2.0]), sample([2.1])).equivalent(0.1))
+    with pytest.raises(ValueError, match="margin is 0: it must be a finite number above 0"):
+        difference(a, b).equivalent(0)
 
 
 def test_holm_by_hand() -> None:

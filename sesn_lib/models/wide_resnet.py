@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_whole, is_number
+from sesn_lib.checks import check_number, check_whole
 from sesn_lib.layers import ConvHH, ConvHH1x1, ConvTH, ScaleMaxProjection
 
 __all__ = [
@@ -37,7 +37,7 @@ EFFECTIVE_SIZE = 3
 
 
 class Convolutions(Protocol):
-    """What a wide residual network is made of. Groups count from 1; `first` marks the first unit of a group."""
+    """What a wide residual network is made of. Groups count from 1; `entry` is the first convolution of one."""
 
     def stem(self, in_channels: int, out_channels: int) -> nn.Module:
         """From the image to the first feature map."""
@@ -219,8 +219,7 @@ class WideResNet(nn.Module):
             raise ValueError(f"depth is {depth!r}: it must be 6 n + 4, i.e. 10, 16, 22, ...")
         check_whole(widening=widening, num_classes=num_classes, in_channels=in_channels)
         check_whole(4, input_size=input_size)
-        if not is_number(dropout) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout!r}: it must be at least 0 and below 1")
+        check_number(least=0, below=1, dropout=dropout)
         self.input_shape = (in_channels, input_size, input_size)
         self.stem = convolutions.stem(in_channels, STEM_WIDTH)
         units, before, groups = (depth - 4) // 6, STEM_WIDTH, []

@@ -9,12 +9,13 @@ are the random numbers (`Draws`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sesn_lib.checks import check_whole, described
+from sesn_lib.checks import check_choice, check_whole, described
 
 __all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "ColourSplit", "Draws", "augment", "normalise", "steps"]
 
@@ -108,8 +109,15 @@ class Draws:
 
 def normalise(images: Tensor) -> Tensor:
     """`(x / 255 - mean) / std` per colour: uint8 [..., 3, H, W] to float32 of the same shape."""
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = _constants(images.device)
     return images.float().div_(255).sub_(mean).div_(std)
+
+
+@lru_cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation on a device, sent there once: a GPU would be waited for each time."""
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
+    return mean, std
 
 
 def augment(images: Tensor, draws: Draws, *, order: str = "authors") -> Tensor:
@@ -187,8 +195,7 @@ def _check(images: Tensor, draws: Draws, order: str) -> None:
     _check_images(images)
     if len(draws) != len(images):
         raise ValueError(f"{len(draws)} draws for {len(images)} images: there must be one for each")
-    if order not in ORDERS:
-        raise ValueError(f"order is {order!r}: it must be one of {', '.join(ORDERS)}")
+    check_choice(ORDERS, order=order)
 
 
 def _check_images(images: Tensor) -> None:

@@ -152,7 +152,7 @@ def measure(
     provenance.use_threads(threads)
     target = provenance.resolve_device(device)
     settings = settings_of(cell, epochs=1, batch_size=batch_size, precision=precision)
-    short, long = (1, 3) if target.type == "cpu" else (20, 120)
+    short, long = (1, 3) if target.type == "cpu" else (20, 220)
     generator = torch.Generator().manual_seed(0)
     size = settings.batch_size
     images = torch.randint(0, 256, (long * size, 28, 28), dtype=torch.uint8, generator=generator).to(target)

@@ -22,10 +22,10 @@ from torch import Tensor
 from data_prep.mnist_scale import MEAN, STD
 from sesn_lib.checks import check_number, check_whole, described
 
-__all__ = ["DeviceSplit", "epoch_batches", "normalise", "rescale", "shuffled", "to_device"]
+__all__ = ["CHUNK", "DeviceSplit", "epoch_batches", "normalise", "rescale", "shuffled", "to_device"]
 
 # Images rescaled at a time: on a CPU what the caches hold (1000 takes three times as long), on a GPU few launches.
-_CHUNK = {"cpu": 128, "cuda": 5000}
+CHUNK = {"cpu": 128, "cuda": 5000}
 _TRUNCATION_SLACK = 1e-9  # see `rescale`
 
 
@@ -141,7 +141,7 @@ def shuffled(split: DeviceSplit, generator: torch.Generator, extra_scaling: floa
     if extra_scaling < 1:
         uniform = torch.rand(len(split), generator=generator, dtype=torch.float64)
         factors = uniform.mul_(1 / extra_scaling - extra_scaling).add_(extra_scaling).to(split.device)
-        chunk = _CHUNK.get(split.device.type, 128)
+        chunk = CHUNK.get(split.device.type, 128)
         for start in range(0, len(split), chunk):
             part = slice(start, start + chunk)
             images[part] = rescale(images[part], factors[part])

@@ -87,9 +87,16 @@ class Recorded:
         try:
             return _Recording(images, labels, *self._record(lambda: self._step(images, labels)))
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+            reason = str(_first_cause(error)).partition("\n")[0]
             warnings.warn(f"no CUDA graph of this step could be made, it goes on without: {reason}", stacklevel=3)
             return None
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What went wrong first: a recording that breaks off also fails to end, and torch raises that."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _record(work: Work, device: torch.device) -> tuple[Tensor, Replay]:

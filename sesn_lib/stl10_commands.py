@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -59,7 +60,11 @@ def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Pa
     console = Console()
     for cell in select(models):
         for precision in PRECISIONS:
-            found = measure(cell.model, device=device, precision=precision, batch_size=batch_size)
+            try:
+                found = measure(cell.model, device=device, precision=precision, batch_size=batch_size)
+            except torch.OutOfMemoryError:
+                console.print(f"{cell.model}, {precision}, batch {batch_size}: the device's memory does not hold it")
+                continue
             console.print(_line(found), soft_wrap=True)
             if output is not None:
                 add_measurement(output, found)

@@ -112,11 +112,11 @@ def epoch_batches(split: ColourSplit, recipe: Recipe, generator: torch.Generator
     The last batch holds what is left. `generator` is a CPU generator, advanced by one permutation and the draws of the
     augmentation.
     """
-    order = torch.randperm(len(split), generator=generator)
-    draws = Draws.sample(len(split), generator, size=split.images.shape[-1])
+    order = torch.randperm(len(split), generator=generator).to(split.device)
+    draws = Draws.sample(len(split), generator, size=split.images.shape[-1]).to(split.device)
     for start in range(0, len(split), recipe.batch_size):
         part = slice(start, start + recipe.batch_size)
-        chosen = order[part].to(split.device)
+        chosen = order[part]
         images = split.images[chosen]
         if recipe.augmentation == "none":
             yield normalise(images), split.labels[chosen]

@@ -9,6 +9,7 @@ its record is there; records appear whole or not at all (`store`), and a run tha
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,6 +205,8 @@ class _Worker:
         except (DataError, DeviceError):
             raise  # without them no cell can run
         except Exception as error:
+            if _lost_device(error):
+                raise RunnerError(f"this process can use its device no more, during {cell}: {error}") from error
             return self._failed(cell, error)
         try:
             self.store.write(record)
@@ -219,8 +222,9 @@ class _Worker:
         log.debug("%s failed", cell, exc_info=error)
         self.store.write_failure(cell, text)
         self.tell(Event("failed", cell, text))
-        self.last_failures.append(text)
-        if self.last_failures[-ALIKE:] == [text] * ALIKE:
+        # The first sentence: after "CUDA out of memory" come numbers, which differ from cell to cell.
+        self.last_failures.append(text.partition(". ")[0])
+        if self.last_failures[-ALIKE:] == self.last_failures[-1:] * ALIKE:
             raise RunnerError(f"{ALIKE} cells in a row failed alike, so the others are left alone: {text}")
         return True
 
@@ -235,3 +239,9 @@ class _Worker:
 
     def _stopping(self) -> bool:
         return self.stop.is_set() or self.job.seconds_left() <= 0
+
+
+def _lost_device(error: Exception) -> bool:
+    """Whether it is an error after which a process can do nothing on its GPU, so that it is no fault of the cell."""
+    torch = sys.modules.get("torch")  # which raised it, if it is one
+    return torch is not None and isinstance(error, torch.AcceleratorError)

@@ -58,7 +58,7 @@ def test_gain_share_and_median_of_known_seconds(
         ({"batch_size": 1}, "batch_size"),
         ({"threads": 0}, "threads"),
         ({"rounds": 0}, "rounds is 0"),
-        ({"ways": ["fast"]}, "unknown way 'fast': it must be one of literal float32"),
+        ({"ways": ["fast"]}, "way is 'fast': it must be one of literal float32"),
     ],
 )
 def test_bad_input_is_refused_first(options: dict, message: str) -> None:

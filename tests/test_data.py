@@ -150,7 +150,7 @@ def test_augmentation_draws_factors_between_e_and_its_inverse() -> None:
 def test_same_generator_same_epoch_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     split = split_of(250)
     first = data.shuffled(split, torch.Generator().manual_seed(3), 0.5)
-    monkeypatch.setattr(data, "_CHUNK", {"cpu": 40})
+    monkeypatch.setattr(data, "CHUNK", {"cpu": 40})
     second = data.shuffled(split, torch.Generator().manual_seed(3), 0.5)
     other = data.shuffled(split, torch.Generator().manual_seed(4), 0.5)
     assert torch.equal(first.images, second.images)

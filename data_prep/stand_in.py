@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep import checksums, stl10, stl10_format
-from data_prep.sources import default_root
+from data_prep.sources import data_folder
 
 __all__ = ["CLASSES", "FOLDER", "LABEL", "Pictures", "load_any", "make", "pictures"]
 
@@ -53,7 +53,7 @@ def load_any(root: str | Path | None = None, *, each: int = 4) -> Pictures:
     Raises:
         DataError: files of STL-10 that are there and damaged; a folder that cannot be written.
     """
-    folder = default_root() if root is None else Path(root).expanduser()
+    folder = data_folder(root)
     if all((folder / "stl10_binary" / name).exists() for name in checksums.STL10_FILES):
         train, test = (stl10.load(folder, split, progress=False) for split in ("train", "test"))
         return Pictures(True, "STL-10", stl10.CLASSES, train, test)
@@ -76,7 +76,7 @@ def make(root: str | Path | None = None, *, each: int = 4, seed: int = 0) -> Pat
     """
     if each < 1:
         raise ValueError(f"each is {each}: it must be at least 1")
-    folder = (default_root() if root is None else Path(root).expanduser()) / FOLDER
+    folder = data_folder(root) / FOLDER
     for offset, split in enumerate(("train", "test")):
         images, labels = pictures(each, seed=2 * seed + offset)
         stl10_format.write(folder, split, images, labels)

@@ -5,7 +5,6 @@ The binary format: images as bytes [N, 3, 96, 96], each channel stored column by
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tarfile
 import tempfile
@@ -15,16 +14,15 @@ from typing import IO
 
 import numpy as np
 
-from data_prep import DataError, checksums
+from data_prep import DataError, checksums, stl10_format
 from data_prep.archives import members
 from data_prep.download import Unavailable, download
 from data_prep.files import ensure_folder, progress_bar, reason, write_aside
-from data_prep.sources import default_root
+from data_prep.sources import data_folder
 
-__all__ = ["CLASSES", "SHAPE", "fetch", "load"]
+__all__ = ["CLASSES", "fetch", "load"]
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
-SHAPE = (3, 96, 96)
 SPLITS = ("train", "test")
 CHUNK = 1 << 20
 PACKED_LIMIT = 3 << 30  # bytes of the archive, which has 2.6e9
@@ -47,13 +45,7 @@ def load(
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
     folder = fetch(root, source=source, progress=progress, splits=(split,))
-    try:
-        images = np.fromfile(folder / f"{split}_X.bin", dtype=np.uint8)
-        labels = np.fromfile(folder / f"{split}_y.bin", dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {reason(error)}") from None
-    shaped = images.reshape(-1, *SHAPE).transpose(0, 1, 3, 2)
-    return np.ascontiguousarray(shaped), labels.astype(np.int64) - 1
+    return stl10_format.read(folder, split)
 
 
 def fetch(
@@ -69,7 +61,7 @@ def fetch(
     stl10_binary.tar.gz or its unpacked .bin files, looked at before torchvision's address (2.6 GB).
     Raises DataError, naming what was tried, if the files cannot be had.
     """
-    folder = (default_root() if root is None else Path(root).expanduser()) / "stl10_binary"
+    folder = data_folder(root) / "stl10_binary"
     names = [name for name in checksums.STL10_FILES if name.split("_")[0] in splits]
     missing = []
     for name in names:
@@ -114,7 +106,7 @@ def _fault(path: Path, size: int, expected: str, progress: bool) -> str | None:
 
 def _copy(source: IO[bytes], target: IO[bytes] | None, size: int, title: str, progress: bool) -> str:
     """Read at most `size` bytes, write them if there is a target, and return their MD5."""
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = checksums.new_md5()
     left = size
     with progress_bar(size, title, progress=progress, unit="B") as bar:
         while left and (chunk := source.read(min(CHUNK, left))):

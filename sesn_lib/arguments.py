@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .experiments import PROTOCOL, TEST_IMAGES, Cell
+from .schema import AnyCell
 from .store import Store
 
 __all__ = [
@@ -140,23 +141,24 @@ def check_folders(given: Mapping[str, Path | None]) -> None:
             raise ValueError(f"{option} {folder} cannot be written: {error.strerror or error}") from error
 
 
-def check_protocol(store: Store, cells: Iterable[Cell], options: dict[str, Any]) -> None:
+def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Mapping[str, Any]) -> None:
     """Refuses to mix: a record of another protocol in the folder would make a cell look done that is not.
+
+    Arguments:
+        wanted: parts of the protocol, and `test_images`.
 
     Raises:
         ValueError: naming the record and what differs.
     """
-    expected = {key: options.get(key, PROTOCOL[key]) for key in ("epochs", "batch_size", "train_images")}
-    expected_test = options.get("test_images", TEST_IMAGES)
     for cell in cells:
         record = store.find(cell)
         if record is None:
             continue
         found = {**record["protocol"], "test_images": record["test_images"]}
-        for key, value in {**expected, "test_images": expected_test}.items():
-            if found[key] != value:
+        for key, value in wanted.items():
+            if found.get(key) != value:
                 raise ValueError(
-                    f"{store.path(cell)} is of a run with {key} {found[key]}, not {value}; name another --results"
+                    f"{store.path(cell)} is of a run with {key} {found.get(key)}, not {value}; name another --results"
                 )
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sesn_lib.checks import check_choice, check_whole, described
+from sesn_lib.data import Split
 
 __all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "ColourSplit", "Draws", "augment", "normalise", "steps"]
 
@@ -26,43 +28,16 @@ HOLE = 32
 ORDERS = ("authors", "report")
 
 
-@dataclass(frozen=True, eq=False)
-class ColourSplit:
-    """Images uint8 [N, 3, H, H] and labels int64 [N], both on one device.
+class ColourSplit(Split):
+    """Colour images uint8 [N, 3, H, H] and their labels."""
 
-    Raises:
-        ValueError: other types, unequal lengths, two devices.
-    """
+    AXES = "[N, 3, H, H]"
 
-    images: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        _check_images(self.images)
-        if (
-            not isinstance(self.labels, Tensor)
-            or self.labels.dtype != torch.int64
-            or self.labels.shape != self.images.shape[:1]
-        ):
-            raise ValueError(f"labels are {described(self.labels)}: they must be int64 [{len(self.images)}]")
-        if self.images.device != self.labels.device:
-            raise ValueError(f"images on {self.images.device}, labels on {self.labels.device}: must be one device")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def device(self) -> torch.device:
-        return self.images.device
-
-    def __getitem__(self, index: slice | Tensor) -> ColourSplit:
-        return ColourSplit(self.images[index], self.labels[index])
-
-    def first(self, count: int) -> ColourSplit:
-        """The first `count` images. Raises ValueError unless 1 <= count <= N."""
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(self):
-            raise ValueError(f"{count!r} images asked for, must be 1 to {len(self)}")
-        return self[:count]
+    @classmethod
+    def fits(cls, images: Any) -> bool:
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4:
+            return False
+        return images.shape[1] == 3 and images.shape[2] == images.shape[3]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,14 +167,8 @@ def _inside(position: Tensor, size: int) -> Tensor:
 
 
 def _check(images: Tensor, draws: Draws, order: str) -> None:
-    _check_images(images)
+    if not ColourSplit.fits(images):
+        raise ValueError(f"images are {described(images)}: they must be uint8 [B, 3, H, H]")
     if len(draws) != len(images):
         raise ValueError(f"{len(draws)} draws for {len(images)} images: there must be one for each")
     check_choice(ORDERS, order=order)
-
-
-def _check_images(images: Tensor) -> None:
-    if not isinstance(images, Tensor):
-        raise ValueError(f"images are {described(images)}: they must be uint8 [B, 3, H, H]")
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(f"images are {described(images)}: they must be uint8 [B, 3, H, H]")

@@ -63,7 +63,6 @@ def submit(
     seconds: float | None = None,
     gpu: bool = True,
     say: Callable[[str], Any] = lambda text: None,
-    extra: dict[str, Any] | None = None,
 ) -> list[Any]:
     """Submits a job as `jobs` runners; on "local" (processes on this machine) waits for them.
 
@@ -73,7 +72,6 @@ def submit(
         seconds: each runner's time; on SLURM four hours by default.
         gpu: whether each runner is to have a GPU, on SLURM.
         say: called with lines to show.
-        extra: further parameters of submitit's executor.
 
     Returns: submitit's jobs.
 
@@ -101,7 +99,7 @@ def submit(
         parameters |= {"gpus_per_node": int(gpu), "cpus_per_task": 4, "mem_gb": 16}
         if partition is not None:
             parameters["slurm_partition"] = partition
-    executor.update_parameters(**parameters, **(extra or {}))
+    executor.update_parameters(**parameters)
     if seconds is None and engine == "slurm":
         seconds = DEFAULT_MINUTES * 60 - LAST_WORDS
     # Where the library is used from a checkout without being installed, the processes must find it.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from data_prep.mnist_scale import MEAN, STD
 from sesn_lib.checks import check_number, check_whole, described
 
-__all__ = ["CHUNK", "DeviceSplit", "epoch_batches", "normalise", "rescale", "shuffled", "to_device"]
+__all__ = ["CHUNK", "DeviceSplit", "Split", "epoch_batches", "normalise", "rescale", "shuffled", "to_device"]
 
 # Images rescaled at a time: on a CPU what the caches hold (1000 takes three times as long), on a GPU few launches.
 CHUNK = {"cpu": 128, "cuda": 5000}
@@ -30,8 +30,8 @@ _TRUNCATION_SLACK = 1e-9  # see `rescale`
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceSplit:
-    """Images ``uint8 [N, H, W]`` and labels ``int64 [N]``, both on one device.
+class Split:
+    """Images uint8 ``[N, ...]`` and labels ``int64 [N]``, both on one device.
 
     Raises ValueError for other types, unequal lengths or two devices.
     """
@@ -39,28 +39,46 @@ class DeviceSplit:
     images: Tensor
     labels: Tensor
 
+    AXES: ClassVar[str]
+
     def __post_init__(self) -> None:
-        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8 or self.images.ndim != 3:
-            raise ValueError(f"images are {described(self.images)}: they must be uint8 [N, H, W]")
-        if not isinstance(self.labels, Tensor) or self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            raise ValueError(f"labels are {described(self.labels)}: they must be int64 [N]")
-        if len(self.images) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels, must be as many")
-        if self.images.device != self.labels.device:
-            raise ValueError(f"images on {self.images.device}, labels on {self.labels.device}, must be one device")
+        if not self.fits(self.images):
+            raise ValueError(f"images are {described(self.images)}: they must be uint8 {self.AXES}")
+        labels, count = self.labels, len(self.images)
+        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (count,):
+            raise ValueError(f"labels are {described(labels)}: they must be int64 [{count}]")
+        if self.images.device != labels.device:
+            raise ValueError(f"images on {self.images.device}, labels on {labels.device}: they must be on one device")
+
+    @classmethod
+    def fits(cls, images: Any) -> bool:
+        """Whether these are images of this kind."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, index: slice | Tensor) -> Self:
+        return type(self)(self.images[index], self.labels[index])
 
     @property
     def device(self) -> torch.device:
         return self.images.device
 
-    def first(self, count: int) -> DeviceSplit:
+    def first(self, count: int) -> Self:
         """The first `count` images. Raises ValueError unless 1 <= count <= N."""
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(self):
-            raise ValueError(f"{count!r} images asked for, must be 1 to {len(self)}")
-        return DeviceSplit(self.images[:count], self.labels[:count])
+        check_whole(most=len(self), count=count)
+        return self[:count]
+
+
+class DeviceSplit(Split):
+    """Grey images ``uint8 [N, H, W]`` and their labels."""
+
+    AXES = "[N, H, W]"
+
+    @classmethod
+    def fits(cls, images: Any) -> bool:
+        return isinstance(images, Tensor) and images.dtype == torch.uint8 and images.ndim == 3
 
 
 def to_device(split: Any, device: torch.device | str) -> DeviceSplit:

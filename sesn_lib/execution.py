@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checkpoint import CHECKPOINT_SECONDS, Checkpoint, Interrupted
+from .checks import check_whole
 from .experiments import PROTOCOL, Cell, is_complete
 from .schema import SCHEMA
 from .settings import Settings
@@ -141,9 +142,9 @@ def train_cell(
     target = provenance.resolve_device(device)
     settings = settings_of(cell, epochs=epochs, batch_size=batch_size, precision=precision)
     splits = _realization(None if data is None else str(data), cell.realization, PROTOCOL["data"], progress)
-    train = _first(to_device(splits.train, target), train_images, "training")
+    train = _first(to_device(splits.train, target), train_images, "train_images")
     val = to_device(splits.val, target)
-    test = _first(to_device(splits.test, target), test_images, "test")
+    test = _first(to_device(splits.test, target), test_images, "test_images")
     protocol = {
         "data": PROTOCOL["data"],
         "epochs": settings.epochs,
@@ -236,9 +237,8 @@ def _realization(root: str | None, realization: int, protocol: str, progress: bo
     return prepare(root, realization, protocol, progress=progress)
 
 
-def _first(split: DeviceSplit, count: int | None, which: str) -> DeviceSplit:
+def _first(split: DeviceSplit, count: int | None, name: str) -> DeviceSplit:
     if count is None:
         return split
-    if not 1 <= count <= len(split):
-        raise ValueError(f"there are {len(split)} {which} images, so 1 to {len(split)} can be used, not {count}")
+    check_whole(most=len(split), **{name: count})
     return split.first(count)

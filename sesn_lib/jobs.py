@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import arguments, stl10, stl10_cost, stl10_execution
+from . import arguments, experiments, stl10, stl10_cost, stl10_execution
 from .budget import Estimator
 from .execution import run_cell
 from .experiments import Cell
@@ -50,7 +50,9 @@ def mnist_job(
         checkpoints, weights = (path and path.expanduser().resolve() for path in (checkpoints, weights))
     checked = {**given, "device": given["device"] if here else _named(given["device"])}
     options = {**arguments.training_options(cells[0], **checked), "device": given["device"]}
-    arguments.check_protocol(Store(folder), cells, options)
+    wanted = {key: options.get(key, experiments.PROTOCOL[key]) for key in ("epochs", "batch_size", "train_images")}
+    wanted["test_images"] = options.get("test_images", experiments.TEST_IMAGES)
+    arguments.check_protocol(Store(folder), cells, wanted)
     kept = checkpoints or arguments.checkpoints_folder(folder)
     arguments.check_folders({"--weights": weights, "--checkpoints": checkpoints})
     execute = partial(run_cell, **options, checkpoints=kept, weights=weights)
@@ -98,7 +100,10 @@ def stl10_job(
     for (name, count), most in zip(images.items(), (TRAIN_IMAGES, TEST_IMAGES)):
         if count is not None and not 1 <= count <= most:
             raise ValueError(f"--{name.replace('_', '-')} must be 1 to {most}, not {count}")
-    _check_stl10(Store(folder), cells, recipe, images)
+    trained, tested = train_images or TRAIN_IMAGES, test_images or TEST_IMAGES
+    wanted = {**recipe.protocol(trained), "test_images": tested}
+    del wanted["precision"]  # which each record states
+    arguments.check_protocol(Store(folder), cells, wanted)
     resolve_device(device if here else _named(device))
     arguments.check_folders({"--checkpoints": checkpoints})
     options: dict[str, Any] = {**images, "device": device, "threads": threads, "data": data}
@@ -118,22 +123,6 @@ def stl10_folders(results: Path | None, checkpoints: Path | None, *, shortened: 
     beside = arguments.results_folder(shortened=shortened)
     folder = beside / "stl10" if results is None else results
     return folder, checkpoints or arguments.checkpoints_folder(beside if results is None else results)
-
-
-def _check_stl10(store: Store, cells: Iterable[STL10Cell], recipe: Recipe, images: dict[str, int | None]) -> None:
-    """Refuses to mix: a record of another recipe in the folder would make a run look done that is not."""
-    for cell in cells:
-        record = store.find(cell)
-        if record is None:
-            continue
-        found = {**record["protocol"], "test_images": record["test_images"]}
-        trained, tested = (images[key] or count for key, count in zip(images, (TRAIN_IMAGES, TEST_IMAGES)))
-        wanted = {**recipe.protocol(trained), "test_images": tested}
-        for key, value in wanted.items():
-            if found[key] != value and key != "precision":
-                raise ValueError(
-                    f"{store.path(cell)} is of a run with {key} {found[key]}, not {value}; name another --results"
-                )
 
 
 def fetch_data(cells: Iterable[AnyCell], data: Path | None) -> None:

@@ -41,7 +41,6 @@ def run(
     jobs: int = 1,
     retry_failed: bool = False,
     notify: Callable[[Event], None] | None = None,
-    handle_signals: bool = True,
 ) -> Summary:
     """Runs a job's missing cells, with `jobs` > 1 in as many processes.
 
@@ -51,7 +50,6 @@ def run(
     Arguments:
         retry_failed: whether to try cells again that failed before; otherwise they are left alone.
         notify: called with each event, always in this thread.
-        handle_signals: only possible in the main thread, and not done elsewhere.
 
     Raises:
         RunnerError: nothing can be run, or nothing can be written.
@@ -70,7 +68,7 @@ def run(
             notify(event)
 
     stop = threading.Event()
-    with _signals_set(stop, enabled=handle_signals):
+    with _signals_set(stop):
         if jobs == 1:
             work(job, tell, stop)
         else:
@@ -90,9 +88,12 @@ def forget_failures(job: Job) -> None:
 
 
 @contextmanager
-def _signals_set(stop: threading.Event, *, enabled: bool = True) -> Iterator[None]:
-    """Within the block the first SIGINT or SIGTERM sets `stop`; from the second on they act as before."""
-    if not enabled or threading.current_thread() is not threading.main_thread():
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """Within the block the first SIGINT or SIGTERM sets `stop`; from the second on they act as before.
+
+    Only the main thread can do that; in others nothing is set.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

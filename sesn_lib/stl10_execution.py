@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import CHECKPOINT_SECONDS, Checkpoint
+from .checkpoint import Checkpoint
 from .schema import SCHEMA
 from .stl10 import Recipe, STL10Cell, is_complete
 from .store import now
@@ -34,7 +34,6 @@ def run_cell(
     threads: int | None = None,
     data: str | Path | None = None,
     checkpoints: str | Path | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: bool = False,
     on_epoch: Callable[[EpochReport], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -44,7 +43,7 @@ def run_cell(
     Arguments:
         recipe: None for the authors'; its seed gives way to that of the cell's name.
         train_images, test_images: use only the first of their split; the record then says `complete: false`.
-        device, threads, data, checkpoints, checkpoint_seconds, progress, on_epoch, stop: as of `execution.train_cell`.
+        device, threads, data, checkpoints, progress, on_epoch, stop: as of `execution.train_cell`.
 
     Raises:
         ValueError: an impossible value, an absent device.
@@ -63,7 +62,7 @@ def run_cell(
     protocol = recipe.protocol(len(train) - recipe.validation_images)
     checksum = f"train {checksum_train}, test {checksum_test}"
     identity = {"cell": cell.as_dict(), "protocol": protocol, "data": checksum, "device_type": target.type}
-    checkpoint = Checkpoint(checkpoints, cell, identity, every=checkpoint_seconds, stop=stop)
+    checkpoint = Checkpoint(checkpoints, cell, identity, stop=stop)
     model, result = _fit(cell, recipe, train, test, checkpoint, on_epoch)
     return {
         "schema": SCHEMA,

@@ -6,7 +6,6 @@ interrupted and taken up again from a saved state.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from sesn_lib import training
 from sesn_lib.augment import ColourSplit, Draws, augment, normalise
 from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
 from sesn_lib.stl10 import Recipe
-from sesn_lib.training import Diverged, Evaluation
+from sesn_lib.training import Evaluation, check_finite
 
 __all__ = [
     "EpochReport",
@@ -172,7 +171,6 @@ def fit(
     on_epoch: Callable[[EpochReport], None] | None = None,
     state: State | None = None,
     save: Callable[[State], None] | None = None,
-    save_every: int = 1,
 ) -> FitResult:
     """Trains `model` in place, on the splits' device; leaves it in evaluation mode with the reported epoch's weights.
 
@@ -182,20 +180,20 @@ def fit(
         train, test: images uint8 [N, 3, H, H] and labels; validation images are held out of `train`.
         on_epoch: called after every epoch, and after `save` if both are due; it may raise to stop the run.
         state: what `save` was once given; the run goes on from there and ends as if never interrupted.
-        save: called with the complete state (CPU tensors, numbers, strings) every `save_every` epochs and at the end.
+        save: called with the complete state (CPU tensors, numbers, strings) after each epoch.
 
     Raises:
         Diverged: a loss that is not finite at the end of an epoch.
         ValueError: data or a state that do not fit.
     """
     if train.device != test.device:
-        raise ValueError(f"training images on {train.device}, test images on {test.device}, must be one device")
+        raise ValueError(f"training images on {train.device}, test images on {test.device}: they must be on one device")
     device = train.device
     model.to(device)
     kept, val = hold_out(train, recipe.validation_images, recipe.seed)
     with forked(device):
         run = _Run(model, recipe, device, len(train))
-        run_epochs(run, recipe.epochs, lambda: _epoch(run, kept, val, test), on_epoch, state, save, save_every)
+        run_epochs(run, recipe.epochs, lambda: _epoch(run, kept, val, test), on_epoch, state, save, 1)
     if recipe.selection == "validation":
         model.load_state_dict(run.best_state)
     model.eval()
@@ -256,8 +254,7 @@ def _epoch(run: _Run, train: ColourSplit, val: ColourSplit | None, test: ColourS
     for images, labels in epoch_batches(train, recipe, run.generator):
         totals += train_step(run.model, run.optimizer, images, labels, recipe)
     loss, accuracy = (totals / len(train)).tolist()
-    if not math.isfinite(loss):
-        raise Diverged(f"the training loss is {loss} after epoch {epoch} (learning rate {rate:g})")
+    check_finite("training", loss, epoch, rate)
     seconds = time.perf_counter() - start
     measured: dict[str, float | None] = {}
     if recipe.evaluates(epoch):

@@ -12,14 +12,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.checks import check_choice, check_whole
-from sesn_lib.data import DeviceSplit, epoch_batches, normalise
+from sesn_lib.data import DeviceSplit, Split, epoch_batches, normalise
 from sesn_lib.graphs import recorded
 from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
 from sesn_lib.settings import PRECISIONS, Settings
@@ -125,24 +124,9 @@ def fit(
     return FitResult(run.best_epoch, run.best_accuracy, run.history, run.best_state)
 
 
-class Labelled(Protocol):
-    """Images uint8 [N, ...] and labels int64 [N] on one device."""
-
-    @property
-    def images(self) -> Tensor: ...
-
-    @property
-    def labels(self) -> Tensor: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def __len__(self) -> int: ...
-
-
 def evaluate(
     model: nn.Module,
-    split: Labelled,
+    split: Split,
     *,
     batch_size: int = 1000,
     precision: str = "float32",
@@ -223,23 +207,24 @@ class _Run:
 def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport:
     """Trains and validates one epoch and brings `run` up to date."""
     settings, epoch, start = run.settings, run.epoch + 1, time.perf_counter()
-    step = run.step_at(settings.learning_rate_in(epoch))
+    rate = settings.learning_rate_in(epoch)
+    step = run.step_at(rate)
     run.model.train()
     # Summed loss and number correct stay on the device and are read once an epoch: a GPU is never waited for.
     totals = torch.zeros(2, dtype=torch.float64, device=run.device)
     for images, labels in epoch_batches(train, settings.batch_size, run.generator, settings.extra_scaling):
         totals += step(images, labels)
     train_loss, train_accuracy = (totals / len(train)).tolist()
-    _check_finite("training", train_loss, epoch, settings)
+    check_finite("training", train_loss, epoch, rate)
     validation = evaluate(run.model, val, batch_size=settings.eval_batch, precision=settings.precision)
-    _check_finite("validation", validation.loss, epoch, settings)
+    check_finite("validation", validation.loss, epoch, rate)
     run.epoch = epoch
     if validation.accuracy > run.best_accuracy:
         run.best_epoch, run.best_accuracy = epoch, validation.accuracy
         run.best_state = to_cpu(run.model.state_dict())
     report = EpochReport(
         epoch=epoch,
-        learning_rate=settings.learning_rate_in(epoch),
+        learning_rate=rate,
         train_loss=train_loss,
         train_accuracy=train_accuracy,
         val_loss=validation.loss,
@@ -282,15 +267,15 @@ def train_step(
     return torch.stack([loss.detach() * len(labels), (logits.detach().argmax(dim=1) == labels).sum()])
 
 
-def _check_finite(which: str, loss: float, epoch: int, settings: Settings) -> None:
+def check_finite(which: str, loss: float, epoch: int, rate: float) -> None:
+    """Raises Diverged for a loss that is none."""
     if not math.isfinite(loss):
-        rate = settings.learning_rate_in(epoch)
         raise Diverged(f"the {which} loss is {loss} after epoch {epoch}: it must be finite (learning rate {rate:g})")
 
 
 def _check_data(train: DeviceSplit, val: DeviceSplit, settings: Settings) -> None:
     if train.device != val.device:
-        raise ValueError(f"training images on {train.device}, validation images on {val.device}, must be one device")
+        raise ValueError(f"training images on {train.device}, validation images on {val.device}: must be on one device")
     if not len(val):
         raise ValueError("there are 0 validation images, must be at least 1")
     count, batch = len(train), settings.batch_size

@@ -29,6 +29,17 @@ def mnist_root() -> Path:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Such small work is faster without a second thread, above all on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def clean_figures() -> Iterator[None]:
     """The project's defaults for figures, and matplotlib's own and no open figure afterwards."""
     import matplotlib

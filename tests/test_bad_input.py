@@ -108,9 +108,9 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
     "data on a device": [
         (lambda: data.DeviceSplit(IMAGES.float(), LABELS), "images are float32 [4, 28, 28]: they must be uint8"),
         (lambda: data.DeviceSplit(None, LABELS), "images are None"),
-        (lambda: data.DeviceSplit(IMAGES, LABELS[:2]), "4 images but 2 labels"),
-        (lambda: SPLIT.first(2.0), "2.0 images asked for, must be 1 to 4"),
-        (lambda: SPLIT.first(0), "0 images asked for"),
+        (lambda: data.DeviceSplit(IMAGES, LABELS[:2]), "labels are int64 [2]: they must be int64 [4]"),
+        (lambda: SPLIT.first(2.0), "count is 2.0: it must be an integer, 1 or greater and at most 4"),
+        (lambda: SPLIT.first(0), "count is 0"),
         (lambda: data.rescale(IMAGES, torch.tensor([1.0, 0.0, 1.0, 1.0])), "a factor is 0.0: it must be finite"),
         (lambda: data.rescale(IMAGES, torch.tensor([1.0, 1.0, 1.0, math.nan])), "a factor is nan"),
         (lambda: data.rescale(IMAGES, torch.tensor([-0.5, 1.0, 1.0, 1.0])), "a factor is -0.5"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,16 @@ def test_names() -> None:
     for cell in [*GRID, *odd]:
         assert Cell.parse(cell.name) == cell
     assert len({cell.name for cell in GRID}) == 120
+
+
+def test_a_cell_is_trained_by_the_protocol() -> None:
+    """Otherwise hours of training would end in a record that says `complete: false`."""
+    from sesn_lib.execution import settings_of
+
+    settings = settings_of(GRID[0])
+    given = {key: getattr(settings, key) for key in ("epochs", "batch_size", "learning_rate", "milestones", "gamma")}
+    assert given | {"milestones": list(settings.milestones)} == {key: PROTOCOL[key] for key in given}
+    assert replace(settings, gamma=0.2).gamma != PROTOCOL["gamma"]  # negative control
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,7 @@ from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
 from sesn_lib.stl10 import MODELS, Recipe
 from sesn_lib.stl10_cost import add_measurement, count, estimate, load_measurements, measure
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def by_hand(taps: float) -> float:

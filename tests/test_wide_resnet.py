@@ -23,13 +23,7 @@ PARAMETERS = dict(zip(NAMES, (10_961_370, 10_961_370, 10_961_370, 10_979_802)))
 SCALES = {letter: (s, s * 1.41, s * 1.41**2) for letter, s in {"a": 0.9, "b": 0.9, "c": 1.1}.items()}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine several threads wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

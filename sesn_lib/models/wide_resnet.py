@@ -37,7 +37,7 @@ EFFECTIVE_SIZE = 3
 
 
 class Convolutions(Protocol):
-    """What a wide residual network is made of. Groups count from 1; `entry` is the first convolution of one."""
+    """What a wide residual network is made of. Groups count from 1."""
 
     def stem(self, in_channels: int, out_channels: int) -> nn.Module:
         """From the image to the first feature map."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+
+from sesn_lib.budget import format_duration
+from sesn_lib.durable import write_aside
 
 if TYPE_CHECKING:
     from sesn_lib.report.execute import Outcome
@@ -156,7 +159,7 @@ def build_poster(
     facts = dict(_facts(provenance.environment(), "quick", None))
     made = f"Printed by sesn report --poster on {datetime.now(UTC):%Y-%m-%d} from commit {facts['Commit']}."
     content = poster.pdf(poster.layout(nbformat.read(outcome.path, as_version=4), TITLE, made))
-    _write(folder / "poster.pdf", content)
+    write_aside(folder / "poster.pdf", content, replace=True)
     console.print(f"the poster is {folder / 'poster.pdf'}", highlight=False, soft_wrap=True)
     return 0
 
@@ -197,7 +200,7 @@ def render_site(
         page = Page(source.stem, nbformat.read(executed, as_version=4), source.parent)
         if outcome is not None:
             page.error = outcome.error
-            page.state = f"{'ran' if outcome.error is None else 'stopped after'} {_duration(outcome.seconds)}"
+            page.state = f"{'ran' if outcome.error is None else 'stopped after'} {format_duration(outcome.seconds)}"
         pages.append(page)
     environment = provenance.environment()
     site = Site(
@@ -229,14 +232,8 @@ def _facts(environment: Mapping[str, Any], profile: str, outcomes: Sequence[Outc
         ("Versions", ", ".join(f"{name} {environment[name]}" for name in VERSIONS if name in environment)),
     ]
     if outcomes is not None:
-        facts.insert(1, ("Time", _duration(sum(outcome.seconds for outcome in outcomes))))
+        facts.insert(1, ("Time", format_duration(sum(outcome.seconds for outcome in outcomes))))
     return facts
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _root(notebooks: Path) -> Path:
@@ -249,9 +246,8 @@ def _prepare(folder: Path) -> None:
     """Make the output folder and see that it can be written, before hours are spent. Raises OSError."""
     for place in (folder, folder / "notebooks"):
         place.mkdir(parents=True, exist_ok=True)
-        probe = place / f".probe-{uuid.uuid4().hex[:12]}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=place):
+            pass
     for left in (folder / "notebooks").glob(".*.part.ipynb"):
         left.unlink(missing_ok=True)
 
@@ -260,14 +256,14 @@ def _publish(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     """Write the site's files, the front page last, and remove what an earlier report left there."""
     names = sorted(files, key=lambda name: (name == "index.html", name))
     before = _manifest(folder)
-    _write(folder / MANIFEST, json.dumps({"files": sorted({*names, *before})}, indent=1).encode())
+    write_aside(folder / MANIFEST, json.dumps({"files": sorted({*names, *before})}, indent=1).encode(), replace=True)
     written = []
     for name in names:
-        _write(folder / name, files[name])
+        write_aside(folder / name, files[name], replace=True)
         written.append(folder / name)
     for name in before - set(names):
         (folder / name).unlink(missing_ok=True)
-    _write(folder / MANIFEST, json.dumps({"files": names}, indent=1).encode())
+    write_aside(folder / MANIFEST, json.dumps({"files": names}, indent=1).encode(), replace=True)
     return written
 
 
@@ -277,16 +273,6 @@ def _manifest(folder: Path) -> set[str]:
         return {name for name in names if isinstance(name, str) and ".." not in name and not Path(name).is_absolute()}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ links between notebooks are turned into links between pages, and the page is mad
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 from collections.abc import Sequence
@@ -97,14 +98,10 @@ def _formula(latex: str, *, display: bool) -> str:
         element = formulas.mathml(latex, display=display)
     except formulas.FormulaError as error:
         log.warning("%s; it is shown as source", error)
-        return f'<code class="untranslated">{_escape(latex)}</code>'
+        return f'<code class="untranslated">{html.escape(latex, quote=False)}</code>'
     if display or len(latex) > LONG:
         return f'<span class="formula{"" if display else " inline"}" tabindex="0">{element}</span>'
     return element
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class _Exporter(HTMLExporter):

@@ -74,7 +74,10 @@ def test_a_batch_of_another_shape_is_not_replayed() -> None:
 
 def test_a_failed_recording_is_said_and_training_goes_on() -> None:
     def failing(work: Callable[[], Tensor]) -> Any:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore about it")
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore about it")
+        finally:  # as torch, when it leaves a recording that broke off
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     recording = Recorded(Sum(), failing)
     for value in range(WARM_UP):

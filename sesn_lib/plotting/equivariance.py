@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from statsmodels.stats.proportion import proportion_confint
 
 from sesn_lib.plotting import style
 
-__all__ = ["accuracies", "configurations", "convergence", "error_curves", "logits", "paths", "pictures", "wilson"]
+__all__ = ["accuracies", "configurations", "convergence", "error_curves", "logits", "paths", "pictures"]
 
 Rows = Mapping[str, tuple[Any, Any, float]]
 
@@ -182,14 +183,6 @@ def logits(factors: Sequence[float], images: Mapping[float, Any], values: Mappin
     return figure
 
 
-def wilson(successes: Any, trials: int, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of a fraction, by default with 95 % coverage: lower and upper bounds."""
-    p = _array(successes) / trials
-    centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
-    return centre - half, centre + half
-
-
 def accuracies(factors: Sequence[float], correct: Mapping[str, Any], trained: tuple[float, float]) -> Figure:
     """Fraction of digits classified rightly against their scale factor, with Wilson's 95 % intervals.
 
@@ -202,7 +195,7 @@ def accuracies(factors: Sequence[float], correct: Mapping[str, Any], trained: tu
     axes.axvspan(*trained, color=style.FAINT, alpha=0.5, lw=0, label="scales seen in training")
     for (name, table), colour in zip(correct.items(), (style.SESN, style.CNN, style.MUTED)):
         right = _array(table)
-        low, high = wilson(right.sum(1), right.shape[1])
+        low, high = proportion_confint(right.sum(1), right.shape[1], method="wilson")
         axes.fill_between(factors, low, high, color=colour, alpha=0.2, lw=0)
         axes.plot(factors, right.mean(1), "o-", color=colour, label=name)
     axes.set(xlabel="scale factor of the digits", ylabel="accuracy")

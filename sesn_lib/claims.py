@@ -12,7 +12,10 @@ from .published import COLUMNS, ROWS, SESN_ROWS
 from .results import Results
 from .statistics import LEAST, NOMINAL, Difference, Sample, contrast, difference, holm, paired
 
-__all__ = ["CLAIMS", "Claim", "Judged", "corrected", "judge_ours", "judge_samples", "verdict"]
+__all__ = ["CLAIMS", "PAPER", "REPORT", "US", "Claim", "Judged", "corrected", "judge_ours", "judge_samples", "verdict"]
+
+PAPER, REPORT, US = "the paper's figures", "the report's runs", "this repetition"
+"""The three bodies of evidence, as tables and figures call them."""
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,19 @@ from tqdm import tqdm
 from .budget import format_duration
 from .experiments import MODELS, REALIZATIONS, SCALINGS, Cell
 from .schema import AnyCell
-from .status import Status
+from .status import SYMBOLS, Status
 from .worker import Event
 
 __all__ = ["Display", "result_line", "show_status"]
 
 QUIET_SECONDS = 30.0
-SYMBOLS = {
-    "done": ("●", "bold green"),
-    "partial": ("○", "green"),
-    "running": ("▶", "bold cyan"),
-    "checkpoint": ("◐", "yellow"),
-    "failed": ("✗", "bold red"),
-    "missing": ("·", "dim"),
+STYLES = {
+    "done": "bold green",
+    "partial": "green",
+    "running": "bold cyan",
+    "checkpoint": "yellow",
+    "failed": "bold red",
+    "missing": "dim",
 }
 
 
@@ -139,8 +139,7 @@ def show_status(status: Status, console: Console) -> None:
     line = Text()
     for state, number in counts.items():
         if number or state == "done":
-            symbol, style = SYMBOLS[state]
-            line.append(f"{symbol} {number} {state}  ", style=style)
+            line.append(f"{SYMBOLS[state]} {number} {state}  ", style=STYLES[state])
     console.print(line.append(f"of {len(status.states)}"))
     for cell, progress in status.progress.items():
         console.print(f"{cell}: {status.states[cell]}, {100 * progress:.0f} % trained", highlight=False)
@@ -154,8 +153,8 @@ def show_status(status: Status, console: Console) -> None:
 def _map(status: Status, model: str, scaling: float) -> Text:
     text = Text()
     for realization in REALIZATIONS:
-        symbol, style = SYMBOLS[status.states.get(Cell(model, scaling, realization), "missing")]
-        text.append(symbol, style=style)
+        state = status.states.get(Cell(model, scaling, realization), "missing")
+        text.append(SYMBOLS[state], style=STYLES[state])
     return text
 
 

@@ -18,10 +18,10 @@ from .experiments import GRID, PROTOCOL, Cell
 from .schema import AnyCell
 from .store import Store
 
-__all__ = ["STATES", "Status", "state_of", "survey"]
+__all__ = ["SYMBOLS", "Status", "state_of", "survey"]
 
-STATES = ("done", "partial", "running", "checkpoint", "failed", "missing")
-"""partial: there is a record, but of a shorter protocol; checkpoint: begun, stopped, can go on."""
+SYMBOLS = {"done": "●", "partial": "○", "running": "▶", "checkpoint": "◐", "failed": "✗", "missing": "·"}
+"""States of a cell. partial: there is a record, but of a shorter protocol; checkpoint: begun, stopped, can go on."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Status:
     """The state of some cells.
 
     Attributes:
-        states: one of `STATES` for each cell.
+        states: one of `SYMBOLS` for each cell.
         progress: the fraction trained, of cells that are running or have a checkpoint.
         errors: test error in percent of the complete records.
         failures: the message of each failed cell.
@@ -49,7 +49,7 @@ class Status:
     def counts(self) -> dict[str, int]:
         """Number of cells in each state, states without cells included."""
         counter = Counter(self.states.values())
-        return {state: counter[state] for state in STATES}
+        return {state: counter[state] for state in SYMBOLS}
 
     def mean_errors(self) -> dict[tuple[str, float], tuple[int, float, float | None]]:
         """(model, extra_scaling) -> number of complete runs, mean error, sample standard deviation (None for one)."""

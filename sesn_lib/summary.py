@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .budget import training_seconds
-from .claims import CLAIMS, Judged, corrected, judge_ours, judge_samples
+from .claims import CLAIMS, PAPER, REPORT, US, Judged, corrected, judge_ours, judge_samples
 from .experiments import GRID, MODELS
 from .published import COLUMNS, REGIME, ROWS, SESN_ROWS, Published, regroup
 from .results import Comparison, Results, contrast_to_paper
@@ -38,8 +38,6 @@ __all__ = [
     "tally",
     "whole_table",
 ]
-
-PAPER, REPORT, US = "the paper's figures", "the report's runs", "this repetition"
 
 
 def by_condition(results: Results) -> dict[tuple[str, str], Sample]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .claims import PAPER, REPORT, US
 from .plotting import style
 from .statistics import Difference, Sample
 
@@ -46,9 +47,9 @@ TINTS: Mapping[str, str] = {
 
 # Whose numbers they are, in the colours of the figures.
 SOURCES: Mapping[str, str] = {
-    **dict.fromkeys(("the paper", "the paper's figures"), style.PAPER),
-    **dict.fromkeys(("the report", "the report, regrouped", "the report's runs"), style.REPORT),
-    **dict.fromkeys(("ours", "this repetition"), style.OURS),
+    **dict.fromkeys(("the paper", PAPER), style.PAPER),
+    **dict.fromkeys(("the report", "the report, regrouped", REPORT), style.REPORT),
+    **dict.fromkeys(("ours", US), style.OURS),
 }
 
 

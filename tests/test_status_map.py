@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from sesn_lib.display import show_status
 from sesn_lib.experiments import GRID, Cell
-from sesn_lib.status import STATES, Status
+from sesn_lib.status import SYMBOLS, Status
 
 
 def lines(*shown: RenderableType | Status) -> list[str]:
@@ -21,7 +21,7 @@ def lines(*shown: RenderableType | Status) -> list[str]:
 
 def test_a_row_shows_the_states_in_the_order_of_the_realizations() -> None:
     strong, plain = ([Cell("mnist_cnn_28", scaling, number) for number in range(6)] for scaling in (0.5, 1.0))
-    states = dict.fromkeys(GRID, "missing") | dict(zip(plain, STATES)) | {strong[1]: "done"}
+    states = dict.fromkeys(GRID, "missing") | dict(zip(plain, SYMBOLS)) | {strong[1]: "done"}
     status = Status(states, {}, {plain[0]: 2.5, strong[1]: 1.25}, {}, (), 0.0, 0)
     (row,) = (line for line in lines(status) if "mnist_cnn_28 " in line)
     expected = lines(

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from sesn_lib.claims import Judged
+from sesn_lib.claims import PAPER, REPORT, US, Judged
 from sesn_lib.experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.plotting import style
 from sesn_lib.published import COLUMNS, Published, attainable, boundary
@@ -111,7 +111,7 @@ def forest(ours: Cells, paper: Cells, report: Cells, rows: Sequence[str]) -> Fig
     sources = (
         ("the paper", paper, style.PAPER, "D", 0.25),
         ("the report, regrouped", report, style.REPORT, "s", 0.0),
-        ("this repetition", ours, style.OURS, "o", -0.25),
+        (US, ours, style.OURS, "o", -0.25),
     )
     for axis, column in zip(axes, COLUMNS):
         for index, row in enumerate(rows):
@@ -144,14 +144,10 @@ def _legend(figure: Figure, order: Sequence[str] = (), across: int = 4) -> None:
 def claims(judged: Mapping[str, Mapping[str, Judged]]) -> Figure:
     """The mean difference of each claim by source of evidence: claim -> source -> judgement. Left is as claimed.
 
-    The sources are "the paper's figures", "the report's runs" and "this repetition". Where one has only some of a
+    The sources are `PAPER`, `REPORT` and `US`. Where one has only some of a
     claim's comparisons, a ring on its line marks the paper's mean over the same ones.
     """
-    look = {
-        "the paper's figures": (style.PAPER, "D"),
-        "the report's runs": (style.REPORT, "s"),
-        "this repetition": (style.OURS, "o"),
-    }
+    look = {PAPER: (style.PAPER, "D"), REPORT: (style.REPORT, "s"), US: (style.OURS, "o")}
     like = "the paper, like for like"
     figure, axis = plt.subplots(figsize=(8.2, 1.2 + 0.72 * len(judged)))
     for index, sources in enumerate(judged.values()):

@@ -13,11 +13,9 @@ from matplotlib.ticker import MaxNLocator
 
 from sesn_lib.experiments import MODELS, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.plotting import style
-from sesn_lib.status import Status
+from sesn_lib.status import SYMBOLS, Status
 
 __all__ = ["Monitor", "confusion", "error_by_scale", "grid", "learning_curve", "mistakes"]
-
-SYMBOLS = {"done": "●", "partial": "○", "running": "▶", "checkpoint": "◐", "failed": "✗", "missing": "·"}
 
 
 class Monitor:

@@ -118,7 +118,7 @@ class _FirstLayer:
         windows = padded.as_strided(
             (taps, taps, side, side, batch), (width * batch, batch, stride * width * batch, stride * batch, 1)
         )
-        return windows.flatten(0, 1)[order].view(taps**2, -1)
+        return windows.flatten(0, 1).index_select(0, order).view(taps**2, -1)
 
     def __call__(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
         order, tables = self._constants(images.device, dtype)

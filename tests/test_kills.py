@@ -131,7 +131,8 @@ class Aim:
     delay: float = 0.0
 
     def kill(self, folder: Path, **options: Any) -> Try:
-        hold = (self.phase, self.step, self.nth) if self.step else None
+        # Without a step it stops at its first record at the latest: a fast machine leaves something to later kills.
+        hold = (self.phase, self.step, self.nth) if self.step else ("record", "enter", 1)
         run = Try(folder, hold=hold, **options)
         # What comes too late for its aim is killed as well, so that the number of kills is what was planned.
         late = "train" if self.phase in ("data", "realization") else "collect"

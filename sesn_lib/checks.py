@@ -35,7 +35,7 @@ def check_whole(least: int = 1, *, most: int = MOST, **values: Any) -> None:
     """Raises ValueError unless every value is a whole number from `least` to `most`."""
     for name, value in values.items():
         if not is_whole(value, least, most):
-            limit = f" and at most {most}" if most < MOST or is_whole(value, most, math.inf) else ""
+            limit = f" and at most {most}" if most != MOST or is_whole(value, most, math.inf) else ""
             raise ValueError(f"{name} is {shown(value)}: it must be an integer, {least} or greater{limit}")
 
 

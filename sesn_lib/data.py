@@ -119,7 +119,7 @@ def rescale(images: Tensor, factors: Tensor, *, centre: float | None = None) -> 
         raise ValueError(f"factors are {described(factors)} for {len(images)} images: they must be one for each")
     possible = factors.isfinite() & (factors > 0)
     if not possible.all():
-        raise ValueError(f"a factor is {factors[~possible][0].item()}: it must be finite and above 0")
+        raise ValueError(f"a factor is {factors[~possible][0].item()}: it must be a finite number above 0")
     size = images.shape[-1]
     fixed = size / 2 + 0.5 if centre is None else centre
     weights = _cubic_matrices(factors.to(images.device, torch.float64), size, fixed)

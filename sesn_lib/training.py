@@ -268,7 +268,7 @@ def train_step(
 
 
 def check_finite(which: str, loss: float, epoch: int, rate: float) -> None:
-    """Raises Diverged for a loss that is none."""
+    """Raises Diverged for a loss that is NaN or infinite."""
     if not math.isfinite(loss):
         raise Diverged(f"the {which} loss is {loss} after epoch {epoch}: it must be finite (learning rate {rate:g})")
 

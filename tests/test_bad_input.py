@@ -106,16 +106,25 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
         ),
     ],
     "data on a device": [
-        (lambda: data.DeviceSplit(IMAGES.float(), LABELS), "images are float32 [4, 28, 28]: they must be uint8"),
+        (
+            lambda: data.DeviceSplit(IMAGES.float(), LABELS),
+            "images are float32 [4, 28, 28]: they must be uint8 [N, H, W]",
+        ),
         (lambda: data.DeviceSplit(None, LABELS), "images are None"),
         (lambda: data.DeviceSplit(IMAGES, LABELS[:2]), "labels are int64 [2]: they must be int64 [4]"),
         (lambda: SPLIT.first(2.0), "count is 2.0: it must be an integer, 1 or greater and at most 4"),
         (lambda: SPLIT.first(0), "count is 0"),
-        (lambda: data.rescale(IMAGES, torch.tensor([1.0, 0.0, 1.0, 1.0])), "a factor is 0.0: it must be finite"),
+        (
+            lambda: data.rescale(IMAGES, torch.tensor([1.0, 0.0, 1.0, 1.0])),
+            "a factor is 0.0: it must be a finite number above 0",
+        ),
         (lambda: data.rescale(IMAGES, torch.tensor([1.0, 1.0, 1.0, math.nan])), "a factor is nan"),
         (lambda: data.rescale(IMAGES, torch.tensor([-0.5, 1.0, 1.0, 1.0])), "a factor is -0.5"),
         (lambda: data.rescale(IMAGES, torch.ones(3)), "factors are float32 [3] for 4 images"),
-        (lambda: data.shuffled(SPLIT, GENERATOR, 0.0), "extra_scaling is 0.0: it must be a finite number above 0"),
+        (
+            lambda: data.shuffled(SPLIT, GENERATOR, 0.0),
+            "extra_scaling is 0.0: it must be a finite number above 0 and at most 1",
+        ),
         (lambda: list(data.epoch_batches(SPLIT, 0, GENERATOR)), "batch_size is 0: it must be an integer, 1 or greater"),
         (lambda: augment.augment(COLOURS.float(), DRAWS), "images are float32 [2, 3, 8, 8]"),
         (lambda: augment.augment(COLOURS[:1], DRAWS), "2 draws for 1 images"),
@@ -178,7 +187,7 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
         (lambda: Settings(epochs=1.5), "epochs is 1.5: it must be an integer, 1 or greater"),
         (
             lambda: Settings(epochs=10**12),
-            "it must be an integer, 1 or greater and at most 2147483647",
+            "epochs is 1000000000000: it must be an integer, 1 or greater and at most 2147483647",
         ),
         (lambda: Settings(batch_size=1), "batch_size is 1: it must be at least 2"),
         (lambda: Settings(learning_rate=math.inf), "learning_rate is inf: it must be a finite number above 0"),

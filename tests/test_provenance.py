@@ -52,7 +52,9 @@ def test_seeded_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None, True])
 def test_bad_seed_is_named(seed: object) -> None:
-    with pytest.raises(ValueError, match=f"seed is {seed!r}: it must be an integer, 0 or greater"):
+    with pytest.raises(
+        ValueError, match=f"seed is {seed!r}: it must be an integer, 0 or greater and at most {2**32 - 1}"
+    ):
         provenance.seed_everything(seed)  # type: ignore[arg-type]
 
 

@@ -56,7 +56,7 @@ def test_a_record_that_says_all(tmp_path):
 def test_held_out_images_are_not_counted_as_trained_on():
     record = run_cell(CELL, **options(epochs=1, validation_images=0), train_images=8, test_images=4)
     assert (record["protocol"]["train_images"], record["test_images"]) == (8, 4)
-    with pytest.raises(ValueError, match="count is 11"):
+    with pytest.raises(ValueError, match="count is 11: it must be an integer, 1 or greater and at most 1"):
         run_cell(CELL, **options(epochs=1), train_images=11)
 
 

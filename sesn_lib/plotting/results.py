@@ -144,8 +144,8 @@ def _legend(figure: Figure, order: Sequence[str] = (), across: int = 4) -> None:
 def claims(judged: Mapping[str, Mapping[str, Judged]]) -> Figure:
     """The mean difference of each claim by source of evidence: claim -> source -> judgement. Left is as claimed.
 
-    The sources are `PAPER`, `REPORT` and `US`. Where one has only some of a
-    claim's comparisons, a ring on its line marks the paper's mean over the same ones.
+    The sources are `PAPER`, `REPORT` and `US`. Where one has only some of a claim's comparisons, a ring on its line
+    marks the paper's mean over the same ones.
     """
     look = {PAPER: (style.PAPER, "D"), REPORT: (style.REPORT, "s"), US: (style.OURS, "o")}
     like = "the paper, like for like"

@@ -88,6 +88,12 @@ class _FirstLayer:
         ring = torch.tensor([abs(2 * v - centre) for v in range(self.low, self.high + 1)])
         self.order = torch.maximum(ring[:, None], ring[None, :]).flatten().argsort(stable=True)
         self.tables = [self._table(i, reach[2 * i : 2 * i + 2], taps) for i in range(len(conv.supports))]
+        # The pixel of the padded image that each tap sees in each window.
+        self.after = (self.outputs - 1) * self.stride + self.high - (INPUT_SIZE - 1)
+        width = INPUT_SIZE - self.low + self.after
+        down, across = (self.order // taps).view(-1, 1, 1), (self.order % taps).view(-1, 1, 1)
+        first = torch.arange(self.outputs) * self.stride
+        self.pixels = ((down + first[:, None]) * width + across + first).flatten()
         self._cache: dict[tuple[torch.device, torch.dtype], tuple[Tensor, list[Tensor]]] = {}
 
     def _table(self, scale: int, reach: list[list[int]], taps: int) -> Tensor:
@@ -106,23 +112,18 @@ class _FirstLayer:
         if (device, dtype) not in self._cache:
             with torch.inference_mode(False):
                 tables = [table.to(device, dtype) for table in self.tables]
-                self._cache[device, dtype] = self.order.to(device), tables
+                self._cache[device, dtype] = self.pixels.to(device), tables
         return self._cache[device, dtype]
 
-    def _patches(self, images: Tensor, order: Tensor) -> Tensor:
+    def _patches(self, images: Tensor, pixels: Tensor) -> Tensor:
         """[taps, H H B]: for each pooling window of each image, the input pixels that its outputs see."""
-        side, stride, taps = self.outputs, self.stride, self.high - self.low + 1
-        after = (side - 1) * stride + self.high - (INPUT_SIZE - 1)
-        padded = F.pad(images[:, 0], [-self.low, after, -self.low, after]).permute(1, 2, 0).contiguous()
-        width, batch = padded.shape[1:]
-        windows = padded.as_strided(
-            (taps, taps, side, side, batch), (width * batch, batch, stride * width * batch, stride * batch, 1)
-        )
-        return windows.flatten(0, 1).index_select(0, order).view(taps**2, -1)
+        padded = F.pad(images[:, 0], [-self.low, self.after, -self.low, self.after])
+        rows = padded.permute(1, 2, 0).flatten(0, 1).contiguous()  # [pixels, B]: only whole rows are moved
+        return rows.index_select(0, pixels).view(self.order.numel(), -1)
 
     def __call__(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        order, tables = self._constants(images.device, dtype)
-        patches = self._patches(images.to(dtype), order)
+        pixels, tables = self._constants(images.device, dtype)
+        patches = self._patches(images.to(dtype), pixels)
         weight = self.conv.weight(dtype).flatten(0, 1)  # [C', N_b]
         channels = weight.shape[0]
         maps = []

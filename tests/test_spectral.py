@@ -80,16 +80,28 @@ def by_place(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("pool", [max_pool, by_place, spectral._max_pool_by_index])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize(("size", "kernel", "padding"), [(28, 2, 0), (7, 4, 2), (14, 8, 2), (9, 2, 0), (6, 3, 1)])
-def test_pooling_equals_torch(size: int, kernel: int, padding: int, pool: Callable[..., Tensor]) -> None:
+def test_pooling_equals_torch(
+    size: int, kernel: int, padding: int, dtype: torch.dtype, pool: Callable[..., Tensor]
+) -> None:
     generator = torch.Generator().manual_seed(size)
     # Few distinct values: ties are the rule, and the first candidate must get the gradient, as in torch.
-    x = torch.randint(0, 4, (size, size, 3, 2), generator=generator).double().requires_grad_()
+    x = torch.randint(-2, 2, (size, size, 3, 2), generator=generator).to(dtype).requires_grad_()
     fast = pool([x], kernel, padding)
     slow = F.max_pool2d(x.permute(3, 2, 0, 1), kernel, padding=padding).permute(2, 3, 1, 0)
     assert torch.equal(fast, slow)
-    grad = torch.randn(slow.shape, generator=generator, dtype=torch.float64)
+    grad = torch.randn(slow.shape, generator=generator).to(dtype)
     assert torch.equal(torch.autograd.grad(fast, x, grad)[0], torch.autograd.grad(slow, x, grad)[0])
+
+
+@pytest.mark.parametrize("pool", [max_pool, by_place, spectral._max_pool_by_index])
+@pytest.mark.parametrize("zeros", [(0.0, -0.0), (-0.0, 0.0)])
+def test_of_zeros_of_either_sign_one_gets_the_gradient(zeros: tuple[float, float], pool: Callable[..., Tensor]) -> None:
+    x = torch.tensor([[-1.0, zeros[0]], [zeros[1], -1.0]])[..., None].requires_grad_()
+    (grad,) = torch.autograd.grad(pool([x], 2), x, torch.full((1, 1, 1), 3.0))
+    assert sorted(grad.flatten().tolist()) == [0.0, 0.0, 0.0, 3.0]
+    assert grad[x == 0].sum() == 3
 
 
 @pytest.mark.parametrize("pool", [by_place, spectral._max_pool_by_index])

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import fast, gauges, layers, models, provenance
+from sesn_lib import fast, gauges, layers, memory, models, provenance
 from sesn_lib.arguments import check_folders
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.data import CHUNK, DeviceSplit, normalise, rescale
@@ -142,6 +142,7 @@ def ways_on(device: torch.device) -> tuple[str, ...]:
     return tuple(name for name, way in WAYS.items() if device.type == "cuda" or way.method or way.graph)
 
 
+@memory.kept()
 def measure(
     name: str,
     device: torch.device,
@@ -150,7 +151,7 @@ def measure(
     rounds: int,
     ways: Sequence[str],
 ) -> list[Measurement]:
-    """Measure one network in the given ways, taking turns."""
+    """Measure one network in the given ways, taking turns; memory is kept, as in training."""
     steps: dict[str, _Step] = {}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     peak_bytes: dict[str, int | None] = {}

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from sesn_lib import memory
+
 __all__ = ["forget_peak_memory", "matrix_peak", "peak_memory", "seconds_of", "wait"]
 
 
@@ -58,6 +60,7 @@ def forget_peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return int(torch.cuda.memory_allocated(device))
+    memory.give_back()  # or what was freed before would count
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the process's peak
     return 0

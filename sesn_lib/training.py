@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib import memory
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.data import DeviceSplit, Split, epoch_batches, normalise
 from sesn_lib.graphs import recorded
@@ -116,7 +117,7 @@ def fit(
     _check_data(train, val, settings)
     device = train.device
     model.to(device)
-    with forked(device):
+    with forked(device), memory.kept():
         run = _Run(model, settings, device, len(train))
         run_epochs(run, settings.epochs, lambda: _train_epoch(run, train, val), on_epoch, state, save, save_every)
     model.load_state_dict(run.best_state)

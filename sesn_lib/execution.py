@@ -140,6 +140,7 @@ def train_cell(
     start = time.perf_counter()
     provenance.use_threads(threads)
     target = provenance.resolve_device(device)
+    environment = provenance.environment(target)  # now, not in hours: of the code that runs
     settings = settings_of(cell, epochs=epochs, batch_size=batch_size, precision=precision)
     splits = _realization(None if data is None else str(data), cell.realization, PROTOCOL["data"], progress)
     train = _first(to_device(splits.train, target), train_images, "train_images")
@@ -180,7 +181,7 @@ def train_cell(
         "by_scale": _by_scale(splits.test.factors[: len(test)], evaluation.correct.numpy()),
         "history": result.history,
         "data_checksum": splits.checksum,
-        "environment": provenance.environment(target),
+        "environment": environment,
         "timing": {
             "train_seconds": sum(epoch["seconds"] for epoch in result.history),
             "evaluation_seconds": finished - before_test,

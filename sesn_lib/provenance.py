@@ -9,6 +9,7 @@ import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ __all__ = [
     "device_description",
     "environment",
     "git_commit",
+    "loaded_commit",
     "resolve_device",
     "seed_everything",
     "seeded",
@@ -121,6 +123,12 @@ def git_commit(folder: Path | None = None) -> Commit:
     return Commit(head, None if changes is None else bool(changes))
 
 
+@cache
+def loaded_commit() -> Commit:
+    """`git_commit` as it was at the first call: the checkout may move on while the code it had runs."""
+    return git_commit()
+
+
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)
@@ -185,7 +193,7 @@ def _cpu_model() -> str:
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     """All of the above as one flat dict, as a run's record stores it."""
-    commit = git_commit()
+    commit = loaded_commit()
     return {
         "device": device_description(device),
         "device_type": torch.device(device).type,

@@ -56,6 +56,7 @@ def run_cell(
     start = time.perf_counter()
     provenance.use_threads(threads)
     target = provenance.resolve_device(device)
+    environment = provenance.environment(target)  # now, not in hours: of the code that runs
     recipe = replace(recipe or Recipe(), seed=provenance.cell_seed(cell))
     train, checksum_train = _split(data, "train", train_images, target, progress)
     test, checksum_test = _split(data, "test", test_images, target, progress)
@@ -77,7 +78,7 @@ def run_cell(
         "evaluations": result.evaluations,
         "history": result.history,
         "data_checksum": checksum,
-        "environment": provenance.environment(target),
+        "environment": environment,
         "timing": {
             "train_seconds": sum(epoch["seconds"] for epoch in result.history),
             "wall_seconds": checkpoint.seconds_before + time.perf_counter() - start,

@@ -13,7 +13,7 @@ import pytest
 import torch
 from toy_cells import toy_realization
 
-from sesn_lib import execution, models, training
+from sesn_lib import execution, models, provenance, training
 from sesn_lib.budget import Estimator, format_duration, measure, parse_duration
 from sesn_lib.checkpoint import Checkpoint, Interrupted
 from sesn_lib.data import to_device
@@ -154,6 +154,24 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     assert run_cell(CELL, **options(epochs=1))["test_error_48k"] == 20.0
     few = execution._by_scale(np.array([0.3, 0.39, 0.4, 0.75, 1.0]), np.array([True, False, False, True, False]))
     assert (few["images"], few["errors"]) == ([2, 1, 0, 0, 1, 0, 1], [1, 1, 0, 0, 0, 0, 1])
+
+
+def test_the_record_names_the_commit_that_the_run_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = provenance.Commit("begun", False)
+    monkeypatch.setattr(provenance, "git_commit", lambda: head)
+
+    def pull(report: Any) -> None:
+        nonlocal head
+        head = provenance.Commit("pulled", True)
+
+    provenance.loaded_commit.cache_clear()
+    try:
+        for _ in range(2):  # the second cell of a runner, too, is computed by the code loaded at its start
+            environment = run_cell(CELL, **options(epochs=1, on_epoch=pull))["environment"]
+            assert (environment["git_commit"], environment["git_dirty"]) == ("begun", False)
+            assert head.commit == "pulled"
+    finally:
+        provenance.loaded_commit.cache_clear()
 
 
 def test_fewer_images(tmp_path: Path) -> None:

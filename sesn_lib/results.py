@@ -26,7 +26,7 @@ __all__ = [
     "compare_conditions",
     "compare_pooled",
     "compare_precisions",
-    "contrast_to_paper",
+    "contrast_of_tables",
     "load",
     "part_by_chance",
     "part_effect",
@@ -192,10 +192,13 @@ def aggregation(published: Published) -> list[Aggregation]:
     return found
 
 
-def contrast_to_paper(cells: Mapping[tuple[str, str], Sample], paper: Mapping[tuple[str, str], Sample]) -> Difference:
-    """The mean of some cells minus the paper's, by a Welch contrast; over the cells with at least `LEAST` runs."""
-    names = [name for name in paper if name in cells and cells[name].n >= LEAST]
-    samples = [cells[name] for name in names] + [paper[name] for name in names]
+def contrast_of_tables(ours: Mapping[tuple[str, str], Sample], theirs: Mapping[tuple[str, str], Sample]) -> Difference:
+    """The mean of cells minus that of the same ones of another table, by a Welch contrast.
+
+    Over the cells of `theirs` that have at least `LEAST` runs in `ours`.
+    """
+    names = [name for name in theirs if name in ours and ours[name].n >= LEAST]
+    samples = [ours[name] for name in names] + [theirs[name] for name in names]
     return contrast(samples, [1 / len(names)] * len(names) + [-1 / len(names)] * len(names) if names else [])
 
 

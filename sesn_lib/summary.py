@@ -13,7 +13,7 @@ from .budget import training_seconds
 from .claims import CLAIMS, PAPER, REPORT, US, Judged, corrected, judge_ours, judge_samples
 from .experiments import GRID, MODELS
 from .published import COLUMNS, REGIME, ROWS, SESN_ROWS, Published, regroup
-from .results import Comparison, Results, contrast_to_paper
+from .results import Comparison, Results, contrast_of_tables
 from .statistics import LEAST, Difference, Sample, paired
 from .tables import interval, mean, number, p_value, signed
 
@@ -182,16 +182,19 @@ def _verdicts(judged: Mapping[str, Mapping[str, Judged]], source: str) -> str:
     return " ".join(said)
 
 
-def whole_table(results: Results, published: Published, margin: float) -> str:
-    """Ours against the paper, averaged over the cells of its table that have runs enough; the test and its verdict."""
+def whole_table(results: Results, theirs: Mapping[tuple[str, str], Sample], name: str, margin: float) -> str:
+    """Ours against another's, averaged over the cells of their table that have runs enough; the test and its verdict.
+
+    `theirs`: by row and column of the paper's table, whose rows that nobody runs here do not count; `name`: whose.
+    """
     cells = by_condition(results)
-    enough = sum(sample.n >= LEAST for sample in cells.values())
-    found = contrast_to_paper(cells, published.paper)
+    enough = sum(cell in cells and cells[cell].n >= LEAST for cell in theirs)
+    found = contrast_of_tables(cells, theirs)
     if not enough:
         return f"no cell has {LEAST} runs yet: nothing can be said about the table as a whole"
     differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (found.p, found.equivalent(margin))))
     said = [
-        f"ours minus the paper, mean over {enough} of {len(REGIME)} cells: {interval(found, 3)}",
+        f"ours minus {name}, mean over {enough} of {len(theirs.keys() & REGIME.keys())} cells: {interval(found, 3)}",
         f"p {differs} that there is no difference",
         f"p {same} for the same within {margin:.2f}",
     ]

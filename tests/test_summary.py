@@ -60,7 +60,7 @@ def test_one_realization_is_called_a_direction(tmp_path: Path) -> None:
     coverage = "1 realization, 1 of 8 comparisons, SESN Vector 28 before CNN 28"
     assert f"Undecided: SESN beats the plain CNN ({coverage})" in said
     assert said.endswith("a direction, not a verdict.")
-    assert "no cell has 3 runs yet" in summary.whole_table(found, PUBLISHED, 0.1)
+    assert "no cell has 3 runs yet" in summary.whole_table(found, PUBLISHED.paper, "the paper", 0.1)
 
 
 def test_a_part_of_a_claim_is_held_against_the_same_part_of_the_paper(tmp_path: Path) -> None:
@@ -81,10 +81,14 @@ def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> No
         for cell in select(models=[regime[0]], scalings=[regime[1]]):
             error = PUBLISHED.paper[row, column].mean + shift + (cell.realization - 2.5) / 50
             store.write(make_record(cell, error=round(error, 3)))
-    said = summary.whole_table(results.load(tmp_path), PUBLISHED, 0.1)
+    said = summary.whole_table(results.load(tmp_path), PUBLISHED.paper, "the paper", 0.1)
     assert f"mean over 12 of 12 cells: {'+0.200' if differs else '0.000'} [" in said
     assert ("p < 0.001 that there is no difference" in said) == differs
     assert ("p < 0.001 for the same" in said) != differs
+    report = {name: cell.sample for name, cell in published.regroup(PUBLISHED).items()}
+    assert "ours minus the report, mean over 8 of 8 cells" in summary.whole_table(
+        results.load(tmp_path), report, "the report", 0.1
+    )
 
 
 def test_what_the_published_figures_alone_say(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
-        checks
+        checks memory
         basis spectral layers models fast equivariance
         settings augment data gauges graphs resume training provenance
         durable experiments stl10 schema store

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import bench, gauges
+from sesn_lib.runner import bench, gauges
 
 
 def test_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

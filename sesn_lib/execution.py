@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from .checkpoint import CHECKPOINT_SECONDS, Checkpoint, Interrupted
 from .checks import check_whole
-from .experiments import PROTOCOL, Cell, is_complete
+from .correctness import encode
+from .experiments import PROTOCOL, TEST_PART, Cell, is_complete
 from .schema import SCHEMA
 from .settings import Settings
 from .store import now
@@ -35,7 +36,6 @@ __all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "train_cell"]
 
 log = logging.getLogger(__name__)
 
-TEST_PART = 48000
 SCALE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -135,7 +135,6 @@ def train_cell(
     """
     from . import provenance
     from .data import to_device
-    from .training import Diverged, evaluate
 
     start = time.perf_counter()
     provenance.use_threads(threads)
@@ -162,9 +161,7 @@ def train_cell(
     checkpoint = Checkpoint(checkpoints, cell, identity, every=checkpoint_seconds, stop=stop)
     model, result = _fit(cell, settings, train, val, checkpoint, on_epoch, save_every=1 if target.type == "cpu" else 5)
     before_test = time.perf_counter()
-    evaluation = evaluate(model, test, batch_size=settings.eval_batch, precision=precision)
-    if not math.isfinite(evaluation.loss):
-        raise Diverged(f"the test loss is {evaluation.loss}: it must be finite")
+    evaluation, last = _test(model, result, test, settings)
     finished = time.perf_counter()
     record = {
         "schema": SCHEMA,
@@ -175,9 +172,10 @@ def train_cell(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "best_epoch": result.best_epoch,
         "val_accuracy": result.val_accuracy,
-        "test_error_50k": evaluation.error(),
-        "test_error_48k": evaluation.error(min(TEST_PART, len(test))),
+        **_test_errors(evaluation),
+        "last_epoch": _test_errors(last),
         "test_images": len(test),
+        "correct": encode(evaluation.correct.tolist()),
         "by_scale": _by_scale(splits.test.factors[: len(test)], evaluation.correct.numpy()),
         "history": result.history,
         "data_checksum": splits.checksum,
@@ -190,6 +188,29 @@ def train_cell(
         },
     }
     return Trained(record, model, evaluation, test)
+
+
+def _test(model: nn.Module, result: FitResult, test: DeviceSplit, settings: Settings) -> tuple[Evaluation, Evaluation]:
+    """The weights of the best epoch and those of the last one on the test images; `model` keeps the former."""
+    from .training import Diverged, evaluate
+
+    best = evaluate(model, test, batch_size=settings.eval_batch, precision=settings.precision)
+    if not math.isfinite(best.loss):
+        raise Diverged(f"the test loss is {best.loss}: it must be finite")
+    if result.best_epoch == len(result.history):
+        return best, best
+    model.load_state_dict(result.last_state)
+    last = evaluate(model, test, batch_size=settings.eval_batch, precision=settings.precision)
+    model.load_state_dict(result.best_state)
+    return best, last
+
+
+def _test_errors(evaluation: Evaluation) -> dict[str, float]:
+    """In percent, on all test images and on the first 48,000."""
+    return {
+        "test_error_50k": evaluation.error(),
+        "test_error_48k": evaluation.error(min(TEST_PART, len(evaluation.correct))),
+    }
 
 
 def _by_scale(factors: np.ndarray, correct: np.ndarray) -> dict[str, list[float]]:

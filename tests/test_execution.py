@@ -15,6 +15,7 @@ from toy_cells import toy_realization
 
 from sesn_lib import models, provenance
 from sesn_lib.data.splits import to_device
+from sesn_lib.experiments import correctness
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.experiments.settings import PRECISIONS
 from sesn_lib.fast.engine import Engine
@@ -75,6 +76,32 @@ def test_the_record_says_what_was_done(reference_record: dict[str, Any]) -> None
     assert sum(record["by_scale"]["images"]) == 30
     assert sum(record["by_scale"]["errors"]) == round(0.3 * record["test_error_50k"])
     assert json.loads(json.dumps(record)) == record
+
+
+@pytest.mark.parametrize("epochs", [3, 1])
+def test_the_record_says_which_images_were_right_and_what_the_last_epoch_came_to(
+    monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    results = []
+
+    def fit(*arguments: Any, **more: Any) -> Any:
+        model, result = trained_by(*arguments, **more)
+        results.append(result)
+        return model, result
+
+    trained_by = execution._fit
+    monkeypatch.setattr(execution, "_fit", fit)
+    cell = Cell("mnist_cnn_28", 1.0, 0)
+    trained = train_cell(cell, **options(epochs=epochs))
+    record, result = trained.record, results[0]
+    assert correctness.decode(record["correct"], 30) == trained.evaluation.correct.tolist()
+    last = models.build(cell.model)
+    last.load_state_dict(result.last_state)
+    expected = evaluate(last, trained.test).error()
+    assert record["last_epoch"] == {"test_error_50k": expected, "test_error_48k": expected}
+    assert all(torch.equal(value, result.best_state[key]) for key, value in trained.model.state_dict().items())
+    assert record["best_epoch"] == 1
+    assert (expected == record["test_error_50k"]) is (epochs == 1), "the control: the two networks can be told apart"
 
 
 def test_the_same_cell_gives_the_same_record(reference_record: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ ORDER = {
         checks memory
         basis spectral layers models fast equivariance
         settings augment data gauges graphs resume training provenance
-        durable experiments stl10 schema store
+        durable experiments stl10 correctness schema store
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget
         worker pool runner cluster status
         statistics published results claims tables summary plotting report

@@ -72,6 +72,7 @@ def same_result(first: FitResult, second: FitResult) -> bool:
         without_seconds(first.history) == without_seconds(second.history)
         and (first.best_epoch, first.val_accuracy) == (second.best_epoch, second.val_accuracy)
         and same_weights(first.best_state, second.best_state)
+        and same_weights(first.last_state, second.last_state)
     )
 
 
@@ -139,6 +140,9 @@ def test_a_resumed_run_equals_the_undisturbed_one(train: DeviceSplit, val: Devic
         assert same_weights(model.state_dict(), undisturbed.best_state)
     assert same_result(undisturbed, run(train, val, state=states[-1]))
     assert same_result(undisturbed, run(train, val, state=states[-1]))
+    run(train, val, save=states.append, save_every=SHORT.epochs)
+    assert states[-1]["epoch"] == SHORT.epochs
+    assert same_result(undisturbed, fit(Tiny(seed=99), train, val, SHORT, state=states[-1])), "nothing was left to do"
 
 
 @pytest.mark.parametrize("forgotten", ["generator", "dropout", "optimizer", "model"])
@@ -197,6 +201,7 @@ def test_the_best_epoch_first_of_equals_is_kept(
     assert same_weights(result.best_state, weights[1])
     assert same_weights(model.state_dict(), weights[1])
     assert not same_weights(result.best_state, weights[3])
+    assert same_weights(result.last_state, weights[4])
     assert not model.training
 
 

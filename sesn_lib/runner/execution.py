@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sesn_lib.checks import check_whole
-from sesn_lib.experiments.mnist_scale import PROTOCOL, Cell, is_complete
+from sesn_lib.experiments.correctness import encode
+from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_PART, Cell, is_complete
 from sesn_lib.experiments.settings import Settings
 from sesn_lib.store.checkpoint import CHECKPOINT_SECONDS, Checkpoint, Interrupted
 from sesn_lib.store.records import now
@@ -34,7 +35,6 @@ __all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "train_cell"]
 
 log = logging.getLogger(__name__)
 
-TEST_PART = 48000
 SCALE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -134,7 +134,6 @@ def train_cell(
     """
     from sesn_lib import provenance
     from sesn_lib.data.splits import to_device
-    from sesn_lib.training.mnist_scale import Diverged, evaluate
 
     start = time.perf_counter()
     provenance.use_threads(threads)
@@ -161,9 +160,7 @@ def train_cell(
     checkpoint = Checkpoint(checkpoints, cell, identity, every=checkpoint_seconds, stop=stop)
     model, result = _fit(cell, settings, train, val, checkpoint, on_epoch, save_every=1 if target.type == "cpu" else 5)
     before_test = time.perf_counter()
-    evaluation = evaluate(model, test, batch_size=settings.eval_batch, precision=precision)
-    if not math.isfinite(evaluation.loss):
-        raise Diverged(f"the test loss is {evaluation.loss}: it must be finite")
+    evaluation, last = _test(model, result, test, settings)
     finished = time.perf_counter()
     record = {
         "schema": SCHEMA,
@@ -174,9 +171,10 @@ def train_cell(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "best_epoch": result.best_epoch,
         "val_accuracy": result.val_accuracy,
-        "test_error_50k": evaluation.error(),
-        "test_error_48k": evaluation.error(min(TEST_PART, len(test))),
+        **_test_errors(evaluation),
+        "last_epoch": _test_errors(last),
         "test_images": len(test),
+        "correct": encode(evaluation.correct.tolist()),
         "by_scale": _by_scale(splits.test.factors[: len(test)], evaluation.correct.numpy()),
         "history": result.history,
         "data_checksum": splits.checksum,
@@ -189,6 +187,29 @@ def train_cell(
         },
     }
     return Trained(record, model, evaluation, test)
+
+
+def _test(model: nn.Module, result: FitResult, test: DeviceSplit, settings: Settings) -> tuple[Evaluation, Evaluation]:
+    """The weights of the best epoch and those of the last one on the test images; `model` keeps the former."""
+    from sesn_lib.training.mnist_scale import Diverged, evaluate
+
+    best = evaluate(model, test, batch_size=settings.eval_batch, precision=settings.precision)
+    if not math.isfinite(best.loss):
+        raise Diverged(f"the test loss is {best.loss}: it must be finite")
+    if result.best_epoch == len(result.history):
+        return best, best
+    model.load_state_dict(result.last_state)
+    last = evaluate(model, test, batch_size=settings.eval_batch, precision=settings.precision)
+    model.load_state_dict(result.best_state)
+    return best, last
+
+
+def _test_errors(evaluation: Evaluation) -> dict[str, float]:
+    """In percent, on all test images and on the first 48,000."""
+    return {
+        "test_error_50k": evaluation.error(),
+        "test_error_48k": evaluation.error(min(TEST_PART, len(evaluation.correct))),
+    }
 
 
 def _by_scale(factors: np.ndarray, correct: np.ndarray) -> dict[str, list[float]]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sesn_lib.checks import is_number, shown
-from sesn_lib.experiments import stl10
-from sesn_lib.experiments.mnist_scale import Cell, is_complete
+from sesn_lib.experiments import correctness, stl10
+from sesn_lib.experiments.mnist_scale import TEST_PART, Cell, is_complete
 from sesn_lib.experiments.stl10 import STL10Cell
 
 __all__ = ["SCHEMA", "AnyCell", "RecordError", "cell_of", "deterministic_part", "validate"]
@@ -64,6 +64,7 @@ _MNIST_RECORD = {
     "test_error_50k": _PERCENT,
     "test_error_48k": _PERCENT,
 }
+_LAST_EPOCH = {"test_error_50k": _PERCENT, "test_error_48k": _PERCENT}
 _STL10_RECORD = {"reported_epoch": _whole(1), "test_error": _PERCENT, "evaluations": _is(list)}
 _PROTOCOL = {
     "data": _text,
@@ -118,7 +119,8 @@ def cell_of(values: Any) -> AnyCell:
 
 def validate(record: Any) -> AnyCell:
     """Checks that a dictionary is a whole, possible record. Further keys are allowed; NaN, infinity and what JSON
-    cannot hold are not, anywhere.
+    cannot hold are not, anywhere. Records of MNIST-scale may lack what older ones do not have: `last_epoch`, the test
+    errors of the last epoch's weights, and `correct`, the test images that were classified correctly (`correctness`).
 
     Returns: the record's cell, which says of which experiment it is.
 
@@ -145,6 +147,8 @@ def validate(record: Any) -> AnyCell:
         _check(record["timing"], _MNIST_TIMING, "timing.")
         if record["best_epoch"] > len(record["history"]):
             raise RecordError(f"best_epoch is {record['best_epoch']} of {len(record['history'])}")
+        _check_last_epoch(record)
+        _check_correct(record)
         complete = is_complete(record["protocol"], record["test_images"])
     _refuse_unwritable(record, "")
     if record["complete"] != complete:
@@ -158,6 +162,39 @@ def _check(part: dict[str, Any], rules: Mapping[str, Callable[[Any], bool]], whe
             raise RecordError(f"{where}{key} is missing")
         if not rule(part[key]):
             raise RecordError(f"{where}{key} cannot be {_short(part[key])}")
+
+
+def _check_last_epoch(record: dict[str, Any]) -> None:
+    last = record.get("last_epoch", {})
+    if not isinstance(last, dict):
+        raise RecordError(f"last_epoch cannot be {_short(last)}")
+    if "last_epoch" in record:
+        _check(last, _LAST_EPOCH, "last_epoch.")
+    if record["best_epoch"] == len(record["history"]):  # then it is the same network
+        for key, value in last.items():
+            if key in _LAST_EPOCH and value != record[key]:
+                raise RecordError(f"last_epoch.{key} is {value}, but {key} of that same epoch is {record[key]}")
+
+
+def _check_correct(record: dict[str, Any]) -> None:
+    if "correct" not in record:
+        return
+    images = record["test_images"]
+    try:
+        correct = correctness.decode(record["correct"], images)
+    except ValueError as error:
+        raise RecordError(f"correct {error}") from None
+    for key, n in (("test_error_50k", images), ("test_error_48k", min(TEST_PART, images))):
+        percent = 100.0 * correct[:n].count(False) / n
+        if not math.isclose(record[key], percent, rel_tol=1e-12):
+            raise RecordError(f"{key} is {record[key]}, but by its images (correct) it would be {percent}")
+    by_scale = record.get("by_scale")
+    if not isinstance(by_scale, dict):
+        return
+    for key, total in (("images", images), ("errors", correct.count(False))):
+        counts = by_scale.get(key)
+        if not isinstance(counts, list) or not all(map(_whole(0), counts)) or sum(counts) != total:
+            raise RecordError(f"by_scale.{key} is {_short(counts)}, must come to {total}, as its images (correct) say")
 
 
 def _check_evaluations(record: dict[str, Any]) -> None:

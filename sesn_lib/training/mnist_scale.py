@@ -62,12 +62,14 @@ class EpochReport:
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """`best_epoch` counts from 1, `val_accuracy` its fraction; `history`: a dict an epoch, `best_state` is on CPU."""
+    """`best_epoch` counts from 1, `val_accuracy` its fraction; `history`: a dict an epoch; the states are on the CPU:
+    weights of the best and of the last epoch."""
 
     best_epoch: int
     val_accuracy: float
     history: list[dict[str, float]]
     best_state: dict[str, Tensor]
+    last_state: dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +122,10 @@ def fit(
     with forked(device), memory.kept():
         run = _Run(model, settings, device, len(train))
         run_epochs(run, settings.epochs, lambda: _train_epoch(run, train, val), on_epoch, state, save, save_every)
+    last_state = to_cpu(model.state_dict())
     model.load_state_dict(run.best_state)
     model.eval()
-    return FitResult(run.best_epoch, run.best_accuracy, run.history, run.best_state)
+    return FitResult(run.best_epoch, run.best_accuracy, run.history, run.best_state, last_state)
 
 
 def evaluate(

@@ -70,11 +70,11 @@ def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     from toy_cells import toy_realization
 
     from sesn_lib.cli import commands as cli
-    from sesn_lib.runner import execution
+    from sesn_lib.training import mnist_scale
 
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(execution, "_realization", toy_realization)
+    monkeypatch.setattr(mnist_scale, "_realization", toy_realization)
     monkeypatch.setenv("COLUMNS", "100")
 
     def call(*arguments: str) -> SimpleNamespace:

@@ -27,7 +27,7 @@ from sesn_lib.data import splits as data
 from sesn_lib.equivariance import gaussian_images
 from sesn_lib.experiments import mnist_scale as experiments
 from sesn_lib.experiments import stl10 as stl10_cells
-from sesn_lib.experiments.settings import Settings
+from sesn_lib.experiments.mnist_scale import Settings
 from sesn_lib.experiments.stl10 import Recipe, STL10Cell
 from sesn_lib.layers import ConvHH, ConvTH
 from sesn_lib.models.mnist import MNISTNet, cnn_blocks
@@ -207,10 +207,10 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
         (lambda: experiments.Cell("mnist_cnn_28", "1", 0), "extra_scaling must be a number, not '1'"),
         (lambda: experiments.Cell("mnist_cnn_28", 10**400, 0), "extra_scaling must lie in (0, 1], not 1000"),
         (lambda: experiments.Cell("mnist_cnn_28", 1.0, 6), "realization must be one of 0 to 5, not 6"),
-        (lambda: experiments.select(models=["nope"]), "the grid has no model 'nope'"),
-        (lambda: experiments.select(realizations=[]), "no realization was chosen"),
+        (lambda: experiments.EXPERIMENT.select(models=["nope"]), "the grid has no model 'nope'"),
+        (lambda: experiments.EXPERIMENT.select(realizations=[]), "no realization was chosen"),
         (lambda: STL10Cell("wrn_16_8", -1), "run must be a whole number of at least 0, not -1"),
-        (lambda: stl10_cells.select(models=[]), "no STL-10 run was chosen"),
+        (lambda: stl10_cells.EXPERIMENT.select(models=[]), "no STL-10 run was chosen"),
         (lambda: arguments.numbers(["1,x"]), "'x' is no number"),
         (lambda: arguments.whole_numbers(["3-1"]), "the range '3-1' is empty"),
         (lambda: arguments.whole_numbers(["0-1000"]), "the range '0-1000' is longer than 1000 numbers"),

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from toy_cells import make_record
 
-from sesn_lib.cli import jobs
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.runner import execution
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.status import survey
 from sesn_lib.runner.worker import claim
 from sesn_lib.store.records import Store
+from sesn_lib.training import mnist_scale
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = Cell("mnist_cnn_28", 1.0, 0)
@@ -52,7 +52,10 @@ BAD_INPUT = [
     ("train mnist_cnn_28 --threads 0", "threads is 0"),
     ("bench --rounds 0", "rounds is 0"),
     ("bench --experiment stl10 --rounds 2", "--ways and --rounds are for mnist-scale"),
-    ("run --experiment stl10 --weights x", "--weights is for mnist-scale"),
+    ("run --experiment cifar", "unknown experiment 'cifar'; the experiments are mnist-scale, stl10"),
+    ("run --part rivals-to-be", "mnist-scale has no part 'rivals-to-be'; the parts are sesn, or all"),
+    ("train wrn_16_8 --extra-scaling 0.5", "a scaling of 0.5 is for mnist-scale"),
+    ("train mnist_cnn_28 --micro-batch 2", "--micro-batch and --small-memory are for --experiment stl10"),
     ("run --time-budget '9 parsecs'", "'9 parsecs' is no time budget; write it like 90s, 9m"),
     ("run --time-budget 0", "'0' is no time budget"),
     ("run --models nope", "the grid has no model 'nope'; it has mnist_ses_scalar_28"),
@@ -134,7 +137,7 @@ def test_run_does_as_it_is_told(sesn: Any, tmp_path: Path, monkeypatch: pytest.M
     assert Store(tmp_path / "here").load(CELL)["protocol"]["precision"] == "bf16"
 
     calls: list[Any] = []
-    monkeypatch.setattr(jobs, "fetch_data", lambda cells, data: calls.append(len(cells)))
+    monkeypatch.setattr(mnist_scale.Task, "fetch", lambda cells, options: calls.append(len(cells)))
     monkeypatch.setattr(runner, "run", lambda job, **options: calls.append(options["jobs"]) or runner.Summary())
     sesn("run", *chosen, "--results", "there", "--jobs", "2")
     assert calls == [2, 2], "data first, then two processes"
@@ -184,8 +187,8 @@ def test_a_diverging_run_is_noted_shown_and_never_averaged(
 ) -> None:
     settings_of = execution.settings_of
 
-    def absurd(cell: Cell, **options: Any) -> Any:
-        settings = settings_of(cell, **options)
+    def absurd(cell: Cell, options: Any) -> Any:
+        settings = settings_of(cell, options)
         return replace(settings, learning_rate=1e30) if cell.extra_scaling == 1.0 else settings
 
     monkeypatch.setattr(execution, "settings_of", absurd)

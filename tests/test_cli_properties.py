@@ -21,13 +21,14 @@ from data_prep import sources, stl10
 from data_prep.__main__ import main as data_prep_main
 from data_prep.download import Unavailable
 from sesn_lib import report
-from sesn_lib.cli import arguments, jobs, stl10_commands
 from sesn_lib.cli import commands as cli
 from sesn_lib.experiments.mnist_scale import GRID, Cell
-from sesn_lib.runner import bench, gauges
+from sesn_lib.runner import bench, cost, gauges
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.worker import Summary
 from sesn_lib.store.records import Store
+from sesn_lib.training import mnist_scale as mnist_training
+from sesn_lib.training import stl10 as stl10_training
 
 CHEAP = settings(
     max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -133,12 +134,12 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     measured = {"model": "wrn_16_8", "precision": "float32", "batch_size": 2, "micro_batch": None}
     measured |= {"images_per_second": 1.0, "peak_bytes": None, "environment": {"device": "toy"}}
     monkeypatch.setattr(runner, "run", lambda job, **_: Summary())
-    monkeypatch.setattr(jobs, "fetch_data", lambda *_: None)
-    monkeypatch.setattr(arguments, "prepare_data", lambda *_: None)
+    for module in (mnist_training, stl10_training):
+        monkeypatch.setattr(module.Task, "fetch", lambda *_: None)
     monkeypatch.setattr(gauges, "matrix_peak", lambda *_: 1.0)
     for name, value in {"_augmentation_seconds": 1.0, "measure": [], "_table": "table"}.items():
         monkeypatch.setattr(bench, name, lambda *_, value=value, **__: value)
-    monkeypatch.setattr(stl10_commands, "measure", lambda *_, **__: measured)
+    monkeypatch.setattr(cost, "measure", lambda *_, **__: measured)
     monkeypatch.setattr(report, "build", lambda output, profile: report._prepare(Path(output)) or 0)
     monkeypatch.setattr(sources, "_from_torchvision", refuse)
     monkeypatch.setattr(sources, "_from_npm", refuse)

@@ -63,10 +63,10 @@ def test_no_path_depends_on_where_the_cluster_works(sesn: Any, tmp_path: Path, m
     monkeypatch.setattr(cluster, "submit", lambda job, **options: jobs.append(job) or [])
     assert sesn("run", *CHOSEN, "--cluster", "slurm", "--checkpoints", "kept", "--weights", "w").code == 0
     (job,) = jobs
-    options = job.execute.keywords  # type: ignore[attr-defined]
+    options = job.execute.keywords["options"]  # type: ignore[attr-defined]
     assert job.results == tmp_path / "here" == job.estimate.folder  # type: ignore[union-attr]
-    assert job.checkpoints == options["checkpoints"] == tmp_path / "kept"
-    assert options["weights"] == tmp_path / "w"
+    assert job.checkpoints == options.checkpoints == tmp_path / "kept"
+    assert options.weights == tmp_path / "w"
 
 
 def test_a_job_that_is_taken_away_is_sent_anew(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,17 +17,20 @@ from toy_cells import toy_realization
 from sesn_lib import models, provenance
 from sesn_lib.data.splits import to_device
 from sesn_lib.experiments import correctness
+from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
 from sesn_lib.experiments.mnist_scale import GRID, Cell
-from sesn_lib.experiments.settings import PRECISIONS
+from sesn_lib.experiments.settings import PRECISIONS, RunOptions
 from sesn_lib.fast.engine import Engine
 from sesn_lib.provenance import seeded
 from sesn_lib.runner import execution
-from sesn_lib.runner.budget import Estimator, format_duration, measure, parse_duration
-from sesn_lib.runner.execution import run_cell, settings_of, train_cell
+from sesn_lib.runner.budget import format_duration, parse_duration
+from sesn_lib.runner.cost import Estimator, measure
+from sesn_lib.runner.execution import Trained, settings_of
 from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 from sesn_lib.store.records import Store, deterministic_part, validate
+from sesn_lib.training import loop
 from sesn_lib.training import mnist_scale as training
-from sesn_lib.training.mnist_scale import Diverged, Evaluation, evaluate
+from sesn_lib.training.loop import Diverged, Evaluation, evaluate
 
 CELL = Cell("mnist_cnn_28", 0.5, 1)
 
@@ -34,21 +38,27 @@ CELL = Cell("mnist_cnn_28", 0.5, 1)
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(execution, "_realization", toy_realization)
+    monkeypatch.setattr(training, "_realization", toy_realization)
     yield
     torch.set_num_threads(threads)
 
 
+CALLED = ("on_epoch", "stop", "settings")
+
+
 def options(tmp_path: Path | None = None, **changes: Any) -> dict[str, Any]:
-    return {
-        "epochs": 3,
-        "batch_size": 24,
-        "device": "cpu",
-        "threads": 1,
-        "checkpoints": tmp_path,
-        "checkpoint_seconds": 0.0,
-        **changes,
-    }
+    """Few epochs with a checkpoint after each; what `train_cell` is called with besides is among the changes."""
+    called = {name: changes.pop(name) for name in CALLED if name in changes}
+    few: dict[str, Any] = {"epochs": 3, "batch_size": 24, "device": "cpu", "threads": 1, "checkpoint_seconds": 0.0}
+    return {"options": RunOptions(**{**few, "checkpoints": tmp_path, **changes}), **called}
+
+
+def train_cell(cell: Cell, **given: Any) -> Trained:
+    return execution.train_cell(cell, **given)
+
+
+def run_cell(cell: Cell, **given: Any) -> dict[str, Any]:
+    return execution.run_cell(cell, **given)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +154,7 @@ def test_a_cell_begins_with_weights_of_its_own_seed_on_the_fast_path(monkeypatch
         begun.append(model)
         raise Interrupted
 
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(loop, "fit", fit)
     for cell in (CELL, Cell("mnist_cnn_28", 0.5, 2)):
         with pytest.raises(Interrupted):
             train_cell(cell, **options())
@@ -170,7 +180,7 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
         return Evaluation(correct[: len(split)], torch.zeros(len(split), dtype=torch.int64), 1.0)
 
-    monkeypatch.setattr(execution, "_realization", realization)
+    monkeypatch.setattr(training, "_realization", realization)
     monkeypatch.setattr(training, "evaluate", scripted)
     record = run_cell(CELL, **options(epochs=1))
     assert (record["test_error_48k"], record["test_error_50k"]) == (50.0, 52.0)
@@ -179,9 +189,9 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
         "images": [0, 24000, 0, 0, 0, 0, 26000],
         "errors": [0, 0, 0, 0, 0, 0, 26000],
     }
-    monkeypatch.setattr(execution, "TEST_PART", 30000)
+    monkeypatch.setattr(training, "TEST_PART", 30000)
     assert run_cell(CELL, **options(epochs=1))["test_error_48k"] == 20.0
-    few = execution._by_scale(np.array([0.3, 0.39, 0.4, 0.75, 1.0]), np.array([True, False, False, True, False]))
+    few = training._by_scale(np.array([0.3, 0.39, 0.4, 0.75, 1.0]), np.array([True, False, False, True, False]))
     assert (few["images"], few["errors"]) == ([2, 1, 0, 0, 1, 0, 1], [1, 1, 0, 0, 0, 0, 1])
 
 
@@ -351,29 +361,28 @@ def test_durations_in_words() -> None:
 def test_estimates_come_from_records_of_this_device_else_from_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference_record: dict[str, Any]
 ) -> None:
-    from sesn_lib.runner import budget
+    from sesn_lib.runner import cost
 
-    chosen = options()
-    estimate = Estimator(tmp_path, {key: chosen[key] for key in ("epochs", "batch_size", "device", "threads")})
-    monkeypatch.setattr(budget, "measure", lambda *arguments, **more: (1.0, 24))
-    budget._measured.cache_clear()
+    estimate = Estimator(tmp_path, options()["options"])
+    monkeypatch.setattr(cost, "measure", lambda *arguments, **more: {"images_per_second": 24.0})
+    cost._speed.cache_clear()
     steps = 3 * 10000 / 24 + (3 * 2000 + 50000) / 3 / 24
-    assert estimate(CELL) == pytest.approx(budget.MARGIN * steps)
-    assert estimate(CELL, 0.75) == pytest.approx(budget.MARGIN * steps / 4)
+    assert estimate(CELL) == pytest.approx(cost.MARGIN * steps)
+    assert estimate(CELL, 0.75) == pytest.approx(cost.MARGIN * steps / 4)
     record = undisturbed(reference_record)
     timing = {"train_seconds": 6019.0, "evaluation_seconds": 3.0, "wall_seconds": 40.0, "finished": "now"}
     history = [{**epoch, "seconds": seconds} for epoch, seconds in zip(record["history"], (9.0, 10.0, 6000.0))]
     Store(tmp_path).write({**record, "timing": timing, "history": history})
     # The median epoch, three times: the pause in the last one does not count.
     expected = 30.0 * 10000 / 48 + 3.0 * 50000 / 30
-    assert estimate(CELL) == pytest.approx(budget.MARGIN * expected)
+    assert estimate(CELL) == pytest.approx(cost.MARGIN * expected)
     elsewhere = {**record, "cell": GRID[0].as_dict(), "environment": {**record["environment"], "device": "faster"}}
     Store(tmp_path).write(elsewhere)
-    assert estimate(GRID[0]) == pytest.approx(budget.MARGIN * steps), "another device's times say nothing"
+    assert estimate(GRID[0]) == pytest.approx(cost.MARGIN * steps), "another device's times say nothing"
     in_bf16 = {**record, "cell": GRID[2].as_dict(), "protocol": {**record["protocol"], "precision": "bf16"}}
     Store(tmp_path).write(in_bf16)
-    assert estimate(GRID[2]) == pytest.approx(budget.MARGIN * steps), "nor do another precision's"
-    budget._measured.cache_clear()
+    assert estimate(GRID[2]) == pytest.approx(cost.MARGIN * steps), "nor do another precision's"
+    cost._speed.cache_clear()
 
 
 def test_estimates_come_from_records_of_the_precision_to_be_run(
@@ -390,23 +399,25 @@ def test_estimates_come_from_records_of_the_precision_to_be_run(
                 "history": [{**epoch, "seconds": seconds} for epoch in record["history"]],
             }
         )
-    chosen = {"device": "cpu", "threads": 1}
-    estimates = {precision: Estimator(tmp_path, {**chosen, "precision": precision})(CELL) for precision in PRECISIONS}
+    chosen = RunOptions(device="cpu", threads=1)
+    estimates = {name: Estimator(tmp_path, replace(chosen, precision=name))(CELL) for name in PRECISIONS}
     assert estimates["bf16"] == pytest.approx(100 * estimates["float32"])
     assert Estimator(tmp_path, chosen)(CELL) == estimates["float32"]
 
 
 def test_a_step_can_be_measured() -> None:
-    seconds, batch = measure(CELL, device="cpu", batch_size=16, threads=1)
-    assert 0 < seconds < 60
-    assert batch == 16
+    provenance.use_threads(1)
+    settings = settings_of(CELL, RunOptions(batch_size=16))
+    measured = measure(MNIST_SCALE, CELL.model, settings, device="cpu", epochs=1)
+    assert 0 < measured["step_seconds"] < 60
+    assert measured["images_per_second"] == pytest.approx(16 / measured["step_seconds"])
 
 
 def test_settings_of_a_cell() -> None:
     settings = settings_of(CELL)
     assert (settings.epochs, settings.milestones, settings.extra_scaling) == (60, (20, 40), 0.5)
-    assert settings_of(CELL, epochs=60) == settings
-    assert settings_of(CELL, epochs=6).milestones == (2, 4)
+    assert settings_of(CELL, RunOptions(epochs=60)) == settings
+    assert settings_of(CELL, RunOptions(epochs=6)).milestones == (2, 4)
     assert len({settings_of(cell).seed for cell in GRID}) == 120, "each cell has a seed of its own"
     with pytest.raises(ValueError, match="fp8"):
-        settings_of(CELL, precision="fp8")
+        settings_of(CELL, RunOptions(precision="fp8"))

@@ -9,14 +9,13 @@ import pytest
 
 from sesn_lib.experiments.mnist_scale import (
     CNN_MODELS,
+    EXPERIMENT,
     GRID,
     MODELS,
     PROTOCOL,
     SCALINGS,
     SESN_MODELS,
     Cell,
-    is_complete,
-    select,
 )
 
 
@@ -101,8 +100,8 @@ def test_impossible_cells_are_refused(values: tuple, message: str) -> None:
 
 
 def test_select() -> None:
-    assert select() == GRID
-    chosen = select(models=["mnist_cnn_28", "mnist_ses_vector_56p"], scalings=[0.5], realizations=[4, 2])
+    assert EXPERIMENT.select() == GRID
+    chosen = EXPERIMENT.select(models=["mnist_cnn_28", "mnist_ses_vector_56p"], scalings=[0.5], realizations=[4, 2])
     assert [cell.name for cell in chosen] == [
         "mnist_cnn_28-x0.5-r2",
         "mnist_ses_vector_56p-x0.5-r2",
@@ -122,13 +121,13 @@ def test_select() -> None:
 )
 def test_select_refuses_what_the_grid_does_not_hold(choice: dict, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        select(**choice)
+        EXPERIMENT.select(**choice)
 
 
 def test_complete_means_every_value_of_the_protocol() -> None:
-    assert is_complete({**PROTOCOL, "precision": "bf16"}, 50000)
-    assert not is_complete(PROTOCOL, 48000)
+    assert EXPERIMENT.is_complete({**PROTOCOL, "precision": "bf16"}, 50000)
+    assert not EXPERIMENT.is_complete(PROTOCOL, 48000)
     for key in PROTOCOL:
-        assert not is_complete({**PROTOCOL, key: "other"}, 50000), key
-        assert not is_complete({k: v for k, v in PROTOCOL.items() if k != key}, 50000), key
+        assert not EXPERIMENT.is_complete({**PROTOCOL, key: "other"}, 50000), key
+        assert not EXPERIMENT.is_complete({k: v for k, v in PROTOCOL.items() if k != key}, 50000), key
     assert SCALINGS == (1.0, 0.5)

@@ -16,7 +16,8 @@ from sesn_lib.fast import engine as fast
 from sesn_lib.fast import graphs
 from sesn_lib.fast.graphs import WARM_UP, Recorded
 from sesn_lib.training import mnist_scale as training
-from sesn_lib.training.mnist_scale import Settings, fit, new_optimizer, new_step
+from sesn_lib.training.loop import fit
+from sesn_lib.training.mnist_scale import Settings, Task, new_optimizer, new_step
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -108,7 +109,7 @@ def train(device: str = "cpu", dropout: bool = True, **options: Any) -> training
         model = fast.accelerate(models.build("mnist_cnn_28")).to(device)
     if not dropout:
         model.classifier[3].p = 0.0
-    return fit(model, noise(60, device), noise(20, device), SETTINGS, **options)
+    return fit(model, Task(noise(60, device), noise(20, device), SETTINGS), **options)
 
 
 def losses(result: training.FitResult) -> list[tuple[float, float]]:

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from sesn_lib.analysis import published, results, summary  # noqa: E402
-from sesn_lib.experiments.mnist_scale import Cell, select  # noqa: E402
+from sesn_lib.experiments.mnist_scale import EXPERIMENT, Cell  # noqa: E402
 from sesn_lib.plotting import overview, style  # noqa: E402
 from sesn_lib.plotting import results as figures  # noqa: E402
 from sesn_lib.store.records import Store  # noqa: E402
@@ -25,9 +25,9 @@ from sesn_lib.store.records import Store  # noqa: E402
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 SMALL = ["mnist_cnn_28", "mnist_ses_scalar_28", "mnist_ses_scalar_28p", "mnist_ses_vector_28", "mnist_ses_vector_28p"]
 CELLS: dict[str, list[Cell]] = {
-    "few": list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], realizations=[0])),
-    "some": list(select(models=SMALL, realizations=[0, 1])),
-    "all": list(select()),
+    "few": list(EXPERIMENT.select(models=["mnist_ses_vector_28", "mnist_cnn_28"], realizations=[0])),
+    "some": list(EXPERIMENT.select(models=SMALL, realizations=[0, 1])),
+    "all": list(EXPERIMENT.select()),
 }
 
 
@@ -186,7 +186,7 @@ def test_an_advantage_that_grows_with_the_digit_is_found(tmp_path: Path) -> None
 
 
 def test_a_ring_marks_the_same_part_of_the_paper(tmp_path: Path) -> None:
-    for cell in select(models=["mnist_cnn_28"]):
+    for cell in EXPERIMENT.select(models=["mnist_cnn_28"]):
         Store(tmp_path).write(synthetic(cell, np.random.default_rng(0)))
     judged = summary.evidence(results.load(tmp_path), PUBLISHED)
     lines = figures.claims(judged).axes[0].lines

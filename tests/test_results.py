@@ -15,7 +15,7 @@ from toy_cells import make_record
 from sesn_lib.analysis import claims, published, results
 from sesn_lib.analysis.claims import CLAIMS
 from sesn_lib.analysis.statistics import Difference, Sample
-from sesn_lib.experiments.mnist_scale import GRID, Cell, select
+from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID, Cell
 from sesn_lib.store.records import Store
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
@@ -114,7 +114,7 @@ def test_equivalence_is_said_only_where_shown() -> None:
 
 
 def test_one_realization_is_judged_with_care(tmp_path: Path) -> None:
-    fill(tmp_path, list(select(realizations=[0])))
+    fill(tmp_path, list(EXPERIMENT.select(realizations=[0])))
     found = results.load(tmp_path)
     compared = results.compare_conditions(our_cells(found), PUBLISHED.paper, MARGIN)
     assert {c.difference.method for c in compared} == {"one run"}
@@ -126,7 +126,7 @@ def test_one_realization_is_judged_with_care(tmp_path: Path) -> None:
 
 
 def test_some_cells_only(tmp_path: Path) -> None:
-    fill(tmp_path, list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0])))
+    fill(tmp_path, list(EXPERIMENT.select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0])))
     found = results.load(tmp_path)
     judged = claims.judge_ours(CLAIMS[0], found, PUBLISHED.paper)
     assert sum(v != "no data" for v in judged.verdicts) == 1
@@ -170,21 +170,33 @@ def test_verdicts_by_hand() -> None:
 
 def test_a_late_comer_does_not_cost_the_others(tmp_path: Path) -> None:
     """A first run at 56 pixels must not reduce what six realizations at 28 say to the one that they share."""
-    fill(tmp_path, list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0])))
+    fill(tmp_path, list(EXPERIMENT.select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0])))
     before = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
-    fill(tmp_path, list(select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[4])))
+    fill(
+        tmp_path,
+        list(EXPERIMENT.select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[4])),
+    )
     after = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
     assert (after.overall, after.used, after.verdict) == (before.overall, before.used, "reproduced")
     assert sum(v != "no data" for v in after.verdicts) == 2  # the run is in the list of comparisons
     # Three realizations are enough to be averaged over with the others.
-    fill(tmp_path, list(select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[0, 2])))
+    fill(
+        tmp_path,
+        list(EXPERIMENT.select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[0, 2])),
+    )
     joined = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
     assert (sum(joined.used), joined.overall.n[0]) == (2, 3)
 
 
 def test_no_common_realization_is_not_no_data(tmp_path: Path) -> None:
-    fill(tmp_path, list(select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0], realizations=[0])))
-    fill(tmp_path, list(select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[1])))
+    fill(
+        tmp_path,
+        list(EXPERIMENT.select(models=["mnist_ses_vector_28", "mnist_cnn_28"], scalings=[1.0], realizations=[0])),
+    )
+    fill(
+        tmp_path,
+        list(EXPERIMENT.select(models=["mnist_ses_vector_56", "mnist_cnn_56"], scalings=[1.0], realizations=[1])),
+    )
     judged = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
     assert (sum(judged.used), judged.verdict) == (1, "undecided")
 
@@ -193,7 +205,7 @@ def test_two_runs_decide_nothing(tmp_path: Path) -> None:
     """Two equal runs have next to no spread, and Welch's p is small; three such are another matter."""
     for count, verdict in ((2, "undecided"), (3, "differs")):
         store = Store(tmp_path / str(count))
-        for cell in list(select(models=["mnist_ses_vector_28"]))[:12]:
+        for cell in list(EXPERIMENT.select(models=["mnist_ses_vector_28"]))[:12]:
             if cell.realization < count:
                 store.write(make_record(cell, error=2.6 + cell.realization / 500))
         found = results.load(tmp_path / str(count))
@@ -222,7 +234,7 @@ def test_pooled_comparison(tmp_path: Path, full: results.Results) -> None:
     compared = {c.name[0]: c for c in results.compare_pooled(full, PUBLISHED, MARGIN, draws=1000)}
     assert compared["mnist_ses_scalar_56"].difference.method == "bootstrap"
     assert compared["mnist_ses_vector_56"].difference.method == "Welch"
-    fill(tmp_path, list(select(scalings=[1.0])))
+    fill(tmp_path, list(EXPERIMENT.select(scalings=[1.0])))
     unequal = results.compare_pooled(results.load(tmp_path), PUBLISHED, MARGIN, draws=1000)
     assert {c.difference.method for c in unequal} == {"conditions unequally filled"}
     assert {c.verdict for c in unequal} == {"undecided"}
@@ -251,7 +263,7 @@ def _with_precision(record: dict[str, Any], precision: str) -> dict[str, Any]:
 
 def test_precisions_are_paired_by_cell(tmp_path: Path) -> None:
     full, rounded = Store(tmp_path / "float32"), Store(tmp_path / "bf16")
-    cells = select(models=["mnist_cnn_28"], scalings=[1.0])
+    cells = EXPERIMENT.select(models=["mnist_cnn_28"], scalings=[1.0])
     for cell in cells[:3]:
         full.write(_with_precision(make_record(cell, error=2.0 + cell.realization), "float32"))
     for cell in cells[1:]:
@@ -276,7 +288,7 @@ def test_pairs_of_other_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_precisions_differ_or_are_the_same() -> None:
-    cells = select(models=["mnist_cnn_28"])
+    cells = EXPERIMENT.select(models=["mnist_cnn_28"])
     worse = {cell: (2.0, 2.5 + 0.01 * cell.realization) for cell in cells}
     assert results.compare_precisions(worse, MARGIN).verdict == "differs"
     alike = {cell: (2.0, 2.0 + 0.01 * (-1) ** cell.realization) for cell in cells}

@@ -15,13 +15,16 @@ from toy_cells import make_record
 from data_prep import DataError, stand_in, stl10, stl10_format
 from sesn_lib import models
 from sesn_lib.cli import commands as cli
-from sesn_lib.cli.jobs import stl10_job
+from sesn_lib.cli.jobs import job_for
 from sesn_lib.experiments.mnist_scale import GRID
-from sesn_lib.experiments.stl10 import STL10Cell
+from sesn_lib.experiments.settings import RunOptions
+from sesn_lib.experiments.stl10 import EXPERIMENT, STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.runner import stl10_cost
+from sesn_lib.runner import cost
 from sesn_lib.store.checkpoint import Checkpoint
 from sesn_lib.store.records import Store
+from sesn_lib.training import counting
+from sesn_lib.training import stl10 as training
 
 SHORT = ["--epochs", "1", "--batch-size", "5", "--train-images", "10", "--test-images", "5", "--device", "cpu"]
 
@@ -29,10 +32,10 @@ SHORT = ["--epochs", "1", "--batch-size", "5", "--train-images", "10", "--test-i
 @pytest.fixture(autouse=True)
 def nothing_remembered():
     """These tests put small networks in place of the real ones; what is counted of them must not outlive them."""
-    for remembered in (stl10_cost.count, stl10_cost._speed):
+    for remembered in (counting.count, cost._speed):
         remembered.cache_clear()
     yield
-    for remembered in (stl10_cost.count, stl10_cost._speed):
+    for remembered in (counting.count, cost._speed):
         remembered.cache_clear()
 
 
@@ -67,8 +70,9 @@ def test_one_command_runs_what_is_missing(sesn):
     assert "0 of 2 cells to run" in sesn(*command).err
     shown = sesn("status", "--experiment", "stl10", "--results", store.folder)
     assert shown.code == 0
-    assert shown.out.count("done, not the authors' recipe") == 2
-    assert shown.out.count("missing") == 2
+    assert "2 partial" in shown.out
+    assert "2 missing" in shown.out
+    assert [shown.out.count(symbol) for symbol in "○·"] == [3, 3], "two in the map, one in the legend"
     refused = sesn(*command[:-2], "--small-memory", "--results", store.folder)
     assert refused.code == 2
     assert "is of a run with learning_rate 0.1, not 0.05; name another --results" in refused.err
@@ -78,8 +82,8 @@ def test_status_of_nothing_and_of_failures(sesn):
     store = Store("elsewhere")
     store.write_failure(STL10Cell("wrn_16_8", 3), "Diverged: the training loss is nan")
     shown = sesn("status", "--experiment", "stl10", "--results", "elsewhere")
-    assert "failed: Diverged" in shown.out
-    assert shown.out.count("missing") == 4
+    assert "failed, Diverged" in shown.out
+    assert "4 missing" in shown.out
     assert sesn("status", "--results", "elsewhere").code == 0  # and the other experiment is not disturbed
     assert "no records" in sesn("collect", "--results", "elsewhere").err
 
@@ -105,14 +109,14 @@ def test_status_says_how_far_a_run_is(sesn):
     options = ("status", "--experiment", "stl10", "--results", "build/stl10", "--checkpoints", "kept")
     assert "25 %" not in sesn(*options).out, "a note alone is no checkpoint"
     Path("kept", f"{cell.name}.pt").write_bytes(b"a network")
-    assert "checkpoint at 25 %" in sesn(*options).out
+    assert "checkpoint, 25 % trained" in sesn(*options).out
     with FileLock(Store("build/stl10").locks / f"{cell.name}.lock"):
-        assert "running at 25 %" in sesn(*options).out
+        assert "running, 25 % trained" in sesn(*options).out
 
 
 def test_bench(sesn, monkeypatch):
     monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1, input_size=12))
-    monkeypatch.setattr(stl10_cost, "SIZE", 12)
+    monkeypatch.setattr(training, "SIZE", 12)
     chosen = ("--models", "wrn_16_8", "--device", "cpu", "--batch-size", "2", "--threads", "1", "--output", "cost.json")
     done = sesn("bench", "--experiment", "stl10", *chosen)
     assert done.code == 0, done.err
@@ -168,29 +172,33 @@ def test_data_from_a_folder(sesn, option):
     assert "source absent is not a folder" in done.err
 
 
-def given(**changes):
-    options = dict.fromkeys(("epochs", "batch_size", "micro_batch", "train_images", "test_images", "threads", "data"))
-    return {**options, "small_memory": False, "precision": "bf16", "device": "cpu", "here": True, **changes}
+def job(models=None, runs=None, *, folder, **changes):
+    options = RunOptions(precision="bf16", device="cpu", **changes)
+    return job_for(EXPERIMENT, EXPERIMENT.select(models, realizations=runs), options, folder)
+
+
+def settings_of(job):
+    return EXPERIMENT.settings_of(job.cells[0], job.execute.keywords["options"])
 
 
 def test_the_whole_experiment_is_the_default(tmp_path):
-    job = stl10_job(None, None, tmp_path, None, None, **given())
-    assert [cell.model for cell in job.cells] == list(VARIANTS)
-    recipe = job.execute.keywords["recipe"]
+    whole = job(folder=tmp_path)
+    assert [cell.model for cell in whole.cells] == list(VARIANTS)
+    recipe = settings_of(whole)
     assert (recipe.epochs, recipe.batch_size, recipe.precision) == (1000, 128, "bf16")
-    assert pickle.loads(pickle.dumps(job)).cells == job.cells
-    job = stl10_job(["wrn_16_8"], [2], tmp_path, None, None, **given(small_memory=True, micro_batch=16))
-    assert job.cells == (STL10Cell("wrn_16_8", 2),)
-    recipe = job.execute.keywords["recipe"]
+    assert pickle.loads(pickle.dumps(whole)).cells == whole.cells
+    small = job(["wrn_16_8"], [2], folder=tmp_path, small_memory=True, micro_batch=16)
+    assert small.cells == (STL10Cell("wrn_16_8", 2),)
+    recipe = settings_of(small)
     assert (recipe.batch_size, recipe.learning_rate, recipe.micro_batch) == (64, 0.05, 16)
 
 
 def test_the_estimate_of_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(stl10_cost, "measure", lambda *args, **options: {"images_per_second": 50.0})
-    stl10_cost._speed.cache_clear()
-    job = stl10_job(["wrn_16_8"], None, tmp_path, None, None, **given())
-    whole = job.estimate(job.cells[0])
+    monkeypatch.setattr(cost, "measure", lambda *args, **options: {"images_per_second": 50.0})
+    cost._speed.cache_clear()
+    all_images = job(["wrn_16_8"], folder=tmp_path)
+    whole = all_images.estimate(all_images.cells[0])
     assert whole == pytest.approx(1.15 * (5_000_000 + 11 * 8000 / 3) / 50, rel=1e-3)
-    assert job.estimate(job.cells[0], 0.75) == pytest.approx(whole / 4)
-    less = stl10_job(["wrn_16_8"], None, tmp_path, None, None, **given(train_images=500, test_images=800))
+    assert all_images.estimate(all_images.cells[0], 0.75) == pytest.approx(whole / 4)
+    less = job(["wrn_16_8"], folder=tmp_path, train_images=500, test_images=800)
     assert less.estimate(less.cells[0]) == pytest.approx(whole / 10)

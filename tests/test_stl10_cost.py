@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from sesn_lib import models
-from sesn_lib.experiments.stl10 import MODELS, Recipe
+from sesn_lib.experiments.stl10 import EXPERIMENT, MODELS, Recipe
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.runner import stl10_cost
-from sesn_lib.runner.stl10_cost import add_measurement, count, estimate, load_measurements, measure
+from sesn_lib.runner.cost import add_measurement, estimate, load_measurements, measure
+from sesn_lib.training import stl10 as training
+from sesn_lib.training.counting import count
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,25 +62,26 @@ def test_counted_memory_is_what_torch_keeps():
 
 def test_the_estimate():
     speed = 100.0
-    assert estimate("wrn_16_8", speed) == pytest.approx((5_000_000 + 11 * 8000 / 3) / speed, rel=1e-3)
+    assert estimate(EXPERIMENT, "wrn_16_8", speed) == pytest.approx((5_000_000 + 11 * 8000 / 3) / speed, rel=1e-3)
     halved = Recipe(epochs=500, milestones=(), evaluate_after=())
-    assert estimate("wrn_16_8", speed, halved) == pytest.approx(2_500_000 / speed, rel=2e-3)
+    assert estimate(EXPERIMENT, "wrn_16_8", speed, halved) == pytest.approx(2_500_000 / speed, rel=2e-3)
     with pytest.raises(ValueError, match="images_per_second is 0"):
-        estimate("wrn_16_8", 0)
+        estimate(EXPERIMENT, "wrn_16_8", 0)
 
 
 def test_a_measurement_and_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1, input_size=12))
-    monkeypatch.setattr(stl10_cost, "SIZE", 12)
+    monkeypatch.setattr(training, "SIZE", 12)
     path = tmp_path / "cost.json"
     assert load_measurements(path) == []
+    two = Recipe(batch_size=2, micro_batch=2)
     for name in reversed(MODELS):
-        add_measurement(path, measure(name, device="cpu", batch_size=2, micro_batch=2))
+        add_measurement(path, measure(EXPERIMENT, name, two, device="cpu"))
     found = load_measurements(path)
     assert [one["model"] for one in found] == list(MODELS)
     assert all(one["images_per_second"] == pytest.approx(2 / one["step_seconds"]) for one in found)
     assert all(one["peak_bytes"] is None and one["environment"]["device_type"] == "cpu" for one in found)
-    add_measurement(path, measure(MODELS[0], device="cpu", batch_size=2, micro_batch=2))
+    add_measurement(path, measure(EXPERIMENT, MODELS[0], two, device="cpu"))
     assert len(load_measurements(path)) == 4
-    add_measurement(path, measure(MODELS[0], device="cpu", batch_size=3))
+    add_measurement(path, measure(EXPERIMENT, MODELS[0], Recipe(batch_size=3), device="cpu"))
     assert len(load_measurements(path)) == 5

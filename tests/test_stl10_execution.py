@@ -10,10 +10,11 @@ import torch
 
 from data_prep import stand_in, stl10, stl10_format
 from sesn_lib import models
+from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.experiments.stl10 import Recipe, STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
+from sesn_lib.runner import execution
 from sesn_lib.runner.local import Job, run
-from sesn_lib.runner.stl10_execution import run_cell
 from sesn_lib.store.checkpoint import Interrupted
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import deterministic_part, validate
@@ -33,8 +34,13 @@ def small(tmp_path_factory, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def options(*, epochs=3, **changes):
-    return {"recipe": replace(Recipe(batch_size=5).shortened(epochs), **changes), "device": "cpu"}
+def options(*, epochs=3, train_images=None, test_images=None, checkpoints=None, **changes):
+    few = RunOptions(device="cpu", checkpoints=checkpoints, train_images=train_images, test_images=test_images)
+    return {"options": few, "settings": replace(Recipe(batch_size=5).shortened(epochs), **changes)}
+
+
+def run_cell(cell, **given):
+    return execution.run_cell(cell, **given)
 
 
 def test_a_record_that_says_all(tmp_path):
@@ -54,10 +60,10 @@ def test_a_record_that_says_all(tmp_path):
 
 
 def test_held_out_images_are_not_counted_as_trained_on():
-    record = run_cell(CELL, **options(epochs=1, validation_images=0), train_images=8, test_images=4)
+    record = run_cell(CELL, **options(epochs=1, train_images=8, test_images=4))
     assert (record["protocol"]["train_images"], record["test_images"]) == (8, 4)
-    with pytest.raises(ValueError, match="count is 11: it must be an integer, 1 or greater and at most 1"):
-        run_cell(CELL, **options(epochs=1), train_images=11)
+    with pytest.raises(ValueError, match="train_images is 11: it must be an integer, 1 or greater and at most 10"):
+        run_cell(CELL, **options(epochs=1, train_images=11))
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):
@@ -69,10 +75,10 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):
         return len(asked) == 2
 
     with pytest.raises(Interrupted):
-        run_cell(CELL, **options(), checkpoints=tmp_path, stop=stop)
+        run_cell(CELL, **options(checkpoints=tmp_path), stop=stop)
     assert (tmp_path / f"{CELL.name}.pt").exists()
     trained = []
-    resumed = run_cell(CELL, **options(), checkpoints=tmp_path, on_epoch=lambda report: trained.append(report.epoch))
+    resumed = run_cell(CELL, **options(checkpoints=tmp_path), on_epoch=lambda report: trained.append(report.epoch))
     assert trained == [3]
     assert deterministic_part(resumed) == deterministic_part(whole)
 
@@ -80,15 +86,15 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_recipe_is_set_aside(tmp_path):
     asked = []
     with pytest.raises(Interrupted):
-        run_cell(CELL, **options(), checkpoints=tmp_path, stop=lambda: bool(asked.append(1)) or True)
-    run_cell(CELL, **options(learning_rate=0.05), checkpoints=tmp_path)
+        run_cell(CELL, **options(checkpoints=tmp_path), stop=lambda: bool(asked.append(1)) or True)
+    run_cell(CELL, **options(learning_rate=0.05, checkpoints=tmp_path))
     assert (tmp_path / f"{CELL.name}.pt.damaged").exists()
 
 
 def test_the_runner_runs_what_is_missing(tmp_path):
     cells = (CELL, STL10Cell("wrn_16_8", 1))
     events = []
-    job = Job(cells, tmp_path, partial(run_cell, **options(epochs=1)), tmp_path / "checkpoints")
+    job = Job(cells, tmp_path, partial(execution.run_cell, **options(epochs=1)), tmp_path / "checkpoints")
     summary = run(job, notify=events.append)
     assert summary.finished == list(cells)
     assert [event.kind for event in events] == ["started", "epoch", "finished"] * 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sesn_lib.experiments.stl10 import GRID, Recipe, STL10Cell, is_complete, select
+from sesn_lib.experiments.stl10 import EXPERIMENT, Recipe, STL10Cell
 from sesn_lib.provenance import cell_seed
 from sesn_lib.store.records import Store, now
 from sesn_lib.store.schema import RecordError, cell_of, validate
+
+GRID = EXPERIMENT.cells()
 
 
 def test_the_recipe_is_the_authors():
@@ -24,13 +26,13 @@ def test_the_recipe_is_the_authors():
 
 def test_what_counts_as_the_experiment():
     protocol = Recipe(precision="bf16").protocol(5000)
-    assert is_complete(protocol, 8000)
-    assert is_complete(Recipe().small_memory().protocol(5000), 8000)
-    assert not is_complete(protocol, 7999)
-    assert not is_complete(Recipe(validation_images=500).protocol(4500), 8000)
-    assert not is_complete(Recipe(micro_batch=16).protocol(5000), 8000)
-    assert not is_complete(Recipe(augmentation="report").protocol(5000), 8000)
-    assert not is_complete(Recipe(batch_size=64).protocol(5000), 8000)
+    assert EXPERIMENT.is_complete(protocol, 8000)
+    assert EXPERIMENT.is_complete(Recipe().small_memory().protocol(5000), 8000)
+    assert not EXPERIMENT.is_complete(protocol, 7999)
+    assert not EXPERIMENT.is_complete(Recipe(validation_images=500).protocol(4500), 8000)
+    assert not EXPERIMENT.is_complete(Recipe(micro_batch=16).protocol(5000), 8000)
+    assert not EXPERIMENT.is_complete(Recipe(augmentation="report").protocol(5000), 8000)
+    assert not EXPERIMENT.is_complete(Recipe(batch_size=64).protocol(5000), 8000)
 
 
 def test_a_shortened_recipe_keeps_its_shape():
@@ -72,16 +74,20 @@ def test_cells():
     for name in ("stl10-wrn_16_8-r-1", "stl10-wrn_16_8", "stl10-mnist_cnn_28-r0", "stl10-wrn_16_8-r01", "wrn_16_8-r0"):
         with pytest.raises(ValueError, match="stl10-wrn_16_8-r0"):
             STL10Cell.parse(name)
-    assert [cell.name for cell in select(["wrn_16_8"], [1, 0])] == ["stl10-wrn_16_8-r0", "stl10-wrn_16_8-r1"]
-    assert select() == GRID
+    chosen = EXPERIMENT.select(["wrn_16_8"], realizations=[1, 0])
+    assert [cell.name for cell in chosen] == [
+        "stl10-wrn_16_8-r0",
+        "stl10-wrn_16_8-r1",
+    ]
+    assert EXPERIMENT.select() == GRID
     with pytest.raises(ValueError, match="wrn_28_10"):
-        select(["wrn_28_10"])
+        EXPERIMENT.select(["wrn_28_10"])
     with pytest.raises(ValueError, match="no STL-10 run"):
-        select([])
+        EXPERIMENT.select([])
 
 
 def test_every_run_has_a_seed_of_its_own():
-    assert len({cell_seed(cell) for cell in select(runs=range(5))}) == 20
+    assert len({cell_seed(cell) for cell in EXPERIMENT.select(realizations=range(5))}) == 20
 
 
 def a_record(**changes):

@@ -9,7 +9,7 @@ import pytest
 from toy_cells import make_record
 
 from sesn_lib.analysis import published, results, summary
-from sesn_lib.experiments.mnist_scale import GRID, select
+from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID
 from sesn_lib.store.records import Store
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
@@ -44,7 +44,7 @@ def test_tables_exist_for_any_number_of_records(tmp_path: Path, count: int) -> N
 
 def test_ours_stand_where_they_belong(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for cell in select(models=["mnist_ses_vector_56p"], scalings=[0.5]):
+    for cell in EXPERIMENT.select(models=["mnist_ses_vector_56p"], scalings=[0.5]):
         store.write(make_record(cell, error=1.4 + cell.realization / 100))
     table = summary.paper_table(results.load(tmp_path), PUBLISHED)
     assert table.loc[("SESN Vector", "this repetition")].to_list() == ["–", "–", "–", "1.42 ± 0.02 (6)"]
@@ -53,7 +53,7 @@ def test_ours_stand_where_they_belong(tmp_path: Path) -> None:
 
 def test_one_realization_is_called_a_direction(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for cell in select(models=["mnist_cnn_28", "mnist_ses_vector_28"], realizations=[0]):
+    for cell in EXPERIMENT.select(models=["mnist_cnn_28", "mnist_ses_vector_28"], realizations=[0]):
         store.write(make_record(cell, error=2.5 if "cnn" in cell.model else 2.0))
     found = results.load(tmp_path)
     said = summary.headline(found, summary.evidence(found, PUBLISHED)).replace("*", "")
@@ -65,7 +65,7 @@ def test_one_realization_is_called_a_direction(tmp_path: Path) -> None:
 
 def test_a_part_of_a_claim_is_held_against_the_same_part_of_the_paper(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for cell in select(models=["mnist_cnn_28"]):
+    for cell in EXPERIMENT.select(models=["mnist_cnn_28"]):
         store.write(make_record(cell, error=(2.5 if cell.extra_scaling == 1 else 1.9) + cell.realization / 100))
     row = summary.claims_table(summary.evidence(results.load(tmp_path), PUBLISHED)).loc["scale augmentation helps"]
     paper = PUBLISHED.paper["CNN", "28+"].mean - PUBLISHED.paper["CNN", "28"].mean
@@ -78,7 +78,7 @@ def test_a_part_of_a_claim_is_held_against_the_same_part_of_the_paper(tmp_path: 
 def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> None:
     store = Store(tmp_path)
     for (row, column), regime in published.REGIME.items():
-        for cell in select(models=[regime[0]], scalings=[regime[1]]):
+        for cell in EXPERIMENT.select(models=[regime[0]], scalings=[regime[1]]):
             error = PUBLISHED.paper[row, column].mean + shift + (cell.realization - 2.5) / 50
             store.write(make_record(cell, error=round(error, 3)))
     said = summary.whole_table(results.load(tmp_path), PUBLISHED.paper, "the paper", 0.1)

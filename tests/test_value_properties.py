@@ -16,9 +16,9 @@ from toy_cells import make_record
 
 from sesn_lib.cli.arguments import numbers, whole_numbers, words
 from sesn_lib.experiments.mnist_scale import MODELS, Cell
+from sesn_lib.experiments.stl10 import EXPERIMENT as STL10
 from sesn_lib.experiments.stl10 import MODELS as STL10_MODELS
 from sesn_lib.experiments.stl10 import Recipe, STL10Cell
-from sesn_lib.experiments.stl10 import is_complete as stl10_is_complete
 from sesn_lib.runner.budget import format_duration, parse_duration
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import RecordError, validate
@@ -45,7 +45,7 @@ def stl10_record() -> dict[str, Any]:
         **{key: value for key, value in record.items() if not key.startswith(("test_error", "best", "val"))},
         "cell": STL10Cell("wrn_16_8", 0).as_dict(),
         "protocol": protocol,
-        "complete": stl10_is_complete(protocol, 8000),
+        "complete": STL10.is_complete(protocol, 8000),
         "test_images": 8000,
         "reported_epoch": 3,
         "test_error": 8.5,

@@ -12,9 +12,11 @@ from toy_cells import make_record, toy_realization
 
 from sesn_lib import models
 from sesn_lib.experiments.mnist_scale import Cell
+from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import execution
 from sesn_lib.store import weights
 from sesn_lib.store.weights import WeightsError
+from sesn_lib.training import mnist_scale
 
 CELL = Cell("mnist_cnn_28", 1.0, 0)
 
@@ -39,10 +41,10 @@ def test_weights_come_back_with_their_record(kept: tuple[Path, torch.nn.Module])
 
 
 def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "_realization", toy_realization)
-    options: dict[str, Any] = {"epochs": 3, "batch_size": 24, "device": "cpu", "threads": 1}
-    trained = execution.train_cell(CELL, **options)
-    record = execution.run_cell(CELL, weights=tmp_path, **options)
+    monkeypatch.setattr(mnist_scale, "_realization", toy_realization)
+    options = RunOptions(epochs=3, batch_size=24, device="cpu", threads=1, weights=tmp_path)
+    trained = execution.train_cell(CELL, options)
+    record = execution.run_cell(CELL, options)
     loaded, described = weights.load(tmp_path, CELL)
     assert described == record
     assert trained.record["best_epoch"] == record["best_epoch"]
@@ -53,9 +55,10 @@ def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: p
 def test_a_folder_lost_during_the_run_costs_the_weights_and_not_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(execution, "_realization", toy_realization)
+    monkeypatch.setattr(mnist_scale, "_realization", toy_realization)
     (tmp_path / "file").write_text("")
-    record = execution.run_cell(CELL, weights=tmp_path / "file", epochs=1, batch_size=24, device="cpu", threads=1)
+    options = RunOptions(epochs=1, batch_size=24, device="cpu", threads=1, weights=tmp_path / "file")
+    record = execution.run_cell(CELL, options)
     assert record["cell"] == CELL.as_dict()
     assert f"{CELL}: its weights are not kept in {tmp_path / 'file'}: File exists" in caplog.text
 

@@ -60,9 +60,8 @@ def commands_of(folder: Path, models: Sequence[str] = MODELS, scalings: str = "1
 def make_small(patches: pytest.MonkeyPatch, raw: Path) -> None:
     """Makes this process expect the small numbers; writes the raw files."""
     from data_prep import checksums, realizations, sources
-    from sesn_lib.cli import arguments
     from sesn_lib.experiments import mnist_scale as experiments
-    from sesn_lib.runner import execution
+    from sesn_lib.experiments.settings import RunOptions
 
     files = tiny_mnist.install(patches, **IMAGES)
     if not raw.exists():
@@ -77,9 +76,9 @@ def make_small(patches: pytest.MonkeyPatch, raw: Path) -> None:
     small = {"epochs": EPOCHS, "batch_size": 24, "milestones": [1, 2], "train_images": IMAGES["train"]}
     for name, value in small.items():
         patches.setitem(experiments.PROTOCOL, name, value)
-    for module in (experiments, arguments):
-        patches.setattr(module, "TEST_IMAGES", IMAGES["test"])
-    patches.setitem(execution.train_cell.__kwdefaults__, "checkpoint_seconds", 0.0)
+    patches.setattr(experiments.EXPERIMENT, "train_images", IMAGES["train"])
+    patches.setattr(experiments.EXPERIMENT, "test_images", IMAGES["test"])
+    patches.setitem(RunOptions.__init__.__kwdefaults__, "checkpoint_seconds", 0.0)
 
 
 class Reporter:
@@ -120,7 +119,7 @@ class Reporter:
         from sesn_lib.runner import execution
         from sesn_lib.store import checkpoint
         from sesn_lib.store import records as store
-        from sesn_lib.training import mnist_scale as training
+        from sesn_lib.training import loop
 
         def wrap(place: Any, name: str, before: Callable[..., Any]) -> None:
             original = getattr(place, name)
@@ -139,7 +138,7 @@ class Reporter:
 
         for place, name, phase in (
             (commands, "mnist_scale", "data"),
-            (training, "_train_epoch", "train"),
+            (loop._Run, "train_epoch", "train"),
             (checkpoint, "write_aside", "checkpoint"),
             (store.Store, "write", "record"),
             (checkpoint.Checkpoint, "discard", "discard"),

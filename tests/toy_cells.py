@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sesn_lib.experiments.mnist_scale import GRID, PROTOCOL, Cell, is_complete
+from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID, PROTOCOL, Cell
 from sesn_lib.store.checkpoint import Interrupted
 from sesn_lib.store.records import now
 
@@ -44,7 +44,7 @@ def make_record(cell: Cell, *, error: float = 2.0, epochs: int = 60, **changes: 
         "cell": cell.as_dict(),
         "seed": 7,
         "protocol": protocol,
-        "complete": is_complete(protocol, 50000),
+        "complete": EXPERIMENT.is_complete(protocol, 50000),
         "parameters": 494549,
         "best_epoch": epochs,
         "val_accuracy": 0.95,

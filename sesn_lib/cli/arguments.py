@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_IMAGES, Cell
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import AnyCell
 
@@ -18,11 +16,9 @@ __all__ = [
     "check_protocol",
     "checkpoints_folder",
     "numbers",
-    "prepare_data",
     "project_folder",
     "results_folder",
     "share_threads",
-    "training_options",
     "whole_numbers",
     "words",
 ]
@@ -87,35 +83,6 @@ def checkpoints_folder(results: Path) -> Path:
     return project_folder() / "checkpoints" if published else results / "checkpoints"
 
 
-def training_options(cell: Cell, **options: Any) -> dict[str, Any]:
-    """Checks the options of `execution.train_cell` before anything is begun; returns those that were given.
-
-    Raises:
-        ValueError: an impossible value, an absent device.
-    """
-    from sesn_lib.experiments.settings import check_threads
-    from sesn_lib.provenance import resolve_device
-    from sesn_lib.runner.execution import settings_of
-
-    resolve_device(options["device"])
-    settings = settings_of(
-        cell, epochs=options["epochs"], batch_size=options["batch_size"], precision=options["precision"]
-    )
-    if options["threads"] is not None:
-        check_threads(options["threads"])
-    images = PROTOCOL["train_images"] if options["train_images"] is None else options["train_images"]
-    if not 2 <= images <= PROTOCOL["train_images"]:
-        raise ValueError(f"--train-images must be 2 to {PROTOCOL['train_images']}, not {images}")
-    if images % settings.batch_size == 1:
-        raise ValueError(
-            f"--train-images {images} in batches of {settings.batch_size} leaves a last batch of one image, which "
-            f"batch normalisation cannot take; use {images - 1}"
-        )
-    if options["test_images"] is not None and not 1 <= options["test_images"] <= TEST_IMAGES:
-        raise ValueError(f"--test-images must be 1 to {TEST_IMAGES}, not {options['test_images']}")
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -> int | None:
     """Threads for each of several processes on one CPU; what the user named comes first."""
     if threads is not None or jobs == 1 or alone or device.startswith("cuda"):
@@ -160,11 +127,3 @@ def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Mapping[str, 
                 raise ValueError(
                     f"{store.path(cell)} is of a run with {key} {found.get(key)}, not {value}; name another --results"
                 )
-
-
-def prepare_data(realizations: Iterable[int], data: Path | None) -> None:
-    """Makes the realizations of MNIST-scale that are missing, with a progress bar on a terminal. Raises DataError."""
-    from data_prep.mnist_scale import prepare
-
-    for realization in realizations:
-        prepare(data, realization, PROTOCOL["data"], progress=sys.stderr.isatty())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,18 +20,30 @@ from sesn_lib.cli.options import (
     DeviceOption,
     Engine,
     EpochsOption,
-    Experiment,
     ExperimentOption,
     ImagesOption,
+    MicroBatchOption,
+    PartOption,
     PrecisionOption,
     Profile,
+    ResultsOption,
+    SmallMemoryOption,
     TestOption,
     ThreadsOption,
     WeightsOption,
 )
-from sesn_lib.experiments.mnist_scale import PROTOCOL, Cell, select
+from sesn_lib.experiments.base import ALL, Experiment
+from sesn_lib.experiments.mnist_scale import PROTOCOL
+from sesn_lib.experiments.registry import EXPERIMENTS, experiment_named, experiment_with
+from sesn_lib.experiments.settings import RunOptions
+from sesn_lib.runner.budget import parse_duration
+
+if TYPE_CHECKING:
+    from sesn_lib.runner.worker import Job
 
 __all__ = ["app", "main"]
+
+FIRST = next(iter(EXPERIMENTS))
 
 app = typer.Typer(
     help="Reproduces Scale-Equivariant Steerable Networks: data, training, the experiment, the report.",
@@ -46,12 +58,16 @@ app.add_typer(data_commands.app, name="data")
 @app.command()
 def train(
     model: Annotated[str, typer.Argument(help="e.g. mnist_ses_vector_28")],
-    extra_scaling: Annotated[float, typer.Option(help="Scale augmentation e in (0, 1]; 1 is none.")] = 1.0,
-    realization: Annotated[int, typer.Option(help="0 to 5.")] = 0,
+    extra_scaling: Annotated[
+        float | None, typer.Option(help="MNIST-scale: augmentation e in (0, 1]; 1 is none. [1.0]")
+    ] = None,
+    realization: Annotated[int, typer.Option(help="0 to 5; STL-10: which run.")] = 0,
     epochs: EpochsOption = None,
     train_images: ImagesOption = None,
     test_images: TestOption = None,
     batch_size: BatchOption = None,
+    micro_batch: MicroBatchOption = None,
+    small_memory: SmallMemoryOption = False,
     precision: PrecisionOption = "float32",
     device: DeviceOption = "auto",
     data: DataOption = None,
@@ -60,33 +76,37 @@ def train(
     weights: WeightsOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Train and test one model on one realization of MNIST-scale, and write its record."""
+    """Train and test one model, on one realization of MNIST-scale or on STL-10, and write its record."""
+    experiment = experiment_with(model)
+    cell = experiment.cell_for(model, extra_scaling, realization)
+
     from sesn_lib.cli.display import Display
-    from sesn_lib.runner.local import Job, run, run_cell
+    from sesn_lib.cli.jobs import job_for
+    from sesn_lib.runner.local import run
     from sesn_lib.store.records import Store
 
-    cell = Cell(model, extra_scaling, realization)
     folder = results or arguments.project_folder() / "build"
     store = Store(folder)
     store.find(cell)  # sets aside what is no record
     if store.has(cell):
         raise ValueError(f"{store.path(cell)} is there and is not overwritten; name another folder with --results")
-    options = arguments.training_options(
-        cell,
+    options = RunOptions(
         epochs=epochs,
         train_images=train_images,
         test_images=test_images,
         batch_size=batch_size,
+        micro_batch=micro_batch,
+        small_memory=small_memory,
         precision=precision,
         device=device,
         data=data and data.expanduser().resolve(),
+        checkpoints=checkpoints,
+        weights=weights,
         threads=threads,
+        progress=sys.stderr.isatty(),
     )
-    kept = checkpoints or folder / "checkpoints"
-    arguments.check_folders({"--weights": weights, "--checkpoints": checkpoints})
-    execute = partial(run_cell, **options, checkpoints=kept, weights=weights, progress=sys.stderr.isatty())
     display = Display(1, every_epoch=True)
-    summary = run(Job((cell,), folder, execute, kept), retry_failed=True, notify=display)
+    summary = run(job_for(experiment, (cell,), options, folder), retry_failed=True, notify=display)
     display.close()
     if summary.elsewhere:
         raise ValueError(f"another process trains {cell} into {folder}; wait for it, or name another --results")
@@ -97,7 +117,8 @@ def train(
 
 @app.command()
 def run(
-    experiment: ExperimentOption = Experiment.mnist_scale,
+    experiment: ExperimentOption = FIRST,
+    part: PartOption = None,
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [all]")] = None,
     scalings: Annotated[list[str] | None, typer.Option(help="1.0, 0.5 or both. [both]")] = None,
     realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5; STL-10: 0]")] = None,
@@ -105,13 +126,13 @@ def run(
     train_images: ImagesOption = None,
     test_images: TestOption = None,
     batch_size: BatchOption = None,
-    micro_batch: Annotated[int | None, typer.Option(help="STL-10: images at a time; gradients add up.")] = None,
-    small_memory: Annotated[bool, typer.Option("--small-memory", help="STL-10: batch 64, rate 0.05.")] = False,
+    micro_batch: MicroBatchOption = None,
+    small_memory: SmallMemoryOption = False,
     jobs: Annotated[int, typer.Option(help="Cells at once, each in a process of its own.")] = 1,
     time_budget: Annotated[str | None, typer.Option(help="e.g. 9m, 1.5h: begin nothing that would not end.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
-    results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
+    results: ResultsOption = None,
     data: DataOption = None,
     checkpoints: CheckpointsOption = None,
     weights: WeightsOption = None,
@@ -121,57 +142,64 @@ def run(
     partition: Annotated[str | None, typer.Option(help="The cluster's partition.")] = None,
 ) -> None:
     """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
-    from sesn_lib.cli.display import Display
-    from sesn_lib.cli.jobs import fetch_data, mnist_job, stl10_job
-    from sesn_lib.runner.budget import parse_duration
-    from sesn_lib.runner.local import forget_failures
-    from sesn_lib.runner.local import run as run_job
-    from sesn_lib.store.records import Store
+    from sesn_lib.cli.jobs import job_for
 
     started = time.time()
     budget = None if time_budget is None else parse_duration(time_budget)
-    deadline = None if budget is None else started + budget
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
     if partition is not None and cluster is not Engine.slurm:
         raise ValueError(f"--partition {partition} is for --cluster slurm")
-    names, numbers = arguments.words(models), arguments.whole_numbers(realizations)
-    given: dict[str, Any] = {
-        "epochs": epochs,
-        "train_images": train_images,
-        "test_images": test_images,
-        "batch_size": batch_size,
-        "precision": precision,
-        "device": device,
-        "data": data and data.expanduser().resolve(),
-        "threads": arguments.share_threads(threads, jobs, device, alone=cluster is not None),
-    }
-    if experiment is Experiment.stl10:
-        if scalings is not None:
-            raise ValueError("--scalings is for mnist-scale; the augmentation of STL-10 is fixed")
-        if weights is not None:
-            raise ValueError("--weights is for mnist-scale; a run on STL-10 keeps no weights")
-        given |= {"micro_batch": micro_batch, "small_memory": small_memory}
-        job = stl10_job(names, numbers, results, checkpoints, deadline, here=not cluster, **given)
+    chosen = experiment_named(experiment)
+    cells = chosen.select(
+        arguments.words(models), arguments.numbers(scalings), arguments.whole_numbers(realizations), part=part
+    )
+    options = RunOptions(
+        epochs=epochs,
+        train_images=train_images,
+        test_images=test_images,
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        small_memory=small_memory,
+        precision=precision,
+        device=device,
+        data=data and data.expanduser().resolve(),
+        checkpoints=checkpoints,
+        weights=weights,
+        threads=arguments.share_threads(threads, jobs, device, alone=cluster is not None),
+    )
+    deadline = None if budget is None else started + budget
+    job = job_for(chosen, cells, options, results, deadline=deadline, here=cluster is None)
+    if cluster is None:
+        _run_here(chosen, job, options, jobs, retry_failed)
     else:
-        if micro_batch is not None or small_memory:
-            raise ValueError("--micro-batch and --small-memory are for --experiment stl10")
-        grid = select(names, arguments.numbers(scalings), numbers)
-        job = mnist_job(grid, results, checkpoints, deadline, weights=weights, here=not cluster, **given)
-    cells, store = job.cells, Store(job.results)
-    if cluster is not None:
-        from sesn_lib.runner.cluster import submit
+        _send(job, jobs, cluster, partition, budget, device != "cpu", retry_failed)
 
-        if retry_failed:
-            forget_failures(job)
-        options: dict[str, Any] = {"partition": partition, "seconds": budget, "gpu": device != "cpu"}
-        sent = submit(job, jobs=jobs, engine=cluster.value, say=typer.echo, **options)
-        _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
-        return
+
+def _send(
+    job: Job, jobs: int, cluster: Engine, partition: str | None, seconds: float | None, gpu: bool, retry_failed: bool
+) -> None:
+    from sesn_lib.runner.cluster import submit
+    from sesn_lib.runner.local import forget_failures
+
+    if retry_failed:
+        forget_failures(job)
+    engine = cluster.value
+    sent = submit(job, jobs=jobs, engine=engine, say=typer.echo, partition=partition, seconds=seconds, gpu=gpu)
+    _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
+
+
+def _run_here(experiment: Experiment, job: Job, options: RunOptions, jobs: int, retry_failed: bool) -> None:
+    from sesn_lib.cli.display import Display
+    from sesn_lib.runner.execution import task_of
+    from sesn_lib.runner.local import run as run_job
+    from sesn_lib.store.records import Store
+
+    cells, store = job.cells, Store(job.results)
     missing = [cell for cell in cells if not store.has(cell)]
     typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
     if jobs > 1:  # or each process would fetch the same data
-        fetch_data(missing, data)
+        task_of(experiment).fetch(missing, replace(options, progress=sys.stderr.isatty()))
     display = Display(len(missing))
     summary = run_job(job, jobs=min(jobs, max(len(missing), 1)), retry_failed=retry_failed, notify=display)
     display.close()
@@ -187,40 +215,44 @@ def run(
 
 @app.command()
 def status(
-    experiment: ExperimentOption = Experiment.mnist_scale,
-    results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
+    experiment: ExperimentOption = FIRST,
+    part: PartOption = None,
+    results: ResultsOption = None,
     checkpoints: CheckpointsOption = None,
 ) -> None:
     """Show the grid as a map, with mean errors and the time left."""
     from rich.console import Console
 
     from sesn_lib.cli.display import show_status
+    from sesn_lib.cli.jobs import folders
     from sesn_lib.runner.status import survey
 
-    if experiment is Experiment.stl10:
-        from sesn_lib.cli import stl10_commands
-
-        stl10_commands.show_status(results, checkpoints, Console())
-        return
-    folder = results or arguments.results_folder()
-    show_status(survey(folder, checkpoints=checkpoints or arguments.checkpoints_folder(folder)), Console())
+    chosen = experiment_named(experiment)
+    folder, kept = folders(chosen, results, RunOptions(checkpoints=checkpoints))
+    show_status(survey(folder, chosen, part=part, checkpoints=kept), Console())
 
 
 @app.command()
 def collect(
-    results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
+    experiment: ExperimentOption = FIRST,
+    part: PartOption = None,
+    results: ResultsOption = None,
 ) -> None:
     """Write results.yml, the table of test errors, from the records."""
     from sesn_lib.store.records import collect as collect_records
 
-    typer.echo(f"wrote {collect_records(results or arguments.results_folder())}")
+    chosen = experiment_named(experiment)
+    folder = arguments.results_folder() / chosen.folder if results is None else results
+    for name in chosen.parts if part == ALL else [part]:
+        typer.echo(f"wrote {collect_records(folder, chosen, name)}")
 
 
 @app.command()
 def bench(
-    experiment: ExperimentOption = Experiment.mnist_scale,
+    experiment: ExperimentOption = FIRST,
+    part: PartOption = None,
     device: DeviceOption = "auto",
-    models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [the SESN models]")] = None,
+    models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [four SESN models]")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
     rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
@@ -230,14 +262,15 @@ def bench(
     """Measure training speed: against the literal form of the layers, or what a run on STL-10 takes."""
     from sesn_lib.runner import bench as benchmark
 
-    names = arguments.words(models)
-    if experiment is Experiment.stl10:
-        from sesn_lib.cli import stl10_commands
-
+    chosen, names = experiment_named(experiment), arguments.words(models)
+    if not chosen.several_ways:
         if ways is not None or rounds is not None:
-            raise ValueError("--ways and --rounds are for mnist-scale; STL-10 is measured in one way")
-        stl10_commands.bench(names, device, batch_size, output, threads)
+            raise ValueError(f"--ways and --rounds are for {FIRST}; {chosen.title} is measured in one way")
+        cells = chosen.select(names, part=part)
+        benchmark.speeds(chosen, [cell.model for cell in cells], device, batch_size, output, threads)
         return
+    if names is None and part is not None:
+        names = list(dict.fromkeys(cell.model for cell in chosen.cells(part)))
     code = benchmark.run(
         device=device,
         models=names,

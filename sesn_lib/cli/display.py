@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from sesn_lib.experiments.mnist_scale import MODELS, REALIZATIONS, SCALINGS, Cell
+from sesn_lib.experiments.registry import cell_of, experiment_of
 from sesn_lib.runner.budget import format_duration
 from sesn_lib.runner.status import SYMBOLS, Status
 from sesn_lib.runner.worker import Event
@@ -32,18 +32,8 @@ STYLES = {
 
 def result_line(record: dict[str, Any]) -> str:
     """One line on a finished run."""
-    if "reported_epoch" in record:  # of STL-10
-        return (
-            f"test error {record['test_error']:.2f} % on {record['test_images']:,} images, "
-            f"after epoch {record['reported_epoch']} of {record['protocol']['epochs']}, "
-            f"{format_duration(record['timing']['wall_seconds'])} on {record['environment']['device']}"
-        )
-    return (
-        f"test error {record['test_error_50k']:.3f} % on {record['test_images']:,} images, "
-        f"best epoch {record['best_epoch']} of {record['protocol']['epochs']} "
-        f"(validation {100 * (1 - record['val_accuracy']):.2f} %), "
-        f"{format_duration(record['timing']['wall_seconds'])} on {record['environment']['device']}"
-    )
+    result = experiment_of(cell_of(record["cell"])).result_line(record)
+    return f"{result}, {format_duration(record['timing']['wall_seconds'])} on {record['environment']['device']}"
 
 
 class Display:
@@ -123,16 +113,18 @@ class Display:
 
 def show_status(status: Status, console: Console) -> None:
     """The map of the grid, counts, mean errors, failures, the time left."""
-    table = Table(title="Test error in percent and state of the runs, realizations 0 to 5", title_justify="left")
+    models, conditions, last = _axes(status)
+    title = f"{status.experiment.title}: test error in percent and state of the runs"
+    table = Table(title=f"{title}, repetitions 0 to {last}" if last else title, title_justify="left")
     table.add_column("model")
-    for scaling in SCALINGS:
-        table.add_column(f"x{scaling}", no_wrap=True)
+    for condition in conditions:
+        table.add_column("runs" if condition is None else f"x{condition}", no_wrap=True)
         table.add_column("mean ± std (n)", justify="right")
     means = status.mean_errors()
-    for model in MODELS:
+    for model in models:
         row: list[str | Text] = [model]
-        for scaling in SCALINGS:
-            row += [_map(status, model, scaling), _mean(means.get((model, scaling)))]
+        for condition in conditions:
+            row += [_map(status, model, condition), _mean(means.get((model, condition)))]
         table.add_row(*row)
     console.print(table)
     counts = status.counts()
@@ -150,11 +142,20 @@ def show_status(status: Status, console: Console) -> None:
     console.print(_time_left(status))
 
 
-def _map(status: Status, model: str, scaling: float) -> Text:
+def _axes(status: Status) -> tuple[list[str], list[float | None], int]:
+    """Models and conditions of the cells, in the experiment's order, and the last repetition."""
+    models = {cell.model for cell in status.states}
+    conditions = dict.fromkeys(cell.condition for cell in status.states)
+    last = max((cell.repetition for cell in status.states), default=0)
+    return [model for model in status.experiment.models if model in models], list(conditions), last
+
+
+def _map(status: Status, model: str, condition: float | None) -> Text:
+    """A symbol for each repetition."""
+    cells = sorted(c for c in status.states if (c.model, c.condition) == (model, condition))
     text = Text()
-    for realization in REALIZATIONS:
-        state = status.states.get(Cell(model, scaling, realization), "missing")
-        text.append(SYMBOLS[state], style=STYLES[state])
+    for cell in cells:
+        text.append(SYMBOLS[status.states[cell]], style=STYLES[status.states[cell]])
     return text
 
 

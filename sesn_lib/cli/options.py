@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sesn_lib.experiments.registry import EXPERIMENTS
+
 __all__ = [
     "BatchOption",
     "CheckpointsOption",
@@ -15,11 +17,14 @@ __all__ = [
     "DeviceOption",
     "Engine",
     "EpochsOption",
-    "Experiment",
     "ExperimentOption",
     "ImagesOption",
+    "MicroBatchOption",
+    "PartOption",
     "PrecisionOption",
     "Profile",
+    "ResultsOption",
+    "SmallMemoryOption",
     "SourceOption",
     "TestOption",
     "ThreadsOption",
@@ -30,10 +35,12 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; fe
 SourceOption = Annotated[Path | None, typer.Option("--source", "--from", help="Folder to look for the files in first.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16.")]
-EpochsOption = Annotated[int | None, typer.Option(help="Other than the protocol's 60; the run is then partial.")]
-ImagesOption = Annotated[int | None, typer.Option(help="Fewer than the 10,000 training images; likewise.")]
-TestOption = Annotated[int | None, typer.Option(help="Fewer than the 50,000 test images; likewise.")]
-BatchOption = Annotated[int | None, typer.Option(help="Other than the protocol's 128; likewise.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Other than the protocol's; the run is then partial.")]
+ImagesOption = Annotated[int | None, typer.Option(help="Fewer than all training images; likewise.")]
+TestOption = Annotated[int | None, typer.Option(help="Fewer than all test images; likewise.")]
+BatchOption = Annotated[int | None, typer.Option(help="Other than the protocol's; likewise.")]
+MicroBatchOption = Annotated[int | None, typer.Option(help="STL-10: images at a time; gradients add up.")]
+SmallMemoryOption = Annotated[bool, typer.Option("--small-memory", help="STL-10: batch 64, rate 0.05.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads; all by default.")]
 CheckpointsOption = Annotated[Path | None, typer.Option(help="Folder of the checkpoints of unfinished runs.")]
 WeightsOption = Annotated[
@@ -41,14 +48,9 @@ WeightsOption = Annotated[
 ]
 
 
-class Experiment(StrEnum):
-    """Which experiment a command is about."""
-
-    mnist_scale = "mnist-scale"
-    stl10 = "stl10"
-
-
-ExperimentOption = Annotated[Experiment, typer.Option(help="Which experiment.")]
+ExperimentOption = Annotated[str, typer.Option(help=f"Which experiment: {' or '.join(EXPERIMENTS)}.")]
+PartOption = Annotated[str | None, typer.Option(help="Part of its grid, or all. [the paper's table]")]
+ResultsOption = Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")]
 
 
 class Profile(StrEnum):

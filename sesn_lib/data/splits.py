@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from data_prep.mnist_scale import MEAN, STD
 from sesn_lib.checks import check_number, check_whole, described
 
-__all__ = ["CHUNK", "DeviceSplit", "Split", "epoch_batches", "normalise", "rescale", "shuffled", "to_device"]
+__all__ = ["CHUNK", "DeviceSplit", "Split", "epoch_batches", "first", "normalise", "rescale", "shuffled", "to_device"]
 
 # Images rescaled at a time: on a CPU what the caches hold (1000 takes three times as long), on a GPU few launches.
 CHUNK = {"cpu": 128, "cuda": 5000}
@@ -71,6 +71,9 @@ class Split:
         return self[:count]
 
 
+AnySplit = TypeVar("AnySplit", bound=Split)
+
+
 class DeviceSplit(Split):
     """Grey images ``uint8 [N, H, W]`` and their labels."""
 
@@ -79,6 +82,14 @@ class DeviceSplit(Split):
     @classmethod
     def fits(cls, images: Any) -> bool:
         return isinstance(images, Tensor) and images.dtype == torch.uint8 and images.ndim == 3
+
+
+def first(split: AnySplit, count: int | None, name: str) -> AnySplit:
+    """The first `count` images of a split, all for None. Raises ValueError, naming the option, for another number."""
+    if count is None:
+        return split
+    check_whole(most=len(split), **{name: count})
+    return split.first(count)
 
 
 def to_device(split: Any, device: torch.device | str) -> DeviceSplit:

@@ -1,28 +1,36 @@
-"""The cells of the experiment and the grid that they form.
+"""The MNIST-scale experiment: its cells, its protocol, its records. Plain data: nothing heavy is imported.
 
-A cell is one training run: a model, the strength of the scale augmentation and the realization of MNIST-scale. The grid
-is 8 SESN models and 2 plain networks x 2 augmentations x 6 realizations = 120 cells. Plain data: nothing heavy is
-imported.
+A cell is one training run: a model, the strength of the scale augmentation and the realization of MNIST-scale. The
+paper's table is 8 SESN models and 2 plain networks x 2 augmentations x 6 realizations = 120 cells, the part "sesn" of
+the grid; a further part is a further row of `PART_MODELS`.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from sesn_lib.checks import check_number
+from sesn_lib.experiments import correctness
+from sesn_lib.experiments.base import AnyCell, Experiment
+from sesn_lib.experiments.rules import FRACTION, PERCENT, SECONDS, RecordError, Rules, check, number, short, whole
+from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
 __all__ = [
     "CNN_MODELS",
+    "EXPERIMENT",
     "GRID",
     "MODELS",
+    "PART_MODELS",
     "PROTOCOL",
     "REALIZATIONS",
     "SCALINGS",
     "SESN_MODELS",
     "Cell",
-    "is_complete",
-    "select",
+    "Settings",
 ]
 
 SESN_MODELS: tuple[str, ...] = tuple(
@@ -30,33 +38,64 @@ SESN_MODELS: tuple[str, ...] = tuple(
 )
 CNN_MODELS: tuple[str, ...] = ("mnist_cnn_28", "mnist_cnn_56")
 MODELS: tuple[str, ...] = SESN_MODELS + CNN_MODELS
+PART_MODELS: dict[str, tuple[str, ...]] = {"sesn": MODELS}
+"""The models of each part of the grid; every one is run in each scaling and realization."""
+ALL_MODELS = tuple(dict.fromkeys(model for models in PART_MODELS.values() for model in models))
 SCALINGS: tuple[float, ...] = (1.0, 0.5)
 REALIZATIONS: range = range(6)
 
-PROTOCOL: dict[str, Any] = {
-    "data": "paper",
-    "epochs": 60,
-    "batch_size": 128,
-    "optimizer": "Adam",
-    "learning_rate": 0.01,
-    "milestones": [20, 40],
-    "gamma": 0.1,
-    "weight_decay": 0.0,
-    "train_images": 10000,
-}
-"""What every run of the published table has in common; precision and device may differ, and each record states them."""
-
-TEST_IMAGES = 50000
+TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES = 10000, 2000, 50000
 TEST_PART = 48000
 """So many test images the earlier report had; each run says its error on the first so many, too."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(BaseSettings):
+    """The paper's protocol by default. Raises ValueError on construction, naming the value and what would be right.
+
+    `milestones`: the learning rate is multiplied by `gamma` after these epochs. `extra_scaling`: e of the scale
+    augmentation, 1 for none.
+    """
+
+    DATA = "paper"
+    OPTIMIZER = "Adam"
+
+    epochs: int = 60
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    milestones: tuple[int, ...] = (20, 40)
+    gamma: float = 0.1
+    extra_scaling: float = 1.0
+    eval_batch: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size == 1:
+            raise ValueError("batch_size is 1: it must be at least 2, batch normalisation needs more than one image")
+        check_number(0, most=1, extra_scaling=self.extra_scaling)
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """The learning rate that epoch 1, 2, ... is trained with: multiplied step by step, as records have it."""
+        rate = self.learning_rate
+        for milestone in self.milestones:
+            if milestone < epoch:
+                rate *= self.gamma
+        return rate
+
+    def protocol(self, train_images: int) -> dict[str, Any]:
+        return {**super().protocol(train_images), "weight_decay": 0.0}
+
+
+PROTOCOL: dict[str, Any] = {k: v for k, v in Settings().protocol(TRAIN_IMAGES).items() if k != "precision"}
+"""What every run of the published table has in common; precision and device may differ, and each record states them."""
+
+
 @dataclass(frozen=True, order=True)
-class Cell:
+class Cell(AnyCell):
     """One run of the experiment.
 
     Arguments:
-        model: one of `MODELS`.
+        model: one of those of `PART_MODELS`.
         extra_scaling: e in (0, 1]; training images are rescaled by a factor uniform in [e, 1/e]; 1 means never.
         realization: 0..5, which of the six draws of MNIST-scale.
 
@@ -64,13 +103,12 @@ class Cell:
         ValueError: a value that is none of these.
     """
 
-    model: str
     extra_scaling: float
     realization: int
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(MODELS)}")
+        if self.model not in ALL_MODELS:
+            raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(ALL_MODELS)}")
         scaling = self.extra_scaling
         if isinstance(scaling, bool) or not isinstance(scaling, int | float):
             raise ValueError(f"extra_scaling must be a number, not {scaling!r}")
@@ -83,16 +121,17 @@ class Cell:
         object.__setattr__(self, "extra_scaling", float(scaling))
 
     @property
+    def condition(self) -> float:
+        return self.extra_scaling
+
+    @property
+    def repetition(self) -> int:
+        return self.realization
+
+    @property
     def name(self) -> str:
         """File-name form, e.g. `mnist_ses_vector_28-x0.5-r3`; `Cell.parse` is its inverse."""
         return f"{self.model}-x{self.extra_scaling!r}-r{self.realization}"
-
-    def __str__(self) -> str:
-        return self.name
-
-    def as_dict(self) -> dict[str, Any]:
-        """The form in which records hold a cell."""
-        return {"model": self.model, "extra_scaling": self.extra_scaling, "realization": self.realization}
 
     @classmethod
     def parse(cls, name: str) -> Cell:
@@ -112,39 +151,146 @@ class Cell:
         return cell
 
 
-def _pixels_first(model: str) -> tuple[bool, int]:
-    return ("_56" in model, MODELS.index(model))
-
-
-GRID: tuple[Cell, ...] = tuple(
-    Cell(model, scaling, realization)
-    for realization in REALIZATIONS
-    for model in sorted(MODELS, key=_pixels_first)
-    for scaling in SCALINGS
-)
-"""The 120 cells in running order: realization by realization, so that the table fills evenly; 28-pixel models first."""
-
-
-def select(
-    models: Iterable[str] | None = None,
-    scalings: Iterable[float] | None = None,
-    realizations: Iterable[int] | None = None,
-) -> tuple[Cell, ...]:
-    """The cells of the grid with these values, in the grid's order; None stands for all.
-
-    Raises:
-        ValueError: a value that the grid does not hold, or an empty choice.
-    """
-    wanted_models = _checked("model", models, MODELS)
-    wanted_scalings = _checked("extra_scaling", scalings, SCALINGS)
-    wanted_realizations = _checked("realization", realizations, REALIZATIONS)
+def cells_of(models: Iterable[str]) -> tuple[Cell, ...]:
+    """The cells of some models, realization by realization, so that a table fills evenly; 28-pixel models first."""
+    ordered = sorted(models, key=lambda model: "_56" in model)  # stable
     return tuple(
-        cell
-        for cell in GRID
-        if cell.model in wanted_models
-        and cell.extra_scaling in wanted_scalings
-        and cell.realization in wanted_realizations
+        Cell(model, scaling, realization) for realization in REALIZATIONS for model in ordered for scaling in SCALINGS
     )
+
+
+GRID: tuple[Cell, ...] = cells_of(MODELS)
+"""The 120 cells of the paper's table in running order."""
+
+
+class MNISTScale(Experiment):
+    """The paper's classification experiment."""
+
+    name, title = "mnist-scale", "MNIST-scale"
+    cell = Cell
+    models = ALL_MODELS
+    parts: ClassVar[dict[str, tuple[AnyCell, ...]]] = {part: cells_of(models) for part, models in PART_MODELS.items()}
+    training = "sesn_lib.training.mnist_scale"
+    train_images, test_images = TRAIN_IMAGES, TEST_IMAGES
+    least_images = 2
+    several_ways = True
+    settings = Settings()
+    error = "test_error_50k"
+    table_header = """\
+# Test errors in percent on the 50,000 test images of MNIST-scale, made from the records in runs/ by `sesn collect`.
+# Only runs of the full protocol count. by_condition: model, extra_scaling, realization. single_runs: the same errors as
+# one list per model, extra_scaling 1.0 first and realizations in order, the shape in which others published theirs.
+"""
+
+    RECORD: ClassVar[Rules] = {
+        "best_epoch": whole(1),
+        "val_accuracy": FRACTION,
+        "test_error_50k": PERCENT,
+        "test_error_48k": PERCENT,
+    }
+    EPOCH: ClassVar[Rules] = {"val_loss": number(), "val_accuracy": FRACTION}
+    TIMING: ClassVar[Rules] = {"evaluation_seconds": SECONDS}
+    LAST_EPOCH: ClassVar[Rules] = {"test_error_50k": PERCENT, "test_error_48k": PERCENT}
+
+    def cell_for(self, model: str, scaling: float | None, realization: int) -> Cell:
+        return Cell(model, 1.0 if scaling is None else scaling, realization)
+
+    def select(
+        self,
+        models: Iterable[str] | None = None,
+        scalings: Iterable[float] | None = None,
+        realizations: Iterable[int] | None = None,
+        *,
+        part: str | None = None,
+    ) -> tuple[Cell, ...]:
+        """The cells of a part of the grid with these values, in running order; None stands for all.
+
+        Raises:
+            ValueError: a value that the part does not hold, or an empty choice.
+        """
+        cells = self.cells(part)
+        held = {cell.model for cell in cells}
+        wanted_models = _checked("model", models, [model for model in self.models if model in held])
+        wanted_scalings = _checked("extra_scaling", scalings, SCALINGS)
+        wanted_realizations = _checked("realization", realizations, REALIZATIONS)
+        return tuple(
+            cell
+            for cell in cells
+            if isinstance(cell, Cell)
+            and cell.model in wanted_models
+            and cell.condition in wanted_scalings
+            and cell.repetition in wanted_realizations
+        )
+
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
+        settings = super().settings_of(cell, options)
+        assert isinstance(settings, Settings)
+        assert isinstance(cell, Cell)
+        return replace(settings, extra_scaling=cell.extra_scaling)
+
+    def check(self, options: RunOptions) -> None:
+        super().check(options)
+        if options.micro_batch is not None or options.small_memory:
+            raise ValueError("--micro-batch and --small-memory are for --experiment stl10")
+        images = self.train_images if options.train_images is None else options.train_images
+        batch = self.settings.batch_size if options.batch_size is None else options.batch_size
+        if images % batch == 1:
+            raise ValueError(
+                f"--train-images {images} in batches of {batch} leaves a last batch of one image, which batch "
+                f"normalisation cannot take; use {images - 1}"
+            )
+
+    def whole_protocols(self) -> tuple[dict[str, Any], ...]:
+        return (PROTOCOL,)
+
+    def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:
+        return settings.epochs * VALIDATION_IMAGES + test_images
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        if record["best_epoch"] > len(record["history"]):
+            raise RecordError(f"best_epoch is {record['best_epoch']} of {len(record['history'])}")
+        self._check_last_epoch(record)
+        self._check_correct(record)
+
+    def _check_last_epoch(self, record: Mapping[str, Any]) -> None:
+        last = record.get("last_epoch", {})
+        if not isinstance(last, dict):
+            raise RecordError(f"last_epoch cannot be {short(last)}")
+        if "last_epoch" in record:
+            check(last, self.LAST_EPOCH, "last_epoch.")
+        if record["best_epoch"] == len(record["history"]):  # then it is the same network
+            for key, value in last.items():
+                if key in self.LAST_EPOCH and value != record[key]:
+                    raise RecordError(f"last_epoch.{key} is {value}, but {key} of that same epoch is {record[key]}")
+
+    def _check_correct(self, record: Mapping[str, Any]) -> None:
+        if "correct" not in record:
+            return
+        images = record["test_images"]
+        try:
+            correct = correctness.decode(record["correct"], images)
+        except ValueError as error:
+            raise RecordError(f"correct {error}") from None
+        for key, n in (("test_error_50k", images), ("test_error_48k", min(TEST_PART, images))):
+            percent = 100.0 * correct[:n].count(False) / n
+            if not math.isclose(record[key], percent, rel_tol=1e-12):
+                raise RecordError(f"{key} is {record[key]}, but by its images (correct) it would be {percent}")
+        by_scale = record.get("by_scale")
+        if not isinstance(by_scale, dict):
+            return
+        for key, total in (("images", images), ("errors", correct.count(False))):
+            counts = by_scale.get(key)
+            if not isinstance(counts, list) or not all(map(whole(0), counts)) or sum(counts) != total:
+                raise RecordError(
+                    f"by_scale.{key} is {short(counts)}, must come to {total}, as its images (correct) say"
+                )
+
+    def result_line(self, record: Mapping[str, Any]) -> str:
+        return (
+            f"test error {record['test_error_50k']:.3f} % on {record['test_images']:,} images, "
+            f"best epoch {record['best_epoch']} of {record['protocol']['epochs']} "
+            f"(validation {100 * (1 - record['val_accuracy']):.2f} %)"
+        )
 
 
 def _checked(what: str, chosen: Iterable[Any] | None, valid: Sequence[Any]) -> set[Any]:
@@ -159,6 +305,4 @@ def _checked(what: str, chosen: Iterable[Any] | None, valid: Sequence[Any]) -> s
     return set(wanted)
 
 
-def is_complete(protocol: dict[str, Any], test_images: int) -> bool:
-    """Whether a run counts in the published table: it has every value of `PROTOCOL` and is tested on 50,000 images."""
-    return test_images == TEST_IMAGES and all(protocol.get(key) == value for key, value in PROTOCOL.items())
+EXPERIMENT = MNISTScale()

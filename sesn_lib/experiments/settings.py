@@ -1,22 +1,26 @@
-"""What decides a training run, apart from model and data: one validated, frozen object. Imports nothing heavy."""
+"""What decides a training run, apart from model and data: validated, frozen objects. Imports nothing heavy."""
 
 from __future__ import annotations
 
+from abc import ABC
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
-from sesn_lib.checks import check_choice, check_epochs, check_number, check_whole
+from sesn_lib.checks import check_choice, check_epochs, check_flag, check_number, check_whole
 
 __all__ = [
     "PRECISIONS",
+    "BaseSettings",
     "DeviceError",
-    "Settings",
+    "RunOptions",
     "check_device",
     "check_threads",
 ]
 
 PRECISIONS = ("float32", "bf16")
 MOST_THREADS = 1024
+CHECKPOINT_SECONDS = 20.0
 
 
 class DeviceError(ValueError):
@@ -24,20 +28,30 @@ class DeviceError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The protocol by default. Raises ValueError on construction, naming the value and what would be right.
+class BaseSettings(ABC):
+    """What the settings of every experiment have; each has a subclass with its protocol as the defaults.
 
-    `milestones`: the learning rate is multiplied by `gamma` after these epochs. `extra_scaling`: e of the scale
-    augmentation, 1 for none. `precision`: ``float32``, or ``bf16`` for bfloat16 autocast (weights, loss and optimiser
-    stay float32). `eval_batch`: images a batch in evaluation.
+    Attributes:
+        epochs, batch_size: the last batch of an epoch holds what is left.
+        learning_rate: multiplied by `gamma` after each of the epochs `milestones`.
+        precision: "float32", or "bf16" for bfloat16 autocast (weights, loss and optimiser stay float32).
+        seed: of all that is drawn in training.
+        eval_batch: images at a time in evaluation.
+        DATA: the word by which records name the data.
+        OPTIMIZER: likewise the optimiser.
+
+    Raises:
+        ValueError: an impossible value, named, with what would be right.
     """
 
-    epochs: int = 60
-    batch_size: int = 128
-    learning_rate: float = 0.01
-    milestones: tuple[int, ...] = (20, 40)
-    gamma: float = 0.1
-    extra_scaling: float = 1.0
+    DATA: ClassVar[str]
+    OPTIMIZER: ClassVar[str]
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    milestones: tuple[int, ...]
+    gamma: float
     precision: str = "float32"
     seed: int = 0
     eval_batch: int = 1000
@@ -45,26 +59,88 @@ class Settings:
     def __post_init__(self) -> None:
         check_whole(epochs=self.epochs, batch_size=self.batch_size, eval_batch=self.eval_batch)
         check_whole(0, seed=self.seed)
-        if self.batch_size == 1:
-            raise ValueError("batch_size is 1: it must be at least 2, batch normalisation needs more than one image")
         check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
-        check_number(0, most=1, extra_scaling=self.extra_scaling)
         check_choice(PRECISIONS, precision=self.precision)
         object.__setattr__(self, "milestones", check_epochs("milestones", self.milestones))
 
-    def shortened(self, epochs: int) -> Settings:
-        """Another number of epochs, the learning rate's steps at a third and two thirds of it: not the protocol."""
+    def shortened(self, epochs: int) -> Self:
+        """Another number of epochs, the learning rate's steps at the same fractions of them: not the protocol."""
         check_whole(epochs=epochs)
-        steps = sorted({round(epochs / 3), round(2 * epochs / 3)})
-        return replace(self, epochs=epochs, milestones=tuple(step for step in steps if 1 <= step < epochs))
+        return replace(self, epochs=epochs, milestones=self._scaled(self.milestones, epochs))
+
+    def _scaled(self, marks: tuple[int, ...], epochs: int) -> tuple[int, ...]:
+        """The same fractions of another number of epochs, as far as they fall between the first and the last."""
+        return tuple(sorted({round(mark * epochs / self.epochs) for mark in marks} & set(range(1, epochs))))
 
     def learning_rate_in(self, epoch: int) -> float:
         """The learning rate that epoch 1, 2, ... is trained with."""
-        rate = self.learning_rate
-        for milestone in self.milestones:
-            if milestone < epoch:
-                rate *= self.gamma
-        return rate
+        return self.learning_rate * self.gamma ** sum(milestone < epoch for milestone in self.milestones)
+
+    def protocol(self, train_images: int) -> dict[str, Any]:
+        """What a record says of the settings; `train_images` counts those that are trained on."""
+        return {
+            "data": self.DATA,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "optimizer": self.OPTIMIZER,
+            "learning_rate": self.learning_rate,
+            "milestones": list(self.milestones),
+            "gamma": self.gamma,
+            "train_images": train_images,
+            "precision": self.precision,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What may be asked of a run, of any experiment, from the command line down to the training of a cell.
+
+    Attributes:
+        epochs, batch_size: other than the protocol's; the record then says `complete: false`.
+        train_images, test_images: use only so many, the first of their split; likewise.
+        micro_batch, small_memory: for experiments whose settings know of them; see `stl10.Recipe`.
+        precision: "float32" or "bf16".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: of torch, on a CPU; None leaves their number.
+        data: the data folder; None for the default one. Missing data are fetched and made.
+        checkpoints: folder for the checkpoints of unfinished runs; None for none.
+        checkpoint_seconds: the least time between two checkpoints.
+        weights: folder in which trained weights are kept; None keeps none.
+        progress: whether fetching and making data show a bar.
+
+    Raises:
+        ValueError: an impossible value, named. What depends on the experiment is checked by `Experiment.check`.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    micro_batch: int | None = None
+    small_memory: bool = False
+    train_images: int | None = None
+    test_images: int | None = None
+    precision: str = "float32"
+    device: str = "auto"
+    threads: int | None = None
+    data: str | Path | None = None
+    checkpoints: str | Path | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    weights: str | Path | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice(PRECISIONS, precision=self.precision)
+        check_flag(small_memory=self.small_memory, progress=self.progress)
+        check_number(least=0, checkpoint_seconds=self.checkpoint_seconds)
+        if self.device != "auto":
+            check_device(self.device)
+        if self.threads is not None:
+            check_threads(self.threads)
+
+    @property
+    def shortened(self) -> bool:
+        """Whether something other than the protocol's is asked for."""
+        asked = (self.epochs, self.batch_size, self.micro_batch, self.train_images, self.test_images)
+        return any(value is not None for value in asked)
 
 
 def check_device(name: str) -> tuple[str, str]:

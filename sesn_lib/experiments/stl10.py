@@ -8,28 +8,27 @@ reported. Nothing is chosen by it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from sesn_lib.checks import check_choice, check_epochs, check_number, check_whole
-from sesn_lib.experiments.settings import PRECISIONS
+from sesn_lib.experiments.base import AnyCell, Experiment
+from sesn_lib.experiments.rules import PERCENT, RecordError, Rules, check, is_a, number, short, text, whole
+from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
-__all__ = ["EXPERIMENT", "GRID", "MODELS", "Recipe", "STL10Cell", "is_complete", "select"]
+__all__ = ["EXPERIMENT", "MODELS", "Recipe", "STL10Cell"]
 
-EXPERIMENT = "stl10"
 MODELS = ("wrn_16_8", "wrn_16_8_ses_a", "wrn_16_8_ses_b", "wrn_16_8_ses_c")
 TRAIN_IMAGES, TEST_IMAGES = 5000, 8000
 SELECTIONS = ("final", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What decides a run, apart from model and data.
+class Recipe(BaseSettings):
+    """The authors' recipe by default.
 
     Attributes:
-        epochs, batch_size: the last batch of an epoch holds what is left.
-        learning_rate: multiplied by `gamma` after each of the epochs `milestones`.
         momentum, weight_decay: of SGD with Nesterov momentum; the decay acts on every parameter.
         evaluate_after: epochs after which the test images are looked at; after the last one they always are.
         validation_images: so many training images are held out, the same number of each class, and evaluated with
@@ -40,13 +39,14 @@ class Recipe:
             gradients are added. None: all of a batch. Batch normalisation sees micro-batches, so this changes the
             result somewhat, and the record says so.
         augmentation: "authors" or "report", see `sesn_lib.data.augment`; "none" for none.
-        precision: "float32", or "bf16" for autocast (weights, loss and optimiser stay float32).
         seed: of the order, the augmentation, the dropout and the held-out images.
-        eval_batch: images at a time in evaluation.
 
     Raises:
         ValueError: an impossible value, named.
     """
+
+    DATA = "stl10"
+    OPTIMIZER = "SGD, Nesterov"
 
     epochs: int = 1000
     batch_size: int = 128
@@ -61,23 +61,18 @@ class Recipe:
     selection: str = "final"
     micro_batch: int | None = None
     augmentation: str = "authors"
-    precision: str = "float32"
-    seed: int = 0
     eval_batch: int = 250
 
     def __post_init__(self) -> None:
-        check_whole(epochs=self.epochs, batch_size=self.batch_size, eval_batch=self.eval_batch)
-        check_whole(0, validation_images=self.validation_images, seed=self.seed)
-        check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
+        super().__post_init__()
+        check_whole(0, validation_images=self.validation_images)
         check_number(least=0, below=1, momentum=self.momentum)
         check_number(least=0, weight_decay=self.weight_decay)
-        for name in ("milestones", "evaluate_after"):
-            object.__setattr__(self, name, check_epochs(name, getattr(self, name)))
+        object.__setattr__(self, "evaluate_after", check_epochs("evaluate_after", self.evaluate_after))
         if self.micro_batch is not None:
             check_whole(micro_batch=self.micro_batch)
         check_choice(("authors", "report", "none"), augmentation=self.augmentation)
         check_choice(SELECTIONS, selection=self.selection)
-        check_choice(PRECISIONS, precision=self.precision)
         if self.selection == "validation" and not self.validation_images:
             raise ValueError("selection is 'validation', but validation_images is 0: hold out some, e.g. 500")
 
@@ -85,67 +80,36 @@ class Recipe:
         """The authors' variant for less memory: batches of 64, learning rate 0.05."""
         return replace(self, batch_size=64, learning_rate=0.05)
 
-    def shortened(self, epochs: int) -> Recipe:
+    def shortened(self, epochs: int) -> Self:
         """Fewer epochs, with the milestones and the evaluated epochs at the same fractions. Not the authors' recipe."""
-        check_whole(epochs=epochs)
-
-        def scaled(marks: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(sorted({round(mark * epochs / self.epochs) for mark in marks} & set(range(1, epochs))))
-
-        return replace(
-            self, epochs=epochs, milestones=scaled(self.milestones), evaluate_after=scaled(self.evaluate_after)
-        )
-
-    def learning_rate_in(self, epoch: int) -> float:
-        """The learning rate that epoch 1, 2, ... is trained with."""
-        return self.learning_rate * self.gamma ** sum(milestone < epoch for milestone in self.milestones)
+        return replace(super().shortened(epochs), evaluate_after=self._scaled(self.evaluate_after, epochs))
 
     def evaluates(self, epoch: int) -> bool:
         """Whether the test images are looked at after epoch 1, 2, ..."""
         return epoch == self.epochs or epoch in self.evaluate_after
 
     def protocol(self, train_images: int) -> dict[str, Any]:
-        """What a record says of the recipe; `train_images` counts those that are trained on."""
         return {
-            "data": EXPERIMENT,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
+            **super().protocol(train_images),
             "micro_batch": self.micro_batch,
-            "optimizer": "SGD, Nesterov",
             "momentum": self.momentum,
-            "learning_rate": self.learning_rate,
-            "milestones": list(self.milestones),
-            "gamma": self.gamma,
             "weight_decay": self.weight_decay,
             "augmentation": self.augmentation,
-            "train_images": train_images,
             "validation_images": self.validation_images,
             "selection": self.selection,
-            "precision": self.precision,
         }
 
 
-def is_complete(protocol: dict[str, Any], test_images: int) -> bool:
-    """Whether a run counts as the authors' experiment: their recipe or its small-memory variant, all images.
-
-    Precision and device may differ; the record states them.
-    """
-    free = {"precision"}
-    wanted = [recipe.protocol(TRAIN_IMAGES) for recipe in (Recipe(), Recipe().small_memory())]
-    return test_images == TEST_IMAGES and any(
-        all(protocol.get(key) == value for key, value in full.items() if key not in free) for full in wanted
-    )
-
-
 @dataclass(frozen=True, order=True)
-class STL10Cell:
+class STL10Cell(AnyCell):
     """One run: a model, and the number that its seed comes from.
 
     Raises:
         ValueError: an unknown model, a number that is not whole or is negative.
     """
 
-    model: str
+    TAG = "stl10"
+
     run: int
 
     def __post_init__(self) -> None:
@@ -155,38 +119,116 @@ class STL10Cell:
             raise ValueError(f"run must be a whole number of at least 0, not {self.run!r}")
 
     @property
+    def condition(self) -> None:
+        return None
+
+    @property
+    def repetition(self) -> int:
+        return self.run
+
+    @property
     def name(self) -> str:
         """File-name form, e.g. `stl10-wrn_16_8_ses_b-r0`; `parse` is its inverse."""
-        return f"{EXPERIMENT}-{self.model}-r{self.run}"
-
-    def __str__(self) -> str:
-        return self.name
-
-    def as_dict(self) -> dict[str, Any]:
-        """The form in which records hold a cell."""
-        return {"experiment": EXPERIMENT, "model": self.model, "run": self.run}
+        return f"{self.TAG}-{self.model}-r{self.run}"
 
     @classmethod
     def parse(cls, name: str) -> STL10Cell:
         """The cell of a name. Raises ValueError if it is not a name that a cell has."""
-        match = re.fullmatch(rf"{EXPERIMENT}-(?P<model>\w+)-r(?P<run>0|[1-9][0-9]*)", name, re.ASCII)
+        match = re.fullmatch(rf"{cls.TAG}-(?P<model>\w+)-r(?P<run>0|[1-9][0-9]*)", name, re.ASCII)
         if match is None or match["model"] not in MODELS:
-            raise ValueError(f"{name!r} is not the name of an STL-10 run such as {GRID[0].name}")
+            raise ValueError(f"{name!r} is not the name of an STL-10 run such as {cls(MODELS[0], 0).name}")
         return cls(match["model"], int(match["run"]))
 
 
-GRID: tuple[STL10Cell, ...] = tuple(STL10Cell(model, 0) for model in MODELS)
-"""The authors trained each model once."""
+class STL10(Experiment):
+    """The paper's experiment on natural images; the authors trained each model once."""
+
+    name, title = "stl10", "STL-10"
+    cell = STL10Cell
+    training = "sesn_lib.training.stl10"
+    models = MODELS
+    parts: ClassVar[Mapping[str, tuple[AnyCell, ...]]] = {"sesn": tuple(STL10Cell(model, 0) for model in MODELS)}
+    train_images, test_images = TRAIN_IMAGES, TEST_IMAGES
+    settings = Recipe()
+    error = "test_error"
+    table_header = (
+        "# Test errors in percent on the 8,000 test images of STL-10, made from the records by `sesn collect`.\n"
+    )
+    folder = "stl10"
+
+    RECORD: ClassVar[Rules] = {"reported_epoch": whole(1), "test_error": PERCENT, "evaluations": is_a(list)}
+    PROTOCOL: ClassVar[Rules] = {
+        "momentum": number(0),
+        "augmentation": text,
+        "validation_images": whole(0),
+        "selection": text,
+    }
+    EVALUATION: ClassVar[Rules] = {"epoch": whole(1), "test_error": PERCENT, "test_loss": number()}
+
+    def cell_for(self, model: str, scaling: float | None, realization: int) -> STL10Cell:
+        if scaling is not None:
+            raise ValueError(f"a scaling of {scaling} is for mnist-scale; the augmentation of STL-10 is fixed")
+        return STL10Cell(model, realization)
+
+    def select(
+        self,
+        models: Iterable[str] | None = None,
+        scalings: Iterable[float] | None = None,
+        realizations: Iterable[int] | None = None,
+        *,
+        part: str | None = None,
+    ) -> tuple[STL10Cell, ...]:
+        """Cells of these models and runs, run by run; None stands for all models, or for run 0.
+
+        Raises:
+            ValueError: an unknown model, an impossible run, an empty choice; any scaling.
+        """
+        if scalings is not None:
+            raise ValueError("--scalings is for mnist-scale; the augmentation of STL-10 is fixed")
+        known = [cell.model for cell in self.cells(part)]
+        wanted, runs = list(known if models is None else models), list((0,) if realizations is None else realizations)
+        cells = {STL10Cell(model, run) for model in wanted for run in runs}
+        if not cells:
+            raise ValueError(f"no STL-10 run was chosen; the models are {', '.join(known)}")
+        return tuple(sorted(cells, key=lambda cell: (cell.run, cell.model)))
+
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
+        settings = super().settings_of(cell, options)
+        assert isinstance(settings, Recipe)
+        if options.small_memory:
+            small = settings.small_memory()
+            settings = small if options.batch_size is None else replace(small, batch_size=options.batch_size)
+        return replace(settings, micro_batch=options.micro_batch)
+
+    def whole_protocols(self) -> tuple[dict[str, Any], ...]:
+        return tuple(self.protocol(recipe, RunOptions()) for recipe in (Recipe(), Recipe().small_memory()))
+
+    def trained_images(self, settings: BaseSettings, train_images: int) -> int:
+        assert isinstance(settings, Recipe)
+        return super().trained_images(settings, train_images - settings.validation_images)
+
+    def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:
+        assert isinstance(settings, Recipe)
+        evaluations = sum(settings.evaluates(epoch) for epoch in range(1, settings.epochs + 1))
+        return evaluations * (test_images + settings.validation_images)
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        for count, evaluation in enumerate(record["evaluations"], start=1):
+            if not isinstance(evaluation, dict):
+                raise RecordError(f"evaluations: number {count} cannot be {short(evaluation)}")
+            check(evaluation, self.EVALUATION, f"evaluations: number {count}: ")
+        epoch = record["reported_epoch"]
+        errors = [evaluation["test_error"] for evaluation in record["evaluations"] if evaluation["epoch"] == epoch]
+        if errors != [record["test_error"]]:
+            raise RecordError(
+                f"test_error is {record['test_error']}, but after epoch {epoch} (reported_epoch) it was {short(errors)}"
+            )
+
+    def result_line(self, record: Mapping[str, Any]) -> str:
+        return (
+            f"test error {record['test_error']:.2f} % on {record['test_images']:,} images, "
+            f"after epoch {record['reported_epoch']} of {record['protocol']['epochs']}"
+        )
 
 
-def select(models: Iterable[str] | None = None, runs: Iterable[int] | None = None) -> tuple[STL10Cell, ...]:
-    """Cells of these models and runs, run by run; None stands for all models, or for run 0.
-
-    Raises:
-        ValueError: an unknown model, an impossible run, an empty choice.
-    """
-    wanted, numbers = list(MODELS if models is None else models), list((0,) if runs is None else runs)
-    cells = {STL10Cell(model, run) for model in wanted for run in numbers}
-    if not cells:
-        raise ValueError(f"no STL-10 run was chosen; the models are {', '.join(MODELS)}")
-    return tuple(sorted(cells, key=lambda cell: (cell.run, cell.model)))
+EXPERIMENT = STL10()

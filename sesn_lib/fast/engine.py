@@ -2,8 +2,8 @@
 
 Three changes against running the modules one by one:
 
-- The second and third convolution are done in the spectral domain (`sesn_lib.fast.spectral`), scale by scale with its own
-  support.
+- The second and third convolution are done in the spectral domain (`sesn_lib.fast.spectral`), scale by scale with its
+  own support.
 - The first one sees a single channel, which convolution primitives handle badly. It becomes one matrix product per
   scale over image patches, with the four pixels of each pooling window as four sets of output channels: pooling is then
   a maximum over them, and the large map before it is written once. Nearest-neighbour upsampling is folded into these

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -23,14 +23,17 @@ from sesn_lib import layers, models, provenance
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.cli.arguments import check_folders
 from sesn_lib.data.splits import CHUNK, DeviceSplit, normalise, rescale
+from sesn_lib.experiments.base import Experiment
 from sesn_lib.experiments.settings import PRECISIONS
 from sesn_lib.fast import engine as fast
 from sesn_lib.fast import memory
 from sesn_lib.fast.graphs import WARM_UP
-from sesn_lib.runner import gauges
+from sesn_lib.runner import cost, gauges
+from sesn_lib.runner.budget import format_duration
+from sesn_lib.runner.execution import task_of
 from sesn_lib.training.mnist_scale import new_optimizer, new_step
 
-__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
+__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "speeds", "ways_on"]
 
 DEFAULT_MODELS = ("mnist_ses_vector_28", "mnist_ses_scalar_28", "mnist_ses_vector_56", "mnist_ses_scalar_56")
 LITERAL = "literal float32"
@@ -138,6 +141,50 @@ def run(
         output.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"written to {output}")
     return 0
+
+
+def speeds(
+    experiment: Experiment,
+    models: Iterable[str],
+    device: str,
+    batch_size: int,
+    output: Path | None,
+    threads: int | None,
+) -> None:
+    """Measures the training steps of networks that are computed in one way, in both precisions, and prints what a full
+    run takes; adds the numbers to a JSON file.
+
+    Raises:
+        ValueError: an absent device, an impossible value.
+    """
+    from rich.console import Console
+
+    provenance.use_threads(threads)
+    if output is not None:
+        check_folders({"--output: the folder": output.parent})
+    console = Console()
+    for name in models:
+        for precision in PRECISIONS:
+            settings = replace(experiment.settings, batch_size=batch_size, precision=precision)
+            try:
+                found = cost.measure(experiment, name, settings, device=device)
+            except torch.OutOfMemoryError:
+                console.print(f"{name}, {precision}, batch {batch_size}: the device's memory does not hold it")
+                continue
+            console.print(_line(experiment, found), soft_wrap=True)
+            if output is not None:
+                cost.add_measurement(output, found)
+
+
+def _line(experiment: Experiment, found: dict[str, Any]) -> str:
+    name, speed, memory = found["model"], found["images_per_second"], found["peak_bytes"]
+    counted = task_of(experiment).counted(name)
+    return (
+        f"{name}, {found['precision']}, batch {found['batch_size']}: {speed:.3g} images/s, "
+        + ("" if counted is None else f"{speed * counted.step_flops / 1e12:.2g} TFLOP/s, ")
+        + ("" if memory is None else f"{memory / 2**30:.1f} GiB, ")
+        + f"a full run {format_duration(cost.estimate(experiment, name, speed))} on {found['environment']['device']}"
+    )
 
 
 def ways_on(device: torch.device) -> tuple[str, ...]:

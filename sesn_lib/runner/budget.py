@@ -1,25 +1,18 @@
-"""How long a cell will take, from records of the same model on the same device or else from a few measured steps."""
+"""Durations, and how long a run will take by records of finished ones. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_IMAGES, Cell
-from sesn_lib.store.records import Store
+from sesn_lib.experiments.registry import cell_of, experiment_of
 
-__all__ = ["Estimator", "format_duration", "measure", "parse_duration", "training_seconds", "typical_cost"]
+__all__ = ["format_duration", "parse_duration", "training_seconds", "typical_cost"]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-MARGIN = 1.15
-VALIDATION_IMAGES = 2000
 
 
 def parse_duration(text: str) -> float:
@@ -69,101 +62,7 @@ def typical_cost(records: Iterable[Mapping[str, Any]], epochs: int, train_images
 def _cost(record: Mapping[str, Any], epochs: int, train_images: int) -> float:
     protocol = record["protocol"]
     per_image = training_seconds(record) / (protocol["epochs"] * protocol["train_images"])
-    testing = record["timing"]["evaluation_seconds"] * TEST_IMAGES / record["test_images"]
+    # Where the test images are evaluated in the course of the training, that is little beside it.
+    testing = record["timing"].get("evaluation_seconds", 0.0)
+    testing *= experiment_of(cell_of(record["cell"])).test_images / record["test_images"]
     return per_image * epochs * train_images + testing
-
-
-@dataclass(frozen=True)
-class Estimator:
-    """Predicts the seconds that a cell takes, with a margin; can be sent to another process.
-
-    Records count if they are of the same model, device and precision: a laptop learns nothing from the times of a data
-    centre.
-
-    Arguments:
-        folder: the results folder with the records.
-        options: those of `execution.train_cell` that the runs are made with.
-    """
-
-    folder: Path
-    options: dict[str, Any]
-
-    def __call__(self, cell: Cell, done: float = 0.0) -> float:
-        """Seconds for a cell of which the fraction `done` is done."""
-        epochs = self.options.get("epochs") or PROTOCOL["epochs"]
-        images = self.options.get("train_images") or PROTOCOL["train_images"]
-        whole = typical_cost(self._like(cell), epochs, images)
-        if math.isnan(whole):
-            whole = _measured(
-                cell.model, cell.extra_scaling, tuple(sorted(self.options.items(), key=str)), epochs, images
-            )
-        return MARGIN * (1 - done) * whole
-
-    def _like(self, cell: Cell) -> list[dict[str, Any]]:
-        from sesn_lib.provenance import device_description, resolve_device, use_threads
-
-        use_threads(self.options.get("threads"))
-        device = device_description(resolve_device(self.options.get("device", "auto")))
-        precision = self.options.get("precision", "float32")
-        return [
-            record
-            for record in Store(self.folder).load_all()
-            if record["cell"]["model"] == cell.model
-            and record["environment"]["device"] == device
-            and record["protocol"]["precision"] == precision
-        ]
-
-
-@lru_cache(maxsize=64)
-def _measured(model: str, scaling: float, options: tuple[tuple[str, Any], ...], epochs: int, images: int) -> float:
-    chosen = dict(options)
-    step, batch = measure(
-        Cell(model, scaling, 0),
-        device=chosen.get("device", "auto"),
-        precision=chosen.get("precision", "float32"),
-        batch_size=chosen.get("batch_size"),
-        threads=chosen.get("threads"),
-    )
-    # A pass without gradients costs about a third of a step.
-    tested = epochs * VALIDATION_IMAGES + TEST_IMAGES
-    return step / batch * (epochs * images + tested / 3)
-
-
-def measure(
-    cell: Cell,
-    *,
-    device: str = "auto",
-    precision: str = "float32",
-    batch_size: int | None = None,
-    threads: int | None = None,
-) -> tuple[float, int]:
-    """Seconds of one training step on random images, and the batch size.
-
-    It is the difference between a short and a longer training, which leaves out what happens once, such as compilation
-    and the first allocation of memory.
-    """
-    import torch
-
-    from sesn_lib import models, provenance
-    from sesn_lib.data.splits import DeviceSplit
-    from sesn_lib.fast import engine as fast
-    from sesn_lib.runner.execution import settings_of
-    from sesn_lib.training.mnist_scale import fit
-
-    provenance.use_threads(threads)
-    target = provenance.resolve_device(device)
-    settings = settings_of(cell, epochs=1, batch_size=batch_size, precision=precision)
-    short, long = (1, 3) if target.type == "cpu" else (20, 220)
-    generator = torch.Generator().manual_seed(0)
-    size = settings.batch_size
-    images = torch.randint(0, 256, (long * size, 28, 28), dtype=torch.uint8, generator=generator).to(target)
-    labels = torch.randint(0, 10, (long * size,), generator=generator).to(target)
-    everything = DeviceSplit(images, labels)
-    seconds = []
-    with provenance.seeded(settings.seed):
-        for steps in (short, short, long):  # the first warms up
-            model = fast.accelerate(models.build(cell.model)).to(target)
-            start = time.perf_counter()
-            fit(model, everything.first(steps * size), everything.first(2), settings)
-            seconds.append(time.perf_counter() - start)
-    return max(seconds[2] - seconds[1], 1e-6) / (long - short), size

@@ -1,4 +1,4 @@
-"""One cell of the experiment, from data to record.
+"""One cell of any experiment, from data to record.
 
 torch and the data sets are imported when a cell is run, not before: the command line starts fast, and the runner can be
 tested without them.
@@ -6,36 +6,29 @@ tested without them.
 
 from __future__ import annotations
 
+import importlib
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sesn_lib.checks import check_whole
-from sesn_lib.experiments.correctness import encode
-from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_PART, Cell, is_complete
-from sesn_lib.experiments.settings import Settings
-from sesn_lib.store.checkpoint import CHECKPOINT_SECONDS, Checkpoint, Interrupted
+from sesn_lib.experiments.base import AnyCell, Experiment
+from sesn_lib.experiments.registry import experiment_of
+from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 from sesn_lib.store.records import now
 from sesn_lib.store.schema import SCHEMA
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
-    from data_prep.mnist_scale import Realization
-    from sesn_lib.data.splits import DeviceSplit
-    from sesn_lib.training.mnist_scale import EpochReport, Evaluation, FitResult
+    from sesn_lib.data.splits import Split
+    from sesn_lib.training.loop import BaseTask, EpochReport, Evaluation, FitResult
 
-__all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "train_cell"]
+__all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "task_of", "train_cell"]
 
 log = logging.getLogger(__name__)
-
-SCALE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
@@ -44,87 +37,72 @@ class Trained:
 
     Attributes:
         record: as the store keeps it.
-        model: with the weights of the best validation epoch, on the device.
-        evaluation: its predictions on the test images.
+        model: with the weights of the reported epoch, on the device.
+        evaluation: its predictions on the test images; None where these are evaluated in the course of the training.
         test: the test images and labels.
     """
 
     record: dict[str, Any]
     model: nn.Module
-    evaluation: Evaluation
-    test: DeviceSplit
+    evaluation: Evaluation | None
+    test: Split | None
 
 
-def settings_of(
-    cell: Cell, *, epochs: int | None = None, batch_size: int | None = None, precision: str = "float32"
-) -> Settings:
-    """The protocol for a cell; with another number of epochs the steps of the learning rate come at 1/3 and 2/3 of it.
+def task_of(experiment: Experiment) -> type[BaseTask]:
+    """How an experiment's networks are trained; imports torch."""
+    return importlib.import_module(experiment.training).Task
 
-    Raises:
-        ValueError: an impossible value.
-    """
+
+def settings_of(cell: AnyCell, options: RunOptions | None = None) -> BaseSettings:
+    """The protocol for a cell, changed as the options say, with the cell's own seed. Raises ValueError."""
     from sesn_lib.provenance import cell_seed
 
-    settings = Settings(extra_scaling=cell.extra_scaling, precision=precision, seed=cell_seed(cell))
-    if batch_size is not None:
-        settings = replace(settings, batch_size=batch_size)
-    return settings if epochs is None or epochs == settings.epochs else settings.shortened(epochs)
+    return replace(experiment_of(cell).settings_of(cell, options or RunOptions()), seed=cell_seed(cell))
 
 
-def run_cell(cell: Cell, *, weights: str | Path | None = None, **options: Any) -> dict[str, Any]:
-    """Trains and tests one cell; returns its record.
+def run_cell(
+    cell: AnyCell,
+    options: RunOptions | None = None,
+    *,
+    settings: BaseSettings | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Trains and tests one cell; returns its record. Arguments and errors as `train_cell`.
 
-    Arguments:
-        weights: folder in which the trained weights are kept (`weights.save`); None keeps none. A folder that cannot
-            be written in the end costs the weights, not the record.
-        options: those of `train_cell`.
+    Trained weights are kept where the options name a folder for them; one that cannot be written in the end costs the
+    weights, not the record.
     """
-    trained = train_cell(cell, **options)
-    if weights is not None:
+    trained = train_cell(cell, options, settings=settings, on_epoch=on_epoch, stop=stop)
+    folder = None if options is None else options.weights
+    if folder is not None:
         from sesn_lib.store.weights import save
 
         try:
-            save(weights, trained.model, trained.record)
+            save(folder, trained.model, trained.record)
         except OSError as error:
-            log.warning("%s: its weights are not kept in %s: %s", cell, weights, error.strerror or error)
+            log.warning("%s: its weights are not kept in %s: %s", cell, folder, error.strerror or error)
     return trained.record
 
 
 def train_cell(
-    cell: Cell,
+    cell: AnyCell,
+    options: RunOptions | None = None,
     *,
-    epochs: int | None = None,
-    train_images: int | None = None,
-    test_images: int | None = None,
-    batch_size: int | None = None,
-    precision: str = "float32",
-    device: str = "auto",
-    threads: int | None = None,
-    data: str | Path | None = None,
-    checkpoints: str | Path | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    progress: bool = False,
+    settings: BaseSettings | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Trained:
-    """Trains one cell by the protocol, tests the weights of its best validation epoch, and writes down how it went.
+    """Trains one cell by its experiment's protocol, tests the result, and writes down how it went.
 
-    The seed is a function of the cell's name; on a CPU the result is the same each time, interrupted or not.
+    The seed is a function of the cell's name; on a CPU the result is the same each time, interrupted or not. A
+    checkpoint is taken up if there is one, and removed by `Checkpoint.discard` once the caller has stored the record.
 
     Arguments:
-        epochs, batch_size: other than the protocol's; the record then says `complete: false`.
-        train_images, test_images: use only so many, the first of their split; likewise.
-        precision: "float32" or "bf16" (autocast).
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        threads: of torch, on a CPU.
-        data: the data folder; None for the default one. Missing data are fetched and made.
-        checkpoints: folder for the cell's checkpoint; None for none. It is taken up if there is one, and removed by
-            `Checkpoint.discard` once the caller has stored the record.
-        checkpoint_seconds: the least time between two checkpoints.
-        progress: whether fetching and making data show a bar.
+        options: None for the protocol and the defaults.
+        settings: in place of those that follow from the options, the seed aside.
         on_epoch: called after each epoch.
-        stop: asked after each epoch, on a GPU after every fifth, whether to stop, which raises Interrupted once a
-            checkpoint is written.
+        stop: asked at each chance to write a checkpoint whether to stop, which raises Interrupted once it is written.
 
     Raises:
         ValueError: an impossible value, an absent device.
@@ -133,108 +111,54 @@ def train_cell(
         Interrupted: `stop` said so.
     """
     from sesn_lib import provenance
-    from sesn_lib.data.splits import to_device
 
     start = time.perf_counter()
-    provenance.use_threads(threads)
-    target = provenance.resolve_device(device)
-    environment = provenance.environment(target)  # now, not in hours: of the code that runs
-    settings = settings_of(cell, epochs=epochs, batch_size=batch_size, precision=precision)
-    splits = _realization(None if data is None else str(data), cell.realization, PROTOCOL["data"], progress)
-    train = _first(to_device(splits.train, target), train_images, "train_images")
-    val = to_device(splits.val, target)
-    test = _first(to_device(splits.test, target), test_images, "test_images")
-    protocol = {
-        "data": PROTOCOL["data"],
-        "epochs": settings.epochs,
-        "batch_size": settings.batch_size,
-        "optimizer": "Adam",
-        "learning_rate": settings.learning_rate,
-        "milestones": list(settings.milestones),
-        "gamma": settings.gamma,
-        "weight_decay": 0.0,
-        "train_images": len(train),
-        "precision": precision,
-    }
-    identity = {"cell": cell.as_dict(), "protocol": protocol, "data": splits.checksum, "device_type": target.type}
-    checkpoint = Checkpoint(checkpoints, cell, identity, every=checkpoint_seconds, stop=stop)
-    model, result = _fit(cell, settings, train, val, checkpoint, on_epoch, save_every=1 if target.type == "cpu" else 5)
-    before_test = time.perf_counter()
-    evaluation, last = _test(model, result, test, settings)
+    options = options or RunOptions()
+    provenance.use_threads(options.threads)
+    device = provenance.resolve_device(options.device)
+    environment = provenance.environment(device)  # now, not in hours: of the code that runs
+    chosen = settings_of(cell, options)
+    if settings is not None:
+        chosen = replace(settings, seed=chosen.seed)
+    experiment = experiment_of(cell)
+    task, checksum = task_of(experiment).load(cell, chosen, options, device)
+    protocol = chosen.protocol(len(task.train))
+    identity = {"cell": cell.as_dict(), "protocol": protocol, "data": checksum, "device_type": device.type}
+    checkpoint = Checkpoint(options.checkpoints, cell, identity, every=options.checkpoint_seconds, stop=stop)
+    model, result = _fit(cell, task, checkpoint, on_epoch)
+    trained = time.perf_counter()
+    outcome = task.outcome(model, result)
     finished = time.perf_counter()
+    assert task.test is not None
+    testing = {} if outcome.evaluation is None else {"evaluation_seconds": finished - trained}
     record = {
         "schema": SCHEMA,
         "cell": cell.as_dict(),
-        "seed": settings.seed,
+        "seed": chosen.seed,
         "protocol": protocol,
-        "complete": is_complete(protocol, len(test)),
+        "complete": experiment.is_complete(protocol, len(task.test)),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "best_epoch": result.best_epoch,
-        "val_accuracy": result.val_accuracy,
-        **_test_errors(evaluation),
-        "last_epoch": _test_errors(last),
-        "test_images": len(test),
-        "correct": encode(evaluation.correct.tolist()),
-        "by_scale": _by_scale(splits.test.factors[: len(test)], evaluation.correct.numpy()),
+        "test_images": len(task.test),
+        **outcome.says,
         "history": result.history,
-        "data_checksum": splits.checksum,
+        "data_checksum": checksum,
         "environment": environment,
         "timing": {
             "train_seconds": sum(epoch["seconds"] for epoch in result.history),
-            "evaluation_seconds": finished - before_test,
+            **testing,
             "wall_seconds": checkpoint.seconds_before + finished - start,
             "finished": now(),
         },
     }
-    return Trained(record, model, evaluation, test)
-
-
-def _test(model: nn.Module, result: FitResult, test: DeviceSplit, settings: Settings) -> tuple[Evaluation, Evaluation]:
-    """The weights of the best epoch and those of the last one on the test images; `model` keeps the former."""
-    from sesn_lib.training.mnist_scale import Diverged, evaluate
-
-    best = evaluate(model, test, batch_size=settings.eval_batch, precision=settings.precision)
-    if not math.isfinite(best.loss):
-        raise Diverged(f"the test loss is {best.loss}: it must be finite")
-    if result.best_epoch == len(result.history):
-        return best, best
-    model.load_state_dict(result.last_state)
-    last = evaluate(model, test, batch_size=settings.eval_batch, precision=settings.precision)
-    model.load_state_dict(result.best_state)
-    return best, last
-
-
-def _test_errors(evaluation: Evaluation) -> dict[str, float]:
-    """In percent, on all test images and on the first 48,000."""
-    return {
-        "test_error_50k": evaluation.error(),
-        "test_error_48k": evaluation.error(min(TEST_PART, len(evaluation.correct))),
-    }
-
-
-def _by_scale(factors: np.ndarray, correct: np.ndarray) -> dict[str, list[float]]:
-    """Images and errors counted by the digit's scale factor: `edges` (n + 1), `images` and `errors` (n each)."""
-    import numpy as np
-
-    images, edges = np.histogram(factors, SCALE_EDGES)
-    errors, _ = np.histogram(factors[~correct], SCALE_EDGES)
-    return {"edges": edges.tolist(), "images": images.tolist(), "errors": errors.tolist()}
+    return Trained(record, model, outcome.evaluation, task.test)
 
 
 def _fit(
-    cell: Cell,
-    settings: Settings,
-    train: DeviceSplit,
-    val: DeviceSplit,
-    checkpoint: Checkpoint,
-    on_epoch: Callable[[EpochReport], None] | None,
-    save_every: int,
+    cell: AnyCell, task: BaseTask, checkpoint: Checkpoint, on_epoch: Callable[[EpochReport], None] | None
 ) -> tuple[nn.Module, FitResult]:
     """Trains from the checkpoint if there is a usable one, else from the start."""
-    from sesn_lib import models
-    from sesn_lib.fast import engine as fast
     from sesn_lib.provenance import seeded
-    from sesn_lib.training.mnist_scale import fit
+    from sesn_lib.training.loop import fit
 
     def report(epoch: EpochReport) -> None:
         checkpoint.note(epoch.epoch, epoch.epochs)
@@ -242,25 +166,8 @@ def _fit(
             on_epoch(epoch)
 
     def attempt(state: dict[str, Any] | None) -> tuple[nn.Module, FitResult]:
-        with seeded(settings.seed):
-            model = fast.accelerate(models.build(cell.model)).to(train.device)
-        result = fit(
-            model, train, val, settings, on_epoch=report, state=state, save=checkpoint.save, save_every=save_every
-        )
-        return model, result
+        with seeded(task.settings.seed):
+            model = task.build(cell.model).to(task.device)
+        return model, fit(model, task, on_epoch=report, state=state, save=checkpoint.save)
 
     return checkpoint.resume(attempt)
-
-
-@lru_cache(maxsize=2)
-def _realization(root: str | None, realization: int, protocol: str, progress: bool) -> Realization:
-    from data_prep.mnist_scale import prepare
-
-    return prepare(root, realization, protocol, progress=progress)
-
-
-def _first(split: DeviceSplit, count: int | None, name: str) -> DeviceSplit:
-    if count is None:
-        return split
-    check_whole(most=len(split), **{name: count})
-    return split.first(count)

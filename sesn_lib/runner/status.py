@@ -1,4 +1,4 @@
-"""Where the grid stands: the state of each cell, the errors so far and the time that is left. Imports no torch."""
+"""Where an experiment stands: the state of each cell, the errors so far and the time that is left. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sesn_lib.experiments.mnist_scale import GRID, PROTOCOL, Cell
+from sesn_lib.experiments.base import Experiment
+from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
 from sesn_lib.runner.budget import typical_cost
 from sesn_lib.store.checkpoint import Checkpoint
 from sesn_lib.store.records import Store
@@ -26,7 +27,7 @@ SYMBOLS = {"done": "●", "partial": "○", "running": "▶", "checkpoint": "◐
 
 @dataclass(frozen=True)
 class Status:
-    """The state of some cells.
+    """The state of an experiment's cells.
 
     Attributes:
         states: one of `SYMBOLS` for each cell.
@@ -36,48 +37,61 @@ class Status:
         damaged: files that were set aside.
         seconds_left: time for the cells that are not done, one after the other; of those for which it is known.
         unknown: how many cells that leaves out, because no cell of their model is done.
+        experiment: whose cells they are.
     """
 
-    states: dict[Cell, str]
-    progress: dict[Cell, float]
-    errors: dict[Cell, float]
-    failures: dict[Cell, str]
+    states: dict[AnyCell, str]
+    progress: dict[AnyCell, float]
+    errors: dict[AnyCell, float]
+    failures: dict[AnyCell, str]
     damaged: tuple[Path, ...]
     seconds_left: float
     unknown: int
+    experiment: Experiment = MNIST_SCALE
 
     def counts(self) -> dict[str, int]:
         """Number of cells in each state, states without cells included."""
         counter = Counter(self.states.values())
         return {state: counter[state] for state in SYMBOLS}
 
-    def mean_errors(self) -> dict[tuple[str, float], tuple[int, float, float | None]]:
-        """(model, extra_scaling) -> number of complete runs, mean error, sample standard deviation (None for one)."""
-        groups: dict[tuple[str, float], list[float]] = {}
+    def mean_errors(self) -> dict[tuple[str, float | None], tuple[int, float, float | None]]:
+        """(model, condition) -> number of complete runs, mean error, sample standard deviation (None for one)."""
+        groups: dict[tuple[str, float | None], list[float]] = {}
         for cell, error in self.errors.items():
-            groups.setdefault((cell.model, cell.extra_scaling), []).append(error)
+            groups.setdefault((cell.model, cell.condition), []).append(error)
         return {
             key: (len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
             for key, values in groups.items()
         }
 
 
-def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: str | Path | None = None) -> Status:
+def survey(
+    results: str | Path,
+    experiment: Experiment = MNIST_SCALE,
+    *,
+    part: str | None = None,
+    checkpoints: str | Path | None = None,
+) -> Status:
     """Looks at a results folder; it need not exist. Changes nothing but setting damaged files aside.
 
     Arguments:
         results: the results folder.
-        cells: those of interest.
+        experiment: whose cells.
+        part: of its grid, or `ALL`; the first by default. Repetitions beyond the grid that were run, of its models
+            under its conditions, are there too.
         checkpoints: the folder of the checkpoints, if they are to be shown.
 
     Raises:
+        ValueError: the experiment has no such part.
         NotADirectoryError: there is a file in the results folder's place.
     """
-    cells = tuple(cells)
-    store = Store(results)
+    cells, store = experiment.cells(part), Store(results)
     if store.folder.exists() and not store.folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder of results", str(store.folder))
-    records, failures = store.records_of(Cell), store.failures_of(Cell)
+    records, failures = store.records_of(experiment.cell), store.failures_of(experiment.cell)
+    kinds = {(cell.model, cell.condition) for cell in cells}
+    beyond = {cell for cell in {*records, *failures} if (cell.model, cell.condition) in kinds} - set(cells)
+    cells = (*cells, *sorted(beyond))
     folder = None if checkpoints is None else Path(checkpoints)
     states, progress = {}, {}
     for cell in cells:
@@ -85,16 +99,17 @@ def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: st
         if states[cell] in ("running", "checkpoint"):
             progress[cell] = Checkpoint(folder, cell).fraction_noted()
     todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
-    known = _costs(records.values())
+    known = _costs(experiment, records.values())
     left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
     return Status(
         states=states,
         progress=progress,
-        errors={cell: records[cell]["test_error_50k"] for cell in cells if states[cell] == "done"},
+        errors={cell: records[cell][experiment.error] for cell in cells if states[cell] == "done"},
         failures={cell: failures[cell] for cell in cells if cell in failures},
         damaged=tuple(store.set_aside_before()),
         seconds_left=sum(left),
         unknown=len(todo) - len(left),
+        experiment=experiment,
     )
 
 
@@ -132,7 +147,7 @@ def _is_held(store: Store, cell: AnyCell) -> bool:
     return False
 
 
-def _costs(records: Iterable[dict[str, Any]]) -> dict[str, float]:
+def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> dict[str, float]:
     """Seconds of a full run by model, from the device of the newest complete record: work is likely to go on there."""
     complete = (record for record in records if record["complete"])
     records = sorted(complete, key=lambda record: record["timing"]["finished"])
@@ -143,4 +158,5 @@ def _costs(records: Iterable[dict[str, Any]]) -> dict[str, float]:
     for record in records:
         if record["environment"]["device"] == device:
             like.setdefault(record["cell"]["model"], []).append(record)
-    return {model: typical_cost(found, PROTOCOL["epochs"], PROTOCOL["train_images"]) for model, found in like.items()}
+    epochs, images = experiment.settings.epochs, experiment.train_images
+    return {model: typical_cost(found, epochs, images) for model, found in like.items()}

@@ -15,14 +15,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from sesn_lib.experiments.mnist_scale import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
+from sesn_lib.experiments.base import ALL, Experiment
+from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
+from sesn_lib.experiments.registry import EXPERIMENTS
 from sesn_lib.store.atomic import rename_damaged, write_aside
 from sesn_lib.store.schema import SCHEMA, AnyCell, RecordError, cell_of, deterministic_part, validate
 
@@ -94,11 +96,12 @@ class Store:
                 records.append(_read(path))
             except RecordError as error:
                 self.set_aside(path, str(error))
-        order: dict[AnyCell, int] = {cell: position for position, cell in enumerate(GRID)}
-        return sorted(records, key=lambda record: order.get(_cell(record), len(GRID)))
+        cells = [cell for experiment in EXPERIMENTS.values() for cell in experiment.cells(ALL)]
+        order = {cell: position for position, cell in enumerate(cells)}
+        return sorted(records, key=lambda record: order.get(_cell(record), len(cells)))
 
     def records_of(self, kind: type[Kind]) -> dict[Kind, dict[str, Any]]:
-        """The records of one experiment, by cell: of `Cell` or `STL10Cell`; a folder may hold both."""
+        """The records of one experiment, by cell: of its type of cell; a folder may hold several."""
         return {cell: record for record in self.load_all() if isinstance(cell := _cell(record), kind)}
 
     def failures_of(self, kind: type[Kind]) -> dict[Kind, str]:
@@ -205,52 +208,54 @@ def _cell(record: dict[str, Any]) -> AnyCell:
     return cell_of(record["cell"])
 
 
-def _table(errors: Mapping[Cell, float]) -> dict[str, dict[float, dict[int, float]]]:
-    """Errors by model, extra_scaling and realization."""
-    table: dict[str, dict[float, dict[int, float]]] = {}
-    for model in MODELS:
-        for scaling in SCALINGS:
-            row = {r: errors[cell] for r in REALIZATIONS if (cell := Cell(model, scaling, r)) in errors}
+def _table(
+    models: Iterable[str], cells: Sequence[AnyCell], errors: Mapping[AnyCell, float]
+) -> dict[str, dict[Any, dict[int, float]]]:
+    """Errors by model, condition and repetition."""
+    conditions = dict.fromkeys(cell.condition for cell in cells)
+    table: dict[str, dict[Any, dict[int, float]]] = {}
+    for model in models:
+        for condition in conditions:
+            row = {
+                cell.repetition: errors[cell]
+                for cell in sorted(cells)
+                if (cell.model, cell.condition) == (model, condition) and cell in errors
+            }
             if row:
-                table.setdefault(model, {})[scaling] = row
+                table.setdefault(model, {})[condition] = row
     return table
 
 
-HEADER = """\
-# Test errors in percent on the 50,000 test images of MNIST-scale, made from the records in runs/ by `sesn collect`.
-# Only runs of the full protocol count. by_condition: model, extra_scaling, realization. single_runs: the same errors as
-# one list per model, extra_scaling 1.0 first and realizations in order, the shape in which others published theirs.
-"""
-
-
-def collect(folder: str | os.PathLike[str]) -> Path:
-    """Writes `results.yml` of a results folder from its records.
+def collect(folder: str | os.PathLike[str], experiment: Experiment = MNIST_SCALE, part: str | None = None) -> Path:
+    """Writes the table of errors of a part of an experiment's grid from its records: `results.yml`, or, of another part
+    than the first, `results_<part>.yml`. Records of other parts do not count.
 
     Returns: the path of the file.
 
     Raises:
-        ValueError: the folder holds no record at all.
+        ValueError: the folder holds no record of the part at all; no such part.
         OSError: it cannot be written.
     """
-    store = Store(folder)
-    records = store.records_of(Cell)
+    store, cells = Store(folder), experiment.cells(part)
+    others = set(experiment.cells(ALL)) - set(cells)
+    records = {cell: one for cell, one in store.records_of(experiment.cell).items() if cell not in others}
     if not records:
         raise ValueError(f"no records in {store.runs}; make some with `sesn run --results {store.folder}`")
-    grid = set(GRID)
+    grid = set(cells)
     full = {cell: record for cell, record in records.items() if record["complete"] and cell in grid}
-    table = _table({cell: record["test_error_50k"] for cell, record in full.items()})
+    table = _table(experiment.models, cells, {cell: record[experiment.error] for cell, record in full.items()})
     content = {
         "schema": SCHEMA,
         "counts": {
-            "cells": len(GRID),
+            "cells": len(cells),
             "complete": len(full),
             "partial": len(records) - len(full),
-            "failed": len(store.failures_of(Cell)),
+            "failed": len(store.failures_of(experiment.cell).keys() - others),
         },
         "by_condition": table,
         "single_runs": {model: [e for row in rows.values() for e in row.values()] for model, rows in table.items()},
     }
-    text = HEADER + yaml.safe_dump(content, sort_keys=False, width=120, default_flow_style=None)
-    path = store.folder / "results.yml"
+    text = experiment.table_header + yaml.safe_dump(content, sort_keys=False, width=120, default_flow_style=None)
+    path = store.folder / ("results.yml" if cells == experiment.cells() else f"results_{part}.yml")
     write_aside(path, text.encode(), replace=True)
     return path

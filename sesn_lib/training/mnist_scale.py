@@ -1,244 +1,143 @@
-"""Training and evaluation by the paper's protocol. Knows no paths and no grid.
-
-Adam, learning rate 0.01, times 0.1 after epochs 20 and 40, 60 epochs, batches of 128 with the last partial one kept,
-cross-entropy; the weights of the best validation epoch (the first of equals) are the result. All randomness follows
-``Settings.seed``: the same settings on the same machine give the same weights bit for bit on the CPU, also when a run
-is interrupted and taken up again from a saved state.
-"""
+"""Training on MNIST-scale by the paper's protocol: Adam, cross-entropy, the weights of the best validation epoch."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_choice, check_whole
-from sesn_lib.data.splits import DeviceSplit, Split, epoch_batches, normalise
-from sesn_lib.experiments.settings import PRECISIONS, Settings
-from sesn_lib.fast import memory
+from sesn_lib import models
+from sesn_lib.data.splits import DeviceSplit, epoch_batches, first, to_device
+from sesn_lib.experiments.base import AnyCell
+from sesn_lib.experiments.correctness import encode
+from sesn_lib.experiments.mnist_scale import TEST_PART, Cell, Settings
+from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.fast import engine, memory
 from sesn_lib.fast.graphs import recorded
-from sesn_lib.training.state import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
+from sesn_lib.training.loop import BaseTask, Diverged, Evaluation, FitResult, Outcome, Row, Step, evaluate, fit
+from sesn_lib.training.state import autocast
 
-__all__ = [
-    "PRECISIONS",
-    "Diverged",
-    "EpochReport",
-    "Evaluation",
-    "FitResult",
-    "Settings",
-    "evaluate",
-    "fit",
-    "train_step",
-]
+if TYPE_CHECKING:
+    from data_prep.mnist_scale import Realization
+
+__all__ = ["Settings", "Task", "evaluate", "fit", "new_optimizer", "new_step", "train_step"]
+
+SCALE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-class Diverged(RuntimeError):
-    """The loss was not finite at the end of an epoch."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One finished epoch. Losses are means over images, accuracies fractions; training's taken as weights change."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-    epochs: int
-    best_epoch: int
-
-    def row(self) -> dict[str, float]:
-        """The entry of a run's history."""
-        return {key: value for key, value in asdict(self).items() if key not in ("epochs", "best_epoch")}
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """`best_epoch` counts from 1, `val_accuracy` its fraction; `history`: a dict an epoch; the states are on the CPU:
-    weights of the best and of the last epoch."""
-
-    best_epoch: int
-    val_accuracy: float
-    history: list[dict[str, float]]
-    best_state: dict[str, Tensor]
-    last_state: dict[str, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """`correct` ``bool [N]``, `predictions` ``int64 [N]``, in the split's order, on the CPU; `loss` is their mean."""
-
-    correct: Tensor
-    predictions: Tensor
-    loss: float
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.correct.double().mean())
-
-    def error(self, n: int | None = None) -> float:
-        """Error in percent on the first `n` images, on all when left out. Raises ValueError unless 1 <= n <= N."""
-        count = len(self.correct) if n is None else n
-        if not 1 <= count <= len(self.correct):
-            raise ValueError(f"error on the first {count} images asked for, must be 1 to {len(self.correct)}")
-        return 100.0 * (count - int(self.correct[:count].sum())) / count
-
-
-def fit(
-    model: nn.Module,
-    train: DeviceSplit,
-    val: DeviceSplit,
-    settings: Settings,
-    *,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    state: State | None = None,
-    save: Callable[[State], None] | None = None,
-    save_every: int = 5,
-) -> FitResult:
-    """Trains `model` in place, on the splits' device; leaves it in evaluation mode with the best epoch's weights.
-
-    Initial weights are the caller's (seed before building the model). Global random state is the same after as before.
+class Task(BaseTask):
+    """Training images, those that choose the epoch, and those that test it, all on one device.
 
     Arguments:
-        on_epoch: called after every epoch, and after `save` if both are due; it may raise to stop the run.
-        state: what `save` was once given; the run goes on from there and ends as if never interrupted. `model` must be
-            of the same kind.
-        save: called with the complete state (CPU tensors, numbers, strings; ``torch.load(weights_only=True)`` reads it)
-            every `save_every` epochs and after the last.
+        test: the test images; None where a training alone is wanted.
+        factors: ``[N]``, the scale factors of the test images.
 
-    Raises Diverged when a loss is not finite at the end of an epoch, ValueError for data or a state that do not fit.
+    Raises:
+        ValueError: data that do not fit.
     """
-    _check_data(train, val, settings)
-    device = train.device
-    model.to(device)
-    with forked(device), memory.kept():
-        run = _Run(model, settings, device, len(train))
-        run_epochs(run, settings.epochs, lambda: _train_epoch(run, train, val), on_epoch, state, save, save_every)
-    last_state = to_cpu(model.state_dict())
-    model.load_state_dict(run.best_state)
-    model.eval()
-    return FitResult(run.best_epoch, run.best_accuracy, run.history, run.best_state, last_state)
 
+    STREAM = "order and factors"
+    EACH_EPOCH = True
+    SAVE_EVERY: ClassVar[int] = 5
+    settings: Settings
 
-def evaluate(
-    model: nn.Module,
-    split: Split,
-    *,
-    batch_size: int = 1000,
-    precision: str = "float32",
-    normalise: Callable[[Tensor], Tensor] = normalise,
-) -> Evaluation:
-    """Predictions of `model`, which must be on the split's device, in evaluation mode; its mode is then restored.
+    def __init__(
+        self,
+        train: DeviceSplit,
+        val: DeviceSplit,
+        settings: Settings,
+        *,
+        test: DeviceSplit | None = None,
+        factors: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(train, test, settings, len(train))
+        self.val, self.factors = val, factors
+        _check_data(train, val, settings)
 
-    `normalise` makes the model's input of the bytes; that of MNIST-scale by default.
-    """
-    check_whole(batch_size=batch_size)
-    check_choice(PRECISIONS, precision=precision)
-    if not len(split):
-        raise ValueError("there are 0 images to evaluate on, must be at least 1")
-    was_training = model.training
-    model.eval()
-    losses, predictions = [], []
-    try:
-        with torch.inference_mode():
-            for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
-                with autocast(split.device, precision):
-                    logits = model(normalise(images))
-                losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
-                predictions.append(logits.argmax(dim=1))
-            # Back to the CPU once, so that a GPU is never waited for in between.
-            predicted = torch.cat(predictions)
-            correct = (predicted == split.labels).cpu()
-            loss = torch.stack(losses).double().sum().item() / len(split)
-    finally:
-        model.train(was_training)
-    return Evaluation(correct.clone(), predicted.cpu().clone(), loss)
+    @classmethod
+    def load(cls, cell: AnyCell, settings: BaseSettings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
+        assert isinstance(cell, Cell)
+        assert isinstance(settings, Settings)
+        data = None if options.data is None else str(options.data)
+        splits = _realization(data, cell.realization, settings.DATA, options.progress)
+        train = first(to_device(splits.train, device), options.train_images, "train_images")
+        test = first(to_device(splits.test, device), options.test_images, "test_images")
+        val = to_device(splits.val, device)
+        return cls(train, val, settings, test=test, factors=splits.test.factors[: len(test)]), splits.checksum
 
+    @classmethod
+    def noise(cls, settings: BaseSettings, images: int, device: torch.device) -> Self:
+        assert isinstance(settings, Settings)
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (images, 28, 28), dtype=torch.uint8, generator=generator)
+        labels = torch.randint(0, 10, (images,), generator=generator)
+        split = DeviceSplit(pixels.to(device), labels.to(device))
+        return cls(split, split.first(2), settings)
 
-class _Run:
-    """All that changes in the course of a run."""
+    @staticmethod
+    def fetch(cells: Iterable[AnyCell], options: RunOptions) -> None:
+        from data_prep.mnist_scale import prepare
 
-    def __init__(self, model: nn.Module, settings: Settings, device: torch.device, train_images: int) -> None:
-        self.model, self.settings, self.device, self.train_images = model, settings, device, train_images
-        self.optimizer = new_optimizer(model, settings.learning_rate)
-        self.step: Callable[[Tensor, Tensor], Tensor] | None = None
-        self.generator = torch.Generator().manual_seed(stream(settings.seed, "order and factors"))
-        torch.manual_seed(stream(settings.seed, "dropout"))
-        self.epoch, self.best_epoch, self.best_accuracy = 0, 0, -1.0
-        self.best_state: dict[str, Tensor] = {}
-        self.history: list[dict[str, float]] = []
+        for realization in sorted({cell.repetition for cell in cells}):
+            prepare(options.data, realization, Settings.DATA, progress=options.progress)
 
-    def step_at(self, rate: float) -> Callable[[Tensor, Tensor], Tensor]:
-        """The training step with this learning rate; a recording holds for one rate."""
-        if self.step is None or any(group["lr"] != rate for group in self.optimizer.param_groups):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.step = new_step(self.model, self.optimizer, self.settings.precision, self.device)
-        return self.step
+    @staticmethod
+    def build(model: str) -> nn.Module:
+        return engine.accelerate(models.build(model))
 
-    def state(self) -> State:
-        return {
-            "settings": asdict(self.settings),
-            "train_images": self.train_images,
-            "epoch": self.epoch,
-            **capture(self.model, self.optimizer, self.generator, self.device),
-            "best_epoch": self.best_epoch,
-            "best_accuracy": self.best_accuracy,
-            "best_state": dict(self.best_state),
-            "history": [dict(row) for row in self.history],
-        }
+    def around(self) -> AbstractContextManager[Any]:
+        return memory.kept()
 
-    def load(self, state: State) -> None:
-        try:
-            saved = {**state["settings"], "train_images": state["train_images"]}
-            check_same(saved, {**asdict(self.settings), "train_images": self.train_images})
-            restore(state, self.model, self.optimizer, self.generator, self.device)
-            self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
-            self.best_accuracy = state["best_accuracy"]
-            self.best_state, self.history = dict(state["best_state"]), [dict(row) for row in state["history"]]
-        except KeyError as error:
-            raise ValueError(f"the saved state lacks {error.args[0]!r}, must come from `save`") from error
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return new_optimizer(model, self.settings.learning_rate)
 
+    def batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        assert isinstance(self.train, DeviceSplit)
+        return epoch_batches(self.train, self.settings.batch_size, generator, self.settings.extra_scaling)
 
-def _train_epoch(run: _Run, train: DeviceSplit, val: DeviceSplit) -> EpochReport:
-    """Trains and validates one epoch and brings `run` up to date."""
-    settings, epoch, start = run.settings, run.epoch + 1, time.perf_counter()
-    rate = settings.learning_rate_in(epoch)
-    step = run.step_at(rate)
-    run.model.train()
-    # Summed loss and number correct stay on the device and are read once an epoch: a GPU is never waited for.
-    totals = torch.zeros(2, dtype=torch.float64, device=run.device)
-    for images, labels in epoch_batches(train, settings.batch_size, run.generator, settings.extra_scaling):
-        totals += step(images, labels)
-    train_loss, train_accuracy = (totals / len(train)).tolist()
-    check_finite("training", train_loss, epoch, rate)
-    validation = evaluate(run.model, val, batch_size=settings.eval_batch, precision=settings.precision)
-    check_finite("validation", validation.loss, epoch, rate)
-    run.epoch = epoch
-    if validation.accuracy > run.best_accuracy:
-        run.best_epoch, run.best_accuracy = epoch, validation.accuracy
-        run.best_state = to_cpu(run.model.state_dict())
-    report = EpochReport(
-        epoch=epoch,
-        learning_rate=rate,
-        train_loss=train_loss,
-        train_accuracy=train_accuracy,
-        val_loss=validation.loss,
-        val_accuracy=validation.accuracy,
-        seconds=time.perf_counter() - start,
-        epochs=settings.epochs,
-        best_epoch=run.best_epoch,
-    )
-    run.history.append(report.row())
-    return report
+    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
+        return new_step(model, optimizer, self.settings.precision, self.device)
+
+    def evaluate(self, model: nn.Module, epoch: int) -> Row:
+        validation = self._evaluated(model, self.val)
+        return {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
+
+    def outcome(self, model: nn.Module, result: FitResult) -> Outcome:
+        best, last = self._test(model, result)
+        return Outcome(
+            {
+                "best_epoch": result.reported_epoch,
+                "val_accuracy": result.reported["val_accuracy"],
+                **_test_errors(best),
+                "last_epoch": _test_errors(last),
+                "correct": encode(best.correct.tolist()),
+                "by_scale": _by_scale(self.factors, best.correct.numpy()),
+            },
+            best,
+        )
+
+    def _test(self, model: nn.Module, result: FitResult) -> tuple[Evaluation, Evaluation]:
+        """The weights of the best epoch and those of the last one on the test images; `model` keeps the former."""
+        assert self.test is not None
+        best = self._evaluated(model, self.test)
+        if not math.isfinite(best.loss):
+            raise Diverged(f"the test loss is {best.loss}: it must be finite")
+        if result.reported_epoch == len(result.history):
+            return best, best
+        model.load_state_dict(result.last_state)
+        last = self._evaluated(model, self.test)
+        model.load_state_dict(result.best_state)
+        return best, last
+
+    def _evaluated(self, model: nn.Module, split: Any) -> Evaluation:
+        return evaluate(model, split, batch_size=self.settings.eval_batch, precision=self.settings.precision)
 
 
 def new_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
@@ -249,7 +148,7 @@ def new_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
 
 def new_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, precision: str, device: torch.device, *, graph: bool = True
-) -> Callable[[Tensor, Tensor], Tensor]:
+) -> Step:
     """`train_step` of (images, labels); as a graph where the device has such, good while the learning rate stays."""
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
@@ -271,12 +170,6 @@ def train_step(
     return torch.stack([loss.detach() * len(labels), (logits.detach().argmax(dim=1) == labels).sum()])
 
 
-def check_finite(which: str, loss: float, epoch: int, rate: float) -> None:
-    """Raises Diverged for a loss that is NaN or infinite."""
-    if not math.isfinite(loss):
-        raise Diverged(f"the {which} loss is {loss} after epoch {epoch}: it must be finite (learning rate {rate:g})")
-
-
 def _check_data(train: DeviceSplit, val: DeviceSplit, settings: Settings) -> None:
     if train.device != val.device:
         raise ValueError(f"training images on {train.device}, validation images on {val.device}: must be on one device")
@@ -287,3 +180,25 @@ def _check_data(train: DeviceSplit, val: DeviceSplit, settings: Settings) -> Non
         raise ValueError(f"the number of training images is {count}: it must be at least 2")
     if count % batch == 1:  # batch normalisation needs two
         raise ValueError(f"{count} training images in batches of {batch} leave a last batch of one: use {count - 1}")
+
+
+def _test_errors(evaluation: Evaluation) -> dict[str, float]:
+    """In percent, on all test images and on the first 48,000."""
+    return {
+        "test_error_50k": evaluation.error(),
+        "test_error_48k": evaluation.error(min(TEST_PART, len(evaluation.correct))),
+    }
+
+
+def _by_scale(factors: Any, correct: np.ndarray) -> dict[str, list[float]]:
+    """Images and errors counted by the digit's scale factor: `edges` (n + 1), `images` and `errors` (n each)."""
+    images, edges = np.histogram(factors, SCALE_EDGES)
+    errors, _ = np.histogram(factors[~correct], SCALE_EDGES)
+    return {"edges": edges.tolist(), "images": images.tolist(), "errors": errors.tolist()}
+
+
+@lru_cache(maxsize=2)
+def _realization(root: str | None, realization: int, protocol: str, progress: bool) -> Realization:
+    from data_prep.mnist_scale import prepare
+
+    return prepare(root, realization, protocol, progress=progress)

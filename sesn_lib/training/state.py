@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_whole
-
-__all__ = ["State", "autocast", "capture", "check_same", "forked", "restore", "run_epochs", "stream", "to_cpu"]
+__all__ = ["State", "autocast", "capture", "check_same", "forked", "restore", "stream", "to_cpu"]
 
 State = dict[str, Any]
-Report = TypeVar("Report")
-
-
-class Run(Protocol):
-    """All that changes in the course of a training."""
-
-    epoch: int
-
-    def state(self) -> State: ...
-
-    def load(self, state: State) -> None: ...
 
 
 def forked(device: torch.device) -> AbstractContextManager[None]:
     """Within the block torch's global random state may be set at will; after it, it is as before."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-
-def run_epochs(
-    run: Run,
-    epochs: int,
-    train_epoch: Callable[[], Report],
-    on_epoch: Callable[[Report], None] | None,
-    state: State | None,
-    save: Callable[[State], None] | None,
-    save_every: int,
-) -> None:
-    """Trains until `run.epoch` is `epochs`, from `state` on if there is one.
-
-    Arguments:
-        train_epoch: trains one epoch and counts it in `run`; returns its report.
-        on_epoch: called with the report, after `save` if both are due; it may raise to stop the run.
-        save: called with the run's state every `save_every` epochs and after the last.
-
-    Raises:
-        ValueError: `save_every` below 1, a state that does not fit.
-    """
-    check_whole(save_every=save_every)
-    if state is not None:
-        run.load(state)
-    while run.epoch < epochs:
-        report = train_epoch()
-        if save is not None and (run.epoch % save_every == 0 or run.epoch == epochs):
-            save(run.state())
-        if on_epoch is not None:
-            on_epoch(report)
 
 
 def stream(seed: int, purpose: str) -> int:

@@ -1,82 +1,119 @@
-"""Training on STL-10 by the recipe of `sesn_lib.experiments.stl10`. Knows no paths and no grid.
-
-All randomness follows `Recipe.seed`; on a CPU the same recipe gives the same weights bit for bit, also when a run is
-interrupted and taken up again from a saved state.
-"""
+"""Training on STL-10 by the recipe of `sesn_lib.experiments.stl10`: SGD, the test images at fixed epochs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib import models
 from sesn_lib.data.augment import ColourSplit, Draws, augment, normalise
+from sesn_lib.data.splits import first
+from sesn_lib.experiments.base import AnyCell
+from sesn_lib.experiments.settings import BaseSettings, RunOptions
 from sesn_lib.experiments.stl10 import Recipe
-from sesn_lib.training import mnist_scale as training
-from sesn_lib.training.mnist_scale import Evaluation, check_finite
-from sesn_lib.training.state import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
+from sesn_lib.training.counting import Count, count
+from sesn_lib.training.loop import BaseTask, Evaluation, FitResult, Outcome, Row, Step, evaluate, fit
+from sesn_lib.training.state import autocast, stream
 
-__all__ = [
-    "EpochReport",
-    "FitResult",
-    "epoch_batches",
-    "evaluate",
-    "fit",
-    "hold_out",
-    "make_optimizer",
-    "train_step",
-]
+__all__ = ["Task", "epoch_batches", "evaluate", "fit", "hold_out", "make_optimizer", "train_step"]
+
+SIZE = 96
 
 
-@dataclass(frozen=True)
-class EpochReport:
-    """One finished epoch; what was not evaluated after it is None.
+class Task(BaseTask):
+    """Training images, of which the recipe may hold some out, and test images, uint8 [N, 3, H, H], on one device.
 
-    The training loss is a mean over images and its accuracy a fraction, both taken while the weights change. Errors are
-    percentages.
+    Raises:
+        ValueError: data that do not fit.
     """
 
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    seconds: float
-    epochs: int
-    val_accuracy: float | None = None
-    test_loss: float | None = None
-    test_error: float | None = None
+    STREAM = "order and augmentation"
+    EACH_EPOCH = False
+    CPU_BATCH: ClassVar[int | None] = 4
+    settings: Recipe
+    train: ColourSplit
+    test: ColourSplit
 
-    def row(self) -> dict[str, float]:
-        """The entry of a run's history."""
-        names = ("epoch", "learning_rate", "train_loss", "train_accuracy", "seconds")
-        return {name: getattr(self, name) for name in names}
+    def __init__(self, train: ColourSplit, test: ColourSplit, settings: Recipe) -> None:
+        if train.device != test.device:
+            raise ValueError(
+                f"training images on {train.device}, test images on {test.device}: they must be on one device"
+            )
+        kept, self.val = hold_out(train, settings.validation_images, settings.seed)
+        super().__init__(kept, test, settings, len(train))
+        self.SELECTION = settings.selection
 
-    def evaluation(self) -> dict[str, float | None]:
-        """The entry among a run's evaluations."""
-        return {name: getattr(self, name) for name in ("epoch", "test_error", "test_loss", "val_accuracy")}
+    @classmethod
+    def load(cls, cell: AnyCell, settings: BaseSettings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
+        assert isinstance(settings, Recipe)
+        train, checksum_train = _split("train", options, device)
+        test, checksum_test = _split("test", options, device)
+        task = cls(
+            first(train, options.train_images, "train_images"),
+            first(test, options.test_images, "test_images"),
+            settings,
+        )
+        return task, f"train {checksum_train}, test {checksum_test}"
 
+    @classmethod
+    def noise(cls, settings: BaseSettings, images: int, device: torch.device) -> Self:
+        assert isinstance(settings, Recipe)
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (images, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+        split = ColourSplit(pixels.to(device), (torch.arange(images) % 10).to(device))
+        return cls(split, split, settings)
 
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """How a training ended.
+    @staticmethod
+    def fetch(cells: Iterable[AnyCell], options: RunOptions) -> None:
+        from data_prep import stl10
 
-    Attributes:
-        reported_epoch: whose weights the model has and whose test error is the result; counts from 1.
-        test_error: in percent.
-        history: one dictionary per epoch.
-        evaluations: one per evaluated epoch, with epoch, test_error, test_loss and val_accuracy (None without
-            validation images).
-    """
+        stl10.fetch(options.data, progress=options.progress)
 
-    reported_epoch: int
-    test_error: float
-    history: list[dict[str, float]]
-    evaluations: list[dict[str, Any]]
+    @staticmethod
+    def build(model: str) -> nn.Module:
+        return models.build(model)
+
+    @classmethod
+    def counted(cls, model: str) -> Count:
+        return count(model, size=SIZE)
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return make_optimizer(model, self.settings)
+
+    def batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        return epoch_batches(self.train, self.settings, generator)
+
+    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
+        return lambda images, labels: train_step(model, optimizer, images, labels, self.settings)
+
+    def evaluate(self, model: nn.Module, epoch: int) -> Row:
+        if not self.settings.evaluates(epoch):
+            return {}
+        tested = self._evaluated(model, self.test)
+        held = None if self.val is None else self._evaluated(model, self.val)
+        return {
+            "test_error": tested.error(),
+            "test_loss": tested.loss,
+            "val_accuracy": None if held is None else held.accuracy,
+        }
+
+    def _evaluated(self, model: nn.Module, split: ColourSplit) -> Evaluation:
+        recipe = self.settings
+        return evaluate(model, split, batch_size=recipe.eval_batch, precision=recipe.precision, normalise=normalise)
+
+    def outcome(self, model: nn.Module, result: FitResult) -> Outcome:
+        return Outcome(
+            {
+                "reported_epoch": result.reported_epoch,
+                "test_error": result.reported["test_error"],
+                "evaluations": result.evaluations,
+            }
+        )
 
 
 def hold_out(split: ColourSplit, count: int, seed: int) -> tuple[ColourSplit, ColourSplit | None]:
@@ -155,121 +192,11 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
-def evaluate(model: nn.Module, split: ColourSplit, recipe: Recipe) -> Evaluation:
-    """`training.evaluate` of a split of STL-10, as the recipe says."""
-    return training.evaluate(
-        model, split, batch_size=recipe.eval_batch, precision=recipe.precision, normalise=normalise
-    )
+def _split(name: str, options: RunOptions, device: torch.device) -> tuple[ColourSplit, str]:
+    """A split of STL-10 on the device, and the SHA-256 of images and labels."""
+    from data_prep import stl10
 
-
-def fit(
-    model: nn.Module,
-    train: ColourSplit,
-    test: ColourSplit,
-    recipe: Recipe,
-    *,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    state: State | None = None,
-    save: Callable[[State], None] | None = None,
-) -> FitResult:
-    """Trains `model` in place, on the splits' device; leaves it in evaluation mode with the reported epoch's weights.
-
-    Initial weights are the caller's (seed before building the model). Global random state is the same after as before.
-
-    Arguments:
-        train, test: images uint8 [N, 3, H, H] and labels; validation images are held out of `train`.
-        on_epoch: called after every epoch, and after `save` if both are due; it may raise to stop the run.
-        state: what `save` was once given; the run goes on from there and ends as if never interrupted.
-        save: called with the complete state (CPU tensors, numbers, strings) after each epoch.
-
-    Raises:
-        Diverged: a loss that is not finite at the end of an epoch.
-        ValueError: data or a state that do not fit.
-    """
-    if train.device != test.device:
-        raise ValueError(f"training images on {train.device}, test images on {test.device}: they must be on one device")
-    device = train.device
-    model.to(device)
-    kept, val = hold_out(train, recipe.validation_images, recipe.seed)
-    with forked(device):
-        run = _Run(model, recipe, device, len(train))
-        run_epochs(run, recipe.epochs, lambda: _epoch(run, kept, val, test), on_epoch, state, save, 1)
-    if recipe.selection == "validation":
-        model.load_state_dict(run.best_state)
-    model.eval()
-    chosen = run.reported()
-    return FitResult(chosen["epoch"], chosen["test_error"], run.history, run.evaluations)
-
-
-class _Run:
-    """All that changes in the course of a run."""
-
-    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, train_images: int) -> None:
-        self.model, self.recipe, self.device, self.train_images = model, recipe, device, train_images
-        self.optimizer = make_optimizer(model, recipe)
-        self.generator = torch.Generator().manual_seed(stream(recipe.seed, "order and augmentation"))
-        torch.manual_seed(stream(recipe.seed, "dropout"))
-        self.epoch = 0
-        self.history: list[dict[str, float]] = []
-        self.evaluations: list[dict[str, Any]] = []
-        self.best_state: dict[str, Tensor] = {}
-
-    def reported(self) -> dict[str, Any]:
-        """The evaluation that is the result, by the recipe's selection; of equal ones the first."""
-        if self.recipe.selection == "final":
-            return self.evaluations[-1]
-        return max(self.evaluations, key=lambda evaluation: evaluation["val_accuracy"])
-
-    def state(self) -> State:
-        return {
-            "settings": asdict(self.recipe),
-            "train_images": self.train_images,
-            "epoch": self.epoch,
-            **capture(self.model, self.optimizer, self.generator, self.device),
-            "best_state": dict(self.best_state),
-            "history": [dict(row) for row in self.history],
-            "evaluations": [dict(row) for row in self.evaluations],
-        }
-
-    def load(self, state: State) -> None:
-        try:
-            saved = {**state["settings"], "train_images": state["train_images"]}
-            check_same(saved, {**asdict(self.recipe), "train_images": self.train_images})
-            restore(state, self.model, self.optimizer, self.generator, self.device)
-            self.epoch, self.best_state = state["epoch"], dict(state["best_state"])
-            self.history = [dict(row) for row in state["history"]]
-            self.evaluations = [dict(row) for row in state["evaluations"]]
-        except KeyError as error:
-            raise ValueError(f"the saved state lacks {error.args[0]!r}, must come from `save`") from error
-
-
-def _epoch(run: _Run, train: ColourSplit, val: ColourSplit | None, test: ColourSplit) -> EpochReport:
-    """Trains one epoch, evaluates if it is time, and brings `run` up to date."""
-    recipe, epoch, start = run.recipe, run.epoch + 1, time.perf_counter()
-    rate = recipe.learning_rate_in(epoch)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.model.train()
-    totals = torch.zeros(2, dtype=torch.float64, device=run.device)
-    for images, labels in epoch_batches(train, recipe, run.generator):
-        totals += train_step(run.model, run.optimizer, images, labels, recipe)
-    loss, accuracy = (totals / len(train)).tolist()
-    check_finite("training", loss, epoch, rate)
-    seconds = time.perf_counter() - start
-    measured: dict[str, float | None] = {}
-    if recipe.evaluates(epoch):
-        tested = evaluate(run.model, test, recipe)
-        held = None if val is None else evaluate(run.model, val, recipe)
-        measured = {
-            "test_error": tested.error(),
-            "test_loss": tested.loss,
-            "val_accuracy": None if held is None else held.accuracy,
-        }
-    run.epoch = epoch
-    report = EpochReport(epoch, rate, loss, accuracy, seconds, recipe.epochs, **measured)
-    run.history.append(report.row())
-    if measured:
-        run.evaluations.append(report.evaluation())
-        if recipe.selection == "validation" and run.reported()["epoch"] == epoch:
-            run.best_state = to_cpu(run.model.state_dict())
-    return report
+    images, labels = stl10.load(options.data, name, progress=options.progress)
+    digest = hashlib.sha256(images.data)
+    digest.update(labels.data)
+    return ColourSplit(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)), digest.hexdigest()

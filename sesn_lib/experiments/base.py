@@ -1,0 +1,205 @@
+"""What an experiment is: its cells, the settings they are run with, and what its records must say. Plain data.
+
+How its networks are trained is the `Task` in the module that `Experiment.training` names.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+from sesn_lib.experiments.rules import Rules
+from sesn_lib.experiments.settings import BaseSettings, RunOptions
+
+__all__ = ["ALL", "AnyCell", "Experiment"]
+
+ALL = "all"
+"""The name that stands for every part of an experiment's grid."""
+
+
+@dataclass(frozen=True, order=True)
+class AnyCell(ABC):
+    """One training run: a model under one condition, once more or once less. Each experiment has a subclass.
+
+    Attributes:
+        TAG: the experiment as records of it name it; empty for the first one, whose cells are known by their keys.
+    """
+
+    TAG: ClassVar[str] = ""
+
+    model: str
+
+    @property
+    @abstractmethod
+    def condition(self) -> float | None:
+        """What distinguishes runs of a model that are not repetitions of each other; None if nothing does."""
+
+    @property
+    @abstractmethod
+    def repetition(self) -> int:
+        """Which of the runs of this model under this condition it is."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """File-name form, of which `parse` is the inverse; the seed follows from it."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, name: str) -> Self:
+        """The cell of a name. Raises ValueError if it is not a name that a cell has."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form in which records hold a cell."""
+        return {**({"experiment": self.TAG} if self.TAG else {}), **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self | None:
+        """The cell that `as_dict` made this of, None if it is of another experiment.
+
+        Raises:
+            ValueError: values that no cell has.
+        """
+        names = [field.name for field in fields(cls)]
+        if set(values) != {*names, *(["experiment"] if cls.TAG else [])} or values.get("experiment", "") != cls.TAG:
+            return None
+        return cls(**{name: values[name] for name in names})
+
+
+class Experiment(ABC):
+    """One experiment; the registry is `sesn_lib.experiments.registry`.
+
+    Attributes:
+        name: on the command line.
+        title: in headings.
+        cell: the type of its cells.
+        training: the module with its `Task`.
+        models: of all parts, in the order of tables.
+        parts: cells in running order, by the name of the part of the grid; the first part is the paper's table.
+        train_images, test_images: all that there are.
+        least_images: fewest that can be trained on.
+        several_ways: whether its networks can be computed in several ways, which are measured against each other.
+        settings: the protocol.
+        error: the key of a record that holds the test error in percent.
+        table_header: comment at the head of the table of errors that `store.collect` writes.
+        folder: of its results, below the folder where those of the first experiment are.
+        RECORD, PROTOCOL, EPOCH, TIMING: rules for its records, beside those for all records.
+    """
+
+    name: str
+    title: str
+    cell: type[AnyCell]
+    training: str
+    models: tuple[str, ...]
+    parts: ClassVar[Mapping[str, tuple[AnyCell, ...]]]
+    train_images: int
+    test_images: int
+    least_images = 1
+    several_ways = False
+    settings: BaseSettings
+    error: str
+    table_header = ""
+    folder = ""
+
+    RECORD: ClassVar[Rules]
+    PROTOCOL: ClassVar[Rules] = {}
+    EPOCH: ClassVar[Rules] = {}
+    TIMING: ClassVar[Rules] = {}
+
+    def cells(self, part: str | None = None) -> tuple[AnyCell, ...]:
+        """The cells of a part of the grid in running order, of the first by default, of every part for `ALL`.
+
+        Raises:
+            ValueError: no such part.
+        """
+        if part == ALL:
+            return tuple(dict.fromkeys(cell for cells in self.parts.values() for cell in cells))
+        name = next(iter(self.parts)) if part is None else part
+        if name not in self.parts:
+            raise ValueError(f"{self.name} has no part {name!r:.60}; the parts are {', '.join(self.parts)}, or {ALL}")
+        return self.parts[name]
+
+    @abstractmethod
+    def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
+        """One cell, in the grid or not; None stands for the usual condition. Raises ValueError if there is none."""
+
+    @abstractmethod
+    def select(
+        self,
+        models: Iterable[str] | None = None,
+        scalings: Iterable[float] | None = None,
+        realizations: Iterable[int] | None = None,
+        *,
+        part: str | None = None,
+    ) -> tuple[AnyCell, ...]:
+        """Cells of these models, conditions and repetitions, in running order; None stands for all.
+
+        Raises:
+            ValueError: a value that the experiment does not know, or an empty choice.
+        """
+
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
+        """The protocol for a cell, changed as the options say; its seed is for who runs it to set.
+
+        Raises:
+            ValueError: an impossible value.
+        """
+        settings = replace(self.settings, precision=options.precision)
+        if options.epochs is not None and options.epochs != settings.epochs:
+            settings = settings.shortened(options.epochs)
+        return settings if options.batch_size is None else replace(settings, batch_size=options.batch_size)
+
+    def check(self, options: RunOptions) -> None:
+        """Refuses, before anything is begun, what no run of this experiment can be made with.
+
+        Raises:
+            ValueError: naming the option.
+        """
+        self.settings_of(self.cells()[0], options)
+        for name, least, most in (
+            ("train_images", self.least_images, self.train_images),
+            ("test_images", 1, self.test_images),
+        ):
+            count = getattr(options, name)
+            if count is not None and not least <= count <= most:
+                raise ValueError(f"--{name.replace('_', '-')} must be {least} to {most}, not {count}")
+
+    def protocol(self, settings: BaseSettings, options: RunOptions) -> dict[str, Any]:
+        """What the records of such runs will say, the precision aside, which may differ."""
+        images = self.train_images if options.train_images is None else options.train_images
+        tested = self.test_images if options.test_images is None else options.test_images
+        said = {**settings.protocol(images), "test_images": tested}
+        return {key: value for key, value in said.items() if key != "precision"}
+
+    def whole_protocols(self) -> tuple[dict[str, Any], ...]:
+        """What the protocol of a record must hold for the run to count as the whole experiment: one of these."""
+        return (self.protocol(self.settings, RunOptions()),)
+
+    def is_complete(self, protocol: Mapping[str, Any], test_images: int) -> bool:
+        """Whether a run counts: by the protocol, with all images. Precision and device may differ."""
+        said = {**protocol, "test_images": test_images}
+        return any(
+            all(said.get(key) == value for key, value in {**whole, "test_images": self.test_images}.items())
+            for whole in self.whole_protocols()
+        )
+
+    def trained_images(self, settings: BaseSettings, train_images: int) -> int:
+        """How many images a whole run takes steps on, of so many handed in, for an estimate of its time."""
+        return settings.epochs * train_images
+
+    def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:
+        """Likewise how many it evaluates."""
+        return test_images
+
+    @abstractmethod
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """Raises RecordError for what the rules for single values cannot say; called once they hold."""
+
+    @abstractmethod
+    def result_line(self, record: Mapping[str, Any]) -> str:
+        """The result of a run in a few words."""

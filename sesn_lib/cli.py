@@ -69,7 +69,7 @@ def train(
     cell = Cell(model, extra_scaling, realization)
     folder = results or arguments.project_folder() / "build"
     store = Store(folder)
-    store.find(cell)  # sets aside what is no record
+    store.set_aside_damaged()
     if store.has(cell):
         raise ValueError(f"{store.path(cell)} is there and is not overwritten; name another folder with --results")
     options = arguments.training_options(
@@ -169,6 +169,7 @@ def run(
         sent = submit(job, jobs=jobs, engine=cluster.value, say=typer.echo, **options)
         _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
         return
+    store.set_aside_damaged()
     missing = [cell for cell in cells if not store.has(cell)]
     typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
     if jobs > 1:  # or each process would fetch the same data

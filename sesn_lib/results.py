@@ -42,7 +42,7 @@ class Results:
         records: by cell, in the grid's order.
         partial: cells whose record is of a shorter protocol; they count nowhere.
         failed: cells that failed, and how.
-        damaged: files that had to be set aside.
+        damaged: files named after a cell that are no records.
     """
 
     records: Mapping[Cell, Mapping[str, Any]]

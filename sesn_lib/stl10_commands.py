@@ -44,8 +44,8 @@ def show_status(results: Path | None, checkpoints: Path | None, console: Console
         error = f"{record['test_error']:.2f} % after epoch {record['reported_epoch']}" if record else ""
         table.add_row(cell.name, state, error)
     console.print(table)
-    for path, reason in store.damaged:
-        console.print(f"set aside {path}: {reason}")
+    for path in store.set_aside_before():
+        console.print(f"set aside as damaged: {path}")
 
 
 def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Path | None, threads: int | None) -> None:

@@ -6,8 +6,9 @@
     <folder>/runs/.locks/          which cells are being worked on
 
 A record appears by linking a finished, synced temporary file to its name, so a reader sees all of it or nothing,
-whenever the writer dies. What cannot be a record is renamed to `*.damaged` and named in `Store.damaged`; it is not
-deleted, and nothing of it is believed.
+whenever the writer dies. Only files that are named after a cell are read; others are none of ours and are left alone.
+What cannot be a record is passed over by those who look, and said; only who is about to write renames it to `*.damaged`
+(`Store.set_aside_damaged`). It is not deleted, and nothing of it is believed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +26,9 @@ import yaml
 from .durable import rename_damaged, write_aside
 from .experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from .schema import SCHEMA, AnyCell, RecordError, cell_of, deterministic_part, validate
+from .stl10 import STL10Cell
 
-__all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "validate"]
+__all__ = ["RecordError", "Store", "cell_named", "collect", "deterministic_part", "now", "read_record", "validate"]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Store:
 
     Attributes:
         damaged: (path, reason) of every file that this object found unusable, under the name that it has now.
+        foreign: files among the records that are named after no cell, hidden ones aside; known once it has looked.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -49,6 +52,7 @@ class Store:
         self.failed = self.folder / "failed"
         self.locks = self.runs / ".locks"
         self.damaged: list[tuple[Path, str]] = []
+        self.foreign: set[Path] = set()
 
     def path(self, cell: AnyCell) -> Path:
         """Where the record of a cell is or will be."""
@@ -74,26 +78,25 @@ class Store:
 
     def load(self, cell: AnyCell) -> dict[str, Any]:
         """The record of a cell. Raises FileNotFoundError if there is none, RecordError if the file is no record."""
-        return _read(self.path(cell))
+        return read_record(self.path(cell))
 
     def find(self, cell: AnyCell) -> dict[str, Any] | None:
-        """The record of a cell; None if there is none, or a file that is none, which is then set aside."""
+        """The record of a cell; None if there is none, or a file that is none."""
         try:
             return self.load(cell)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except RecordError as error:
-            self.set_aside(self.path(cell), str(error))
+        except (FileNotFoundError, NotADirectoryError, RecordError):
             return None
 
     def load_all(self) -> list[dict[str, Any]]:
-        """All records, in the grid's order, cells outside the grid last. Files that are none are set aside."""
+        """All records, in the grid's order, cells outside the grid last. Files that are none are said and left."""
         records = []
-        for path in sorted(self.runs.glob("*.json")):
+        for path in self.files():
             try:
-                records.append(_read(path))
+                records.append(read_record(path))
+            except FileNotFoundError:  # a runner has just set it aside
+                continue
             except RecordError as error:
-                self.set_aside(path, str(error))
+                self._pass_over(path, str(error))
         order: dict[AnyCell, int] = {cell: position for position, cell in enumerate(GRID)}
         return sorted(records, key=lambda record: order.get(_cell(record), len(GRID)))
 
@@ -104,6 +107,33 @@ class Store:
     def failures_of(self, kind: type[Kind]) -> dict[Kind, str]:
         """Likewise the errors of the cells that failed and have no record."""
         return {cell: note["error"] for note in self.failures() if isinstance(cell := _cell(note), kind)}
+
+    def files(self, folder: Path | None = None) -> Iterator[Path]:
+        """The files in the folder of the records, or of the failures, that are named after a cell."""
+        for path in sorted((folder or self.runs).glob("*.json")):
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            if cell_named(path.stem) is not None:
+                yield path
+            elif path not in self.foreign:
+                self.foreign.add(path)
+                log.warning("not read: %s: its name is no cell's", path)
+
+    def _pass_over(self, path: Path, reason: str) -> None:
+        if (path, reason) not in self.damaged:
+            self.damaged.append((path, reason))
+            log.warning("unusable: %s: %s", path, reason)
+
+    def set_aside_damaged(self) -> None:
+        """Sets aside every record and note of a failure that is none; for those who are about to write."""
+        for folder, read in ((self.runs, read_record), (self.failed, _read_failure)):
+            for path in self.files(folder):
+                try:
+                    read(path)
+                except FileNotFoundError:
+                    continue
+                except RecordError as error:
+                    self.set_aside(path, str(error))
 
     def set_aside(self, path: Path, reason: str) -> None:
         """Renames an unusable file to `*.damaged`, keeping what was set aside before, and remembers why."""
@@ -133,16 +163,15 @@ class Store:
     def failures(self) -> list[dict[str, Any]]:
         """The noted failures of cells that have no record, by name of the cell."""
         found = []
-        for path in sorted(self.failed.glob("*.json")):
+        for path in self.files(self.failed):
             try:
-                failure = _parse(path)
-                cell = cell_of(failure["cell"])
-                if failure.get("schema") != SCHEMA or not isinstance(failure.get("error"), str):
-                    raise RecordError("not a note of a failure")
-            except (RecordError, ValueError, KeyError, TypeError) as error:
-                self.set_aside(path, str(error))
+                failure = _read_failure(path)
+            except FileNotFoundError:
                 continue
-            if not self.has(cell):
+            except RecordError as error:
+                self._pass_over(path, str(error))
+                continue
+            if not self.has(_cell(failure)):
                 found.append(failure)
         return found
 
@@ -173,6 +202,16 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def cell_named(name: str) -> AnyCell | None:
+    """The cell of either experiment that has this name; None if no cell has."""
+    for kind in (Cell, STL10Cell):
+        try:
+            return kind.parse(name)
+        except ValueError:
+            continue
+    return None
+
+
 def _dump(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
@@ -183,7 +222,8 @@ def _refuse_constant(name: str) -> Any:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        # Some editors put a byte order mark before the text.
+        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
     except RecordError:
         raise
     except (ValueError, RecursionError) as error:
@@ -193,12 +233,21 @@ def _parse(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """The record that a file holds. Raises RecordError if it is none, or that of another cell than the file's name."""
     record = _parse(path)
     cell = validate(record)
     if path.name != f"{cell.name}.json":
         raise RecordError(f"it holds the record of {cell.name}, whose file is {cell.name}.json")
     return record
+
+
+def _read_failure(path: Path) -> dict[str, Any]:
+    failure = _parse(path)
+    cell_of(failure.get("cell"))
+    if failure.get("schema") != SCHEMA or not isinstance(failure.get("error"), str):
+        raise RecordError("not a note of a failure")
+    return failure
 
 
 def _cell(record: dict[str, Any]) -> AnyCell:

@@ -244,6 +244,7 @@ def test_status_shows_every_state(sesn: Any, tmp_path: Path) -> None:
     store.write(make_record(GRID[3], epochs=3))
     store.write_failure(GRID[4], "Diverged: the loss is nan")
     (store.runs / f"{GRID[6].name}.json").write_text("{")
+    (store.runs / f"{GRID[7].name}.json.damaged").write_text("{")
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
     for cell in GRID[5:7]:
@@ -269,7 +270,33 @@ def test_status_shows_every_state(sesn: Any, tmp_path: Path) -> None:
     for text in ("4 done", "1 failed", "2.50 ± 0.71 (2)", "Diverged: the loss is nan", ".damaged", "25 % trained"):
         assert text in result.out, text
     assert "time left: about 30 min" in result.out
+    assert (store.runs / f"{GRID[6].name}.json").read_text() == "{", "who looks renames nothing"
     assert survey(tmp_path, checkpoints=checkpoints).states[GRID[5]] == "checkpoint", "its holder has let go"
+
+
+@pytest.mark.parametrize("command", ["status", "status --experiment stl10", "collect"])
+def test_a_command_that_only_looks_says_what_is_no_record_and_renames_nothing(tmp_path: Path, command: str) -> None:
+    store = Store(tmp_path / "here")
+    store.write(make_record(GRID[0]))
+    store.path(GRID[1]).write_text("{")
+    store.write_failure(GRID[2], "Diverged").write_text("[]")
+    for stranger in (f"._{GRID[0].name}.json", f"{GRID[0].name} (1).json"):
+        (store.runs / stranger).write_text("{")
+    before = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    done = subprocess.run(
+        [sys.executable, "-m", "sesn_lib", *command.split(), "--results", str(store.folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 3, "one line each"
+    assert f"unusable: {store.path(GRID[1])}: not JSON" in done.stderr
+    assert f"unusable: {store.failed / GRID[2].name}.json: not a JSON object but list" in done.stderr
+    assert f"not read: {store.runs / GRID[0].name} (1).json: its name is no cell's" in done.stderr
+    after = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    after.pop(store.folder / "results.yml", None)
+    assert after == before
 
 
 def test_status_of_nothing(sesn: Any, tmp_path: Path) -> None:

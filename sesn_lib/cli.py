@@ -192,19 +192,23 @@ def status(
     experiment: ExperimentOption = Experiment.mnist_scale,
     results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")] = None,
     checkpoints: CheckpointsOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Check the records instead, as a sceptic would.")] = False,
 ) -> None:
     """Show the grid as a map, with mean errors and the time left."""
     from rich.console import Console
 
-    from .display import show_status
+    from .display import show_audit, show_status
     from .status import survey
 
+    folder = results or arguments.results_folder() / ("stl10" if experiment is Experiment.stl10 else "")
+    if check:
+        _exit(not show_audit(folder), False)
+        return
     if experiment is Experiment.stl10:
         from . import stl10_commands
 
         stl10_commands.show_status(results, checkpoints, Console())
         return
-    folder = results or arguments.results_folder()
     show_status(survey(folder, checkpoints=checkpoints or arguments.checkpoints_folder(folder)), Console())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from .schema import AnyCell
 from .status import SYMBOLS, Status
 from .worker import Event
 
-__all__ = ["Display", "result_line", "show_status"]
+__all__ = ["Display", "result_line", "show_audit", "show_status"]
 
 QUIET_SECONDS = 30.0
 STYLES = {
@@ -148,6 +149,25 @@ def show_status(status: Status, console: Console) -> None:
     for path in status.damaged:
         console.print(Text(f"set aside as damaged: {path}", style="red"))
     console.print(_time_left(status))
+
+
+def show_audit(folder: Path) -> bool:
+    """One line for each problem of a folder's records, or one that says how many there are; whether there is none.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    from .audit import audit  # which imports torch
+
+    found = audit(folder)
+    for line in (*found.notes, *found.problems):
+        print(" ".join(line.split()))
+    records = f"{found.checked} record{'s' if found.checked != 1 else ''} checked"
+    if found.problems:
+        print(f"{records}, {len(found.problems)} problem{'s' if len(found.problems) != 1 else ''}", file=sys.stderr)
+    else:
+        print(f"{records}, nothing wrong" + (f", {len(found.notes)} not to be told here" if found.notes else ""))
+    return not found.problems
 
 
 def _map(status: Status, model: str, scaling: float) -> Text:

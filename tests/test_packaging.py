@@ -32,7 +32,7 @@ ORDER = {
         settings augment data gauges graphs resume training provenance
         durable experiments stl10 correctness schema store
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget
-        worker pool runner cluster status
+        worker pool runner cluster status audit
         statistics published results claims tables summary plotting report
         options arguments jobs display bench stl10_commands data_commands cli __main__
     """,

@@ -33,11 +33,23 @@ ORDER = {
         durable experiments stl10 correctness schema store
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget
         worker pool runner cluster status audit
-        statistics published results claims tables summary plotting report
+        statistics published results claims tables summary devices speed plotting report
         options arguments jobs display bench stl10_commands data_commands cli __main__
     """,
 }
-REPORT_ONLY = {"statistics", "published", "results", "claims", "tables", "summary", "plotting", "report", "cluster"}
+REPORT_ONLY = {
+    "statistics",
+    "published",
+    "results",
+    "claims",
+    "tables",
+    "summary",
+    "devices",
+    "speed",
+    "plotting",
+    "report",
+    "cluster",
+}
 ALLOWED = {
     "torch", "torchvision", "numpy", "scipy", "PIL", "sklearn", "yaml", "tqdm", "typer", "click", "rich", "filelock",
     "data_prep", "sesn_lib",

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from sesn_lib.devices import timetable
+from sesn_lib.results import load
 from sesn_lib.speed import AUTHORS_PRECISIONS, authors_steps, our_steps, step_table
 
-RESULTS = Path(__file__).resolve().parent.parent / "notebooks" / "results"
+README = Path(__file__).resolve().parent.parent / "README.md"
+RESULTS = README.parent / "notebooks" / "results"
 OURS, THEIRS = RESULTS / "bench_h100.json", RESULTS / "authors_step_h100.json"
 NETWORKS = ["mnist_ses_vector_28", "mnist_ses_scalar_28", "mnist_ses_vector_56", "mnist_ses_scalar_56"]
 
@@ -37,6 +40,25 @@ def test_the_table_by_hand() -> None:
     assert list(table.loc["a"]) == ["8.00", "16.00", "5.00", "4.00", "2.00", "4.0x", "2.5x"]
     assert list(table.loc["b"]) == ["3.00", "–", "–", "–", "1.00", "3.0x", "3.0x"]
     assert step_table(({}, head), (theirs, head)).empty
+
+
+def test_readme_quotes_the_files() -> None:
+    text = README.read_text()
+    (our, _), (their, _) = our_steps(OURS), authors_steps(THEIRS)
+    for name in NETWORKS:
+        figures = their[name]["tf32"], min(their[name].values()), our[name]["bf16"]
+        row = " | ".join(f"{value:.2f}" for value in figures)
+        assert f"| `{name.removeprefix('mnist_ses_')}` | {row} |" in text
+    records = [r for r in load(RESULTS).records.values() if r["environment"]["git_commit"].startswith("310b679")]
+    gpu = [record for record in records if record["environment"]["device_type"] == "cuda"]
+    found, sesn = timetable(gpu), sum("_ses_" in record["cell"]["model"] for record in gpu)
+    assert f"{found.runs} runs with 56 pixels, {sesn} of them of SESN, took {found.minutes:.1f} minutes" in text
+    assert all("_56" in record["cell"]["model"] for record in gpu)
+    assert found.at_once == 6
+    assert "up to six at a time" in text
+    alone = min(gpu, key=lambda record: record["timing"]["finished"])
+    assert alone["cell"]["model"] == "mnist_ses_vector_56"
+    assert f"alone on the card took {alone['timing']['wall_seconds']:.0f} s" in text
 
 
 @pytest.mark.parametrize("other", [{"device": "another"}, {"batch_size": 64}])

@@ -106,6 +106,7 @@ def only(place: int, cells: int) -> dict[int, str]:
 # A changed number, a changed source, a stripped notebook
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_the_first_number_of_each_notebook_is_compared(tmp_path: Path) -> None:
     folder = checkout_copy(tmp_path / "checkout") / "notebooks"
@@ -120,6 +121,7 @@ def test_the_first_number_of_each_notebook_is_compared(tmp_path: Path) -> None:
     assert nbval([folder / path.name for path in PATHS]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_stale_notebook_fails_and_a_stripped_one_would_not(tmp_path: Path) -> None:
     """Why there is a check of our own for stripped notebooks: nbval has nothing to compare and is content."""

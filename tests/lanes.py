@@ -24,8 +24,8 @@ SLOW_FILES = {
     "test_poster.py", "test_site_in_browser.py",
 }  # fmt: skip
 """All tests of these are slow: `pytest -m quick` does not even import them."""
-SLOW_FIXTURES = {"mnist_root", "site"}
-"""Fixtures that need real digits or the whole report, so that no test is quick that uses one."""
+SLOW_FIXTURES = {"mnist_root", "site", "built"}
+"""Fixtures that need real digits, the whole report or notebooks executed, so that no test is quick that uses one."""
 ALLOWED_PROGRAMS = {"git", "uname"}  # milliseconds; a Python that imports torch takes seconds
 MOST_WORKERS, BYTES_PER_WORKER = 4, 3 << 30  # a process with torch, and a notebook's kernel
 SILENCE = 25.0  # seconds
@@ -92,6 +92,15 @@ class OnlyOneProcess:
 
 
 # Processes
+
+
+def sendable(report: Any) -> Any:
+    """A report with every text such that UTF-8 has it: names of files may hold bytes that it has not."""
+    if isinstance(report, str):
+        return report.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(report, dict):
+        return {sendable(key): sendable(value) for key, value in report.items()}
+    return type(report)(map(sendable, report)) if type(report) in (list, tuple) else report
 
 
 def cores() -> int:

@@ -101,6 +101,13 @@ def test_a_single_file_needs_no_second_process() -> None:
         assert 1 <= lanes.workers(several) <= lanes.MOST_WORKERS
 
 
+def test_a_report_with_bytes_of_no_encoding_can_be_sent() -> None:
+    report = {"sections": [("out", "\udcff ü")], "longrepr": None, "\udcfe": 1.5}
+    sent = lanes.sendable(report)
+    assert sent == {"sections": [("out", "\\udcff ü")], "longrepr": None, "\\udcfe": 1.5}
+    assert repr(sent).encode()
+
+
 @pytest.mark.parametrize(("count", "cores", "threads"), [("2", 2, "1"), ("4", 16, "4"), ("2", 1, "1")])
 def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch, count: str, cores: int, threads: str) -> None:
     monkeypatch.setattr(lanes, "cores", lambda: cores)

@@ -356,6 +356,7 @@ def test_progress_is_calm_in_a_file() -> None:
     assert lines[-1].startswith(f"[2/2] {GRID[1].name}: test error 2.000 % on 50,000 images")
 
 
+@pytest.mark.slow
 def test_the_command_works_from_a_checkout_and_starts_without_torch(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for arguments, code in ((["--help"], 0), (["train", "--help"], 0), ([], 2), (["train", "nope"], 2)):

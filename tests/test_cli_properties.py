@@ -175,6 +175,7 @@ def tree(folder: Path) -> set[str]:
 seen: dict[int, int] = {}
 
 
+@pytest.mark.slow
 @CHEAP
 @given(lines())
 def test_random_words(light: None, tmp_path: Path, words: list[str]) -> None:

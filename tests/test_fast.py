@@ -22,7 +22,7 @@ def run(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, di
     return logits.detach(), gradients, {k: v.clone() for k, v in model.named_buffers()}
 
 
-@pytest.mark.parametrize("name", MNIST)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "_56" in n else n for n in MNIST])
 def test_equals_the_modules(name: str) -> None:
     torch.manual_seed(0)
     model = build(name).double()
@@ -91,6 +91,7 @@ def test_only_mnist_networks_can_be_accelerated() -> None:
         accelerate(nn.Linear(2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MNIST)
 def test_all_of_it_is_on_one_device(name: str) -> None:
     """With tensors that have a device and no values: what no GPU is needed for."""

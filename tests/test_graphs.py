@@ -112,6 +112,7 @@ def losses(result: training.FitResult) -> list[tuple[float, float]]:
     return [(row["train_loss"], row["val_loss"]) for row in result.history]
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = train()
     made: list[Recorded] = []

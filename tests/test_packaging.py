@@ -236,6 +236,7 @@ def run_blocked(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_training_runs_without_the_packages_of_the_report() -> None:
     done = run_blocked(
         "import sesn_lib.execution, sesn_lib.training, sesn_lib.models, sesn_lib.runner, data_prep.mnist_scale\n"
@@ -245,6 +246,7 @@ def test_training_runs_without_the_packages_of_the_report() -> None:
     assert "mnist_ses_vector_28" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_block_is_real() -> None:
     done = run_blocked("import sesn_lib.report.execute")
     assert done.returncode == 1

@@ -318,6 +318,7 @@ def test_collect_of_nothing_says_so(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_store_needs_no_torch() -> None:
     code = "import sys, sesn_lib.store, sesn_lib.runner, sesn_lib.cli; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -28,7 +28,7 @@ ORDER = {
     """,
     "sesn_lib": """
         checks memory
-        basis spectral layers models fast equivariance
+        basis spectral norms layers models fast equivariance
         settings augment data gauges graphs resume training provenance
         durable experiments stl10 schema store
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget

@@ -27,7 +27,7 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
-        checks memory
+        checks memory mps
         basis spectral norms layers models fast equivariance
         settings augment data gauges graphs resume training provenance
         durable experiments stl10 schema store

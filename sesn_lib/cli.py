@@ -228,6 +228,7 @@ def bench(
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
     rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
+    jobs: Annotated[list[str] | None, typer.Option(help="Time whole trainings by so many jobs. [GPU: 1,2,4,8]")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -238,8 +239,8 @@ def bench(
     if experiment is Experiment.stl10:
         from . import stl10_commands
 
-        if ways is not None or rounds is not None:
-            raise ValueError("--ways and --rounds are for mnist-scale; STL-10 is measured in one way")
+        if ways is not None or rounds is not None or jobs is not None:
+            raise ValueError("--ways, --rounds and --jobs are for mnist-scale; STL-10 is measured in one way")
         stl10_commands.bench(names, device, batch_size, output, threads)
         return
     code = benchmark.run(
@@ -250,6 +251,7 @@ def bench(
         threads=threads,
         rounds=benchmark.ROUNDS if rounds is None else rounds,
         ways=arguments.words(ways),
+        jobs=arguments.whole_numbers(jobs),
     )
     raise typer.Exit(code or 0)
 

@@ -34,7 +34,7 @@ ORDER = {
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget
         worker pool runner cluster status
         statistics published results claims tables summary plotting report
-        options arguments jobs display bench stl10_commands data_commands cli __main__
+        options arguments jobs display bench_jobs bench stl10_commands data_commands cli __main__
     """,
 }
 REPORT_ONLY = {"statistics", "published", "results", "claims", "tables", "summary", "plotting", "report", "cluster"}

@@ -108,7 +108,9 @@ def run(
     batch_size: BatchOption = None,
     micro_batch: Annotated[int | None, typer.Option(help="STL-10: images at a time; gradients add up.")] = None,
     small_memory: Annotated[bool, typer.Option("--small-memory", help="STL-10: batch 64, rate 0.05.")] = False,
-    jobs: Annotated[int, typer.Option(help="Cells at once, each in a process of its own.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Cells at once, each in a process. [1; on a GPU by its room]")
+    ] = None,
     time_budget: Annotated[str | None, typer.Option(help="e.g. 9m, 1.5h: begin nothing that would not end.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -124,7 +126,7 @@ def run(
     """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
     from .budget import parse_duration
     from .display import Display
-    from .jobs import fetch_data, mnist_job, stl10_job
+    from .jobs import fetch_data, mnist_job, processes, stl10_job
     from .runner import forget_failures
     from .runner import run as run_job
     from .store import Store
@@ -132,7 +134,7 @@ def run(
     started = time.time()
     budget = None if time_budget is None else parse_duration(time_budget)
     deadline = None if budget is None else started + budget
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
     if partition is not None and cluster is not Engine.slurm:
         raise ValueError(f"--partition {partition} is for --cluster slurm")
@@ -145,7 +147,7 @@ def run(
         "precision": precision,
         "device": device,
         "data": data and data.expanduser().resolve(),
-        "threads": arguments.share_threads(threads, jobs, device, alone=cluster is not None),
+        "threads": arguments.share_threads(threads, jobs or 1, device, alone=cluster is not None),
     }
     if experiment is Experiment.stl10:
         if scalings is not None:
@@ -166,17 +168,18 @@ def run(
         if retry_failed:
             forget_failures(job)
         options: dict[str, Any] = {"partition": partition, "seconds": budget, "gpu": device != "cpu"}
-        sent = submit(job, jobs=jobs, engine=cluster.value, say=typer.echo, **options)
+        sent = submit(job, jobs=jobs or 1, engine=cluster.value, say=typer.echo, **options)
         _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
         return
     store.set_aside_damaged()
     missing = [cell for cell in cells if not store.has(cell)]
     typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
-    if jobs > 1:  # or each process would fetch the same data
-        fetch_data(missing, data)
-    display = Display(len(missing))
-    summary = run_job(job, jobs=min(jobs, max(len(missing), 1)), retry_failed=retry_failed, notify=display)
-    display.close()
+    with processes(job, jobs, device, len(missing), partial(typer.echo, err=True)) as (shared, number):
+        if number > 1:  # or each process would fetch the same data
+            fetch_data(missing, data)
+        display = Display(len(missing))
+        summary = run_job(shared, jobs=number, retry_failed=retry_failed, notify=display)
+        display.close()
     left = [cell for cell in cells if not store.has(cell)]
     line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
     elsewhere = sum(cell in summary.elsewhere for cell in left)
@@ -230,6 +233,7 @@ def bench(
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
     rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
+    jobs: Annotated[list[str] | None, typer.Option(help="Time whole trainings by so many jobs. [GPU: 1,2,4,8]")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -240,8 +244,8 @@ def bench(
     if experiment is Experiment.stl10:
         from . import stl10_commands
 
-        if ways is not None or rounds is not None:
-            raise ValueError("--ways and --rounds are for mnist-scale; STL-10 is measured in one way")
+        if ways is not None or rounds is not None or jobs is not None:
+            raise ValueError("--ways, --rounds and --jobs are for mnist-scale; STL-10 is measured in one way")
         stl10_commands.bench(names, device, batch_size, output, threads)
         return
     code = benchmark.run(
@@ -252,6 +256,7 @@ def bench(
         threads=threads,
         rounds=benchmark.ROUNDS if rounds is None else rounds,
         ways=arguments.words(ways),
+        jobs=arguments.whole_numbers(jobs),
     )
     raise typer.Exit(code or 0)
 

@@ -125,7 +125,7 @@ def run(
 ) -> None:
     """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
     from .budget import parse_duration
-    from .display import Display
+    from .display import Display, closing_line
     from .jobs import fetch_data, mnist_job, processes, stl10_job
     from .runner import forget_failures
     from .runner import run as run_job
@@ -180,13 +180,7 @@ def run(
         display = Display(len(missing))
         summary = run_job(shared, jobs=number, retry_failed=retry_failed, notify=display)
         display.close()
-    left = [cell for cell in cells if not store.has(cell)]
-    line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
-    elsewhere = sum(cell in summary.elsewhere for cell in left)
-    line += f", {elsewhere} of them at work in another process" if elsewhere else ""
-    before = sum(store.has_failed(cell) and cell not in summary.failed for cell in left)
-    line += f", {before} of them failed before (`sesn status` says how; --retry-failed tries again)" if before else ""
-    typer.echo(line)
+    typer.echo(closing_line(summary, cells, store))
     _exit(bool(summary.failed), summary.interrupted)
 
 
@@ -288,17 +282,6 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(_run(args))
 
 
-def _given(error: Any, args: list[str] | None) -> str:
-    """The value that a refused option was given, which not every version of typer names."""
-    words = sys.argv[1:] if args is None else args
-    for option in getattr(getattr(error, "param", None), "opts", []):
-        for word, following in zip(words, [*words[1:], ""]):
-            value = following if word == option else word.partition("=")[2] if word.startswith(option + "=") else ""
-            if value and value not in error.format_message():
-                return f": {value!r}"
-    return ""
-
-
 def _run(args: list[str] | None) -> int:
     from .worker import RunnerError
 
@@ -309,7 +292,7 @@ def _run(args: list[str] | None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.format_message())
             return 2
-        message = error.format_message() + _given(error, args)
+        message = error.format_message() + arguments.refused_value(error, args)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("stopped", err=True)
         return 130

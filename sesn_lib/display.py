@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from .budget import format_duration
 from .experiments import MODELS, REALIZATIONS, SCALINGS, Cell
+from .heartbeat import QUIET_SECONDS, Heartbeat
 from .schema import AnyCell
 from .status import SYMBOLS, Status
 from .store import Store
@@ -22,7 +23,6 @@ from .worker import Event, Summary
 
 __all__ = ["Display", "closing_line", "result_line", "show_audit", "show_status"]
 
-QUIET_SECONDS = 30.0
 STYLES = {
     "done": "bold green",
     "partial": "green",
@@ -61,7 +61,8 @@ def closing_line(summary: Summary, cells: Sequence[AnyCell], store: Store) -> st
 
 
 class Display:
-    """Shows the events of a run: a bar for each running cell on a terminal, else lines.
+    """Shows the events of a run: a bar for each running cell on a terminal, else lines; within its block, at least one
+    every half minute.
 
     Arguments:
         total: number of cells to run.
@@ -75,12 +76,23 @@ class Display:
         self.every_epoch, self.total, self.ended = every_epoch, total, 0
         self.bars: dict[AnyCell, tqdm[Any]] = {}
         self.last_line: dict[AnyCell, float] = {}
+        self.at_work: dict[AnyCell, str] = {}
+        self.heartbeat = Heartbeat(lambda: "; ".join(list(self.at_work.values())) or "getting ready", self._line)
+
+    def __enter__(self) -> Display:
+        self.heartbeat.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.heartbeat.__exit__(*error)
+        self.close()
 
     def __call__(self, event: Event) -> None:
         """Shows an event."""
         cell = event.cell
         if event.kind == "started":
             self.last_line[cell] = time.monotonic()
+            self.at_work[cell] = f"{cell}, epoch 1"
             if not self.lively:
                 self._line(f"{cell}: started")
         elif event.kind == "epoch":
@@ -101,6 +113,8 @@ class Display:
             self._close(cell)
 
     def _epoch(self, cell: AnyCell, report: dict[str, Any]) -> None:
+        done, epochs = report["epoch"], report["epochs"]
+        self.at_work[cell] = f"{cell}, " + (f"epoch {done + 1}/{epochs}" if done < epochs else "the test")
         accuracy = report["val_accuracy"]
         validation = "" if accuracy is None else f", validation error {100 * (1 - accuracy):.2f} %"
         if self.lively:
@@ -111,6 +125,7 @@ class Display:
             bar = self.bars[cell]
             bar.update(report["epoch"] - bar.n)
             bar.set_postfix_str(f"loss {report['train_loss']:.3f}{validation}")
+            self.heartbeat.beat()
         elif self.every_epoch or time.monotonic() - self.last_line.get(cell, 0.0) >= QUIET_SECONDS:
             self.last_line[cell] = time.monotonic()
             self._line(
@@ -124,11 +139,13 @@ class Display:
         self._line(f"[{self.ended}/{self.total}] {cell}: {text}" if self.total > 1 else f"{cell}: {text}")
 
     def _close(self, cell: AnyCell) -> None:
+        self.at_work.pop(cell, None)
         bar = self.bars.pop(cell, None)
         if bar is not None:
             bar.close()
 
     def _line(self, text: str) -> None:
+        self.heartbeat.beat()
         if self.lively:
             tqdm.write(text, file=self.stream)
         else:

@@ -102,7 +102,8 @@ def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     import torch
     from toy_cells import toy_realization
 
-    from sesn_lib import cli, execution
+    from sesn_lib.cli import commands as cli
+    from sesn_lib.runner import execution
 
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)

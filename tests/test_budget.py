@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from toy_cells import make_record
 
-from sesn_lib.budget import typical_cost
-from sesn_lib.experiments import GRID
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.runner.budget import typical_cost
 
 
 def finished(day: int, seconds: float, commit: str | None) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sesn_lib.checkpoint import Checkpoint
-from sesn_lib.experiments import GRID
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.store.checkpoint import Checkpoint
 
 IDENTITY: dict[str, Any] = {"cell": GRID[0].as_dict(), "protocol": {"epochs": 60, "precision": "bf16"}, "data": "a"}
 

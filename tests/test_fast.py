@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sesn_lib.fast import accelerate
+from sesn_lib.fast.engine import accelerate
 from sesn_lib.models import build, names
 
 MNIST = [name for name in names() if name.startswith("mnist")]

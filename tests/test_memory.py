@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sesn_lib import memory
+from sesn_lib.fast import memory
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told to keep memory"

@@ -6,9 +6,9 @@ import io
 
 from rich.console import Console, RenderableType
 
-from sesn_lib.display import show_status
-from sesn_lib.experiments import GRID, Cell
-from sesn_lib.status import SYMBOLS, Status
+from sesn_lib.cli.display import show_status
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.runner.status import SYMBOLS, Status
 
 
 def lines(*shown: RenderableType | Status) -> list[str]:

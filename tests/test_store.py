@@ -15,8 +15,8 @@ import pytest
 import yaml
 from toy_cells import make_record
 
-from sesn_lib.experiments import GRID, Cell
-from sesn_lib.store import RecordError, Store, collect, deterministic_part, validate
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.store.records import RecordError, Store, collect, deterministic_part, validate
 
 CELL = Cell("mnist_ses_vector_28", 0.5, 3)
 

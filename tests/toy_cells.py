@@ -17,9 +17,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sesn_lib.checkpoint import Interrupted
-from sesn_lib.experiments import GRID, PROTOCOL, Cell, is_complete
-from sesn_lib.store import now
+from sesn_lib.experiments.mnist_scale import GRID, PROTOCOL, Cell, is_complete
+from sesn_lib.store.checkpoint import Interrupted
+from sesn_lib.store.records import now
 
 EPOCHS = 5
 
@@ -130,7 +130,7 @@ def write(path: Path, content: Any) -> None:
 
 def main(results: str, checkpoints: str, log: str, number: str, jobs: str = "1") -> None:
     """Runs the first cells of the grid until they are done or someone ends it; waits while there is a file `gate`."""
-    from sesn_lib.runner import Job, run
+    from sesn_lib.runner.local import Job, run
 
     gate = Path(log).with_name("gate")
     gate.with_name(f"ready-{os.getpid()}").touch()

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FACTORS", "PROTOCOLS", "REALIZATIONS", "SIZES", "SPLITS", "TOTALS", "Plan", "check", "plan"]
+__all__ = [
+    "FACTORS",
+    "PROTOCOLS",
+    "REALIZATIONS",
+    "SIZES",
+    "SPLITS",
+    "TOTALS",
+    "Plan",
+    "check",
+    "paper_factors",
+    "plan",
+]
 
 PROTOCOLS = ("paper", "report")
 REALIZATIONS = range(6)
@@ -61,13 +72,20 @@ def plan(labels: np.ndarray, realization: int, protocol: str) -> dict[str, Plan]
     total = TOTALS[protocol]
     if len(labels) < total:
         raise ValueError(f"{len(labels)} labels given; protocol {protocol!r} needs {total}")
-    draws = random.Random(realization)
     if protocol == "paper":
-        indices = _stratified(labels[:total], sizes, realization)
-        return {split: Plan(indices[split], _paper_factors(draws, sizes[split])) for split in SPLITS}
+        indices, drawn = _stratified(labels[:total], sizes, realization), paper_factors(realization)
+        return {split: Plan(indices[split], drawn[split]) for split in SPLITS}
+    draws = random.Random(realization)
     factors = np.array([draws.uniform(*FACTORS) for _ in range(total)])
     indices = _stratified(labels[:total], sizes, realization)
     return {split: Plan(indices[split], factors[indices[split]]) for split in SPLITS}
+
+
+def paper_factors(realization: int) -> dict[str, np.ndarray]:
+    """The scale factors of each split under the `paper` protocol, float64 [N]; no data are needed to know them."""
+    check("paper", realization)
+    draws = random.Random(realization)
+    return {split: _paper_factors(draws, SIZES["paper"][split]) for split in SPLITS}
 
 
 def _paper_factors(draws: random.Random, count: int) -> np.ndarray:

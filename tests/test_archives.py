@@ -225,7 +225,7 @@ def test_damage_at_any_place_is_an_error_or_changes_nothing(where: str, tmp_path
     assert len(list(members(path, 1 << 20))) == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"PK\x03\x04", b"\0" * 2000, gzip.compress(b"x" * 5000)])
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"PK\x03\x04", b"\0" * 2000, gzip.compress(b"x" * 999, mtime=0)])
 def test_what_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(tarfile.ReadError):

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,18 @@ BAD_INPUT = [
     ("train mnist_cnn_28 --train-images 10001", "not 10001"),
     ("train mnist_cnn_28 --train-images 129", "use 128"),
     ("train mnist_cnn_28 --test-images 0", "--test-images must be 1 to 50000, not 0"),
-    ("train mnist_cnn_28 --precision fp8", "precision is 'fp8': it must be one of float32, bf16"),
+    ("train mnist_cnn_28 --precision fp8", "precision is 'fp8': it must be one of auto, float32, bf16"),
     ("train mnist_cnn_28 --device tpu", "device is 'tpu'"),
     ("train mnist_cnn_28 --threads 0", "threads is 0"),
     ("bench --rounds 0", "rounds is 0"),
-    ("bench --experiment stl10 --rounds 2", "--ways and --rounds are for mnist-scale"),
     ("run --experiment cifar", "unknown experiment 'cifar'; the experiments are mnist-scale, stl10"),
     ("run --part rivals-to-be", "mnist-scale has no part 'rivals-to-be'; the parts are sesn, or all"),
     ("train wrn_16_8 --extra-scaling 0.5", "a scaling of 0.5 is for mnist-scale"),
     ("train mnist_cnn_28 --micro-batch 2", "--micro-batch and --small-memory are for --experiment stl10"),
+    ("bench --experiment stl10 --rounds 2", "--ways, --rounds and --jobs are for mnist-scale"),
+    ("bench --experiment stl10 --jobs 2", "--ways, --rounds and --jobs are for mnist-scale"),
+    ("bench --jobs 1,0", "jobs is 0"),
+    ("bench --jobs 1,two", "'two' is neither a whole number nor a range"),
     ("run --time-budget '9 parsecs'", "'9 parsecs' is no time budget; write it like 90s, 9m"),
     ("run --time-budget 0", "'0' is no time budget"),
     ("run --models nope", "the grid has no model 'nope'; it has mnist_ses_scalar_28"),
@@ -249,6 +253,7 @@ def test_status_shows_every_state(sesn: Any, tmp_path: Path) -> None:
     store.write(make_record(GRID[3], epochs=3))
     store.write_failure(GRID[4], "Diverged: the loss is nan")
     (store.runs / f"{GRID[6].name}.json").write_text("{")
+    (store.runs / f"{GRID[7].name}.json.damaged").write_text("{")
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
     for cell in GRID[5:7]:
@@ -274,7 +279,33 @@ def test_status_shows_every_state(sesn: Any, tmp_path: Path) -> None:
     for text in ("4 done", "1 failed", "2.50 ± 0.71 (2)", "Diverged: the loss is nan", ".damaged", "25 % trained"):
         assert text in result.out, text
     assert "time left: about 30 min" in result.out
+    assert (store.runs / f"{GRID[6].name}.json").read_text() == "{", "who looks renames nothing"
     assert survey(tmp_path, checkpoints=checkpoints).states[GRID[5]] == "checkpoint", "its holder has let go"
+
+
+@pytest.mark.parametrize("command", ["status", "status --experiment stl10", "collect"])
+def test_a_command_that_only_looks_says_what_is_no_record_and_renames_nothing(tmp_path: Path, command: str) -> None:
+    store = Store(tmp_path / "here")
+    store.write(make_record(GRID[0]))
+    store.path(GRID[1]).write_text("{")
+    store.write_failure(GRID[2], "Diverged").write_text("[]")
+    for stranger in (f"._{GRID[0].name}.json", f"{GRID[0].name} (1).json"):
+        (store.runs / stranger).write_text("{")
+    before = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    done = subprocess.run(
+        [sys.executable, "-m", "sesn_lib", *command.split(), "--results", str(store.folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 3, "one line each"
+    assert f"unusable: {store.path(GRID[1])}: not JSON" in done.stderr
+    assert f"unusable: {store.failed / GRID[2].name}.json: not a JSON object but list" in done.stderr
+    assert f"not read: {store.runs / GRID[0].name} (1).json: its name is no cell's" in done.stderr
+    after = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    after.pop(store.folder / "results.yml", None)
+    assert after == before
 
 
 def test_status_of_nothing(sesn: Any, tmp_path: Path) -> None:
@@ -334,6 +365,31 @@ def test_progress_is_calm_in_a_file() -> None:
     assert lines[-1].startswith(f"[2/2] {GRID[1].name}: test error 2.000 % on 50,000 images")
 
 
+def test_an_epoch_that_takes_long_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sesn_lib.cli.display import Display
+    from sesn_lib.runner import heartbeat
+    from sesn_lib.runner.worker import Event
+
+    report = {"epoch": 1, "epochs": 2, "train_loss": 0.1, "val_accuracy": 0.98, "seconds": 0.1}
+    monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.05)
+    with Display(1, every_epoch=True, stream=(stream := io.StringIO())) as display:
+        for event, where in (
+            (Event("started", CELL), f"{CELL}, epoch 1: at work, 0 s so far"),
+            (Event("epoch", CELL, report), f"{CELL}, epoch 2/2: at work, 0 s so far"),
+            (Event("epoch", CELL, {**report, "epoch": 2}), f"{CELL}, the test: at work, 0 s so far"),
+        ):
+            display(event)
+            end = time.monotonic() + 60
+            while where not in stream.getvalue().splitlines():
+                assert time.monotonic() < end, stream.getvalue()
+                time.sleep(0.01)
+        display(Event("finished", CELL, make_record(CELL)))
+    ended = stream.getvalue()
+    time.sleep(0.2)
+    assert stream.getvalue() == ended, "nothing more is said at the end"
+
+
+@pytest.mark.slow
 def test_the_command_works_from_a_checkout_and_starts_without_torch(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for arguments, code in ((["--help"], 0), (["train", "--help"], 0), ([], 2), (["train", "nope"], 2)):

@@ -91,6 +91,7 @@ def test_failed_cells_show_in_the_exit_code_and_are_tried_again_when_asked(
     assert not store.has_failed(cell)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_device_that_is_not_there_fails_the_job_and_no_cell(sesn: Any, tmp_path: Path) -> None:
     result = sesn("run", *CHOSEN, "--device", "cuda", "--cluster", "local", "--time-budget", "5m")

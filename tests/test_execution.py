@@ -30,7 +30,8 @@ from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 from sesn_lib.store.records import Store, deterministic_part, validate
 from sesn_lib.training import loop
 from sesn_lib.training import mnist_scale as training
-from sesn_lib.training.loop import Diverged, Evaluation, evaluate
+from sesn_lib.training.evaluation import Evaluation, evaluate
+from sesn_lib.training.loop import Diverged
 
 CELL = Cell("mnist_cnn_28", 0.5, 1)
 

@@ -58,7 +58,7 @@ def without_device(cell: Any, **options: Any) -> Any:
     return toy_record(cell)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_absent_device_is_no_failure_of_a_cell(tmp_path: Path, jobs: int) -> None:
     with pytest.raises(DeviceError, match="no CUDA device here"):
         run(Job(GRID[:4], tmp_path, without_device), jobs=jobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import synchronised
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,7 +23,7 @@ def run(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, di
     return logits.detach(), gradients, {k: v.clone() for k, v in model.named_buffers()}
 
 
-@pytest.mark.parametrize("name", MNIST)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "_56" in n else n for n in MNIST])
 def test_equals_the_modules(name: str) -> None:
     torch.manual_seed(0)
     model = build(name).double()
@@ -91,9 +92,11 @@ def test_only_mnist_networks_can_be_accelerated() -> None:
         accelerate(nn.Linear(2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MNIST)
-def test_all_of_it_is_on_one_device(name: str) -> None:
+def test_all_of_it_is_on_one_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With tensors that have a device and no values: what no GPU is needed for."""
+    synchronised.install(monkeypatch)
     model = accelerate(build(name))
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():

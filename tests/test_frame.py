@@ -14,6 +14,7 @@ import yaml
 from toy_cells import make_record
 from toy_experiment import EXPERIMENT, BarCell
 
+from sesn_lib.analysis import results
 from sesn_lib.experiments import mnist_scale
 from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
@@ -27,6 +28,8 @@ from sesn_lib.store import weights
 from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 from sesn_lib.store.records import Store, collect, deterministic_part
 from sesn_lib.store.schema import RecordError, validate
+
+pytestmark = pytest.mark.slow
 
 CELL = BarCell("bar_small", 100, 1)
 BARS = ("--experiment", "bars", "--device", "cpu", "--threads", "1")
@@ -190,6 +193,8 @@ def test_parts_never_mix(rivals: tuple[Cell, ...], tmp_path: Path) -> None:
     assert other["counts"] == {"cells": 24, "complete": 2, "partial": 0, "failed": 1}
     assert (tmp_path / "results.yml").exists()
     assert (tmp_path / "results_rivals.yml").exists()
+    loaded = results.load(tmp_path)
+    assert (list(loaded.records), loaded.partial, loaded.failed) == ([GRID[0]], (), {})
     assert len(survey(tmp_path).states) == 120
     assert len(survey(tmp_path, part=ALL).states) == 144
     assert survey(tmp_path, part="rivals").counts()["done"] == 2

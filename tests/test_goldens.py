@@ -41,6 +41,8 @@ from sesn_lib.training import mnist_scale as mnist_training
 from sesn_lib.training import stl10 as stl10_training
 from sesn_lib.training.loop import fit
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent / "reference"
 FILE = FOLDER / "goldens.json"
 MNIST = ("mnist_cnn_28", "mnist_ses_scalar_28", "mnist_ses_vector_28", "mnist_ses_vector_56")

@@ -39,6 +39,7 @@ print(control, inside, held, resident() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_kept_inside_and_given_back_at_the_end() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     control, inside, held, after = map(float, done.stdout.split())

@@ -27,17 +27,29 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
-        checks memory
-        basis spectral layers models fast equivariance
-        settings augment data gauges graphs resume training provenance
+        checks memory mps settings precision
+        basis spectral norms layers models fast equivariance
+        augment data gauges graphs resume training provenance
         durable experiments stl10 correctness schema store
-        stl10_training stl10_cost checkpoint weights execution stl10_execution budget
-        worker pool runner cluster status
-        statistics published results claims tables summary plotting report
-        options arguments jobs display bench stl10_commands data_commands cli __main__
+        stl10_training stl10_cost checkpoint weights execution stl10_execution budget heartbeat
+        worker pool runner cluster status audit
+        statistics published results claims tables summary devices speed plotting report
+        options arguments jobs display bench_jobs bench stl10_commands data_commands cli __main__
     """,
 }
-REPORT_ONLY = {"statistics", "published", "results", "claims", "tables", "summary", "plotting", "report", "cluster"}
+REPORT_ONLY = {
+    "statistics",
+    "published",
+    "results",
+    "claims",
+    "tables",
+    "summary",
+    "devices",
+    "speed",
+    "plotting",
+    "report",
+    "cluster",
+}
 ALLOWED = {
     "torch", "torchvision", "numpy", "scipy", "PIL", "sklearn", "yaml", "tqdm", "typer", "click", "rich", "filelock",
     "data_prep", "sesn_lib",
@@ -224,6 +236,7 @@ def run_blocked(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_training_runs_without_the_packages_of_the_report() -> None:
     done = run_blocked(
         "import sesn_lib.runner.execution, sesn_lib.training, sesn_lib.models, sesn_lib.runner, data_prep.mnist_scale\n"
@@ -233,6 +246,7 @@ def test_training_runs_without_the_packages_of_the_report() -> None:
     assert "mnist_ses_vector_28" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_block_is_real() -> None:
     done = run_blocked("import sesn_lib.report.execute")
     assert done.returncode == 1

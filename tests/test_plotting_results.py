@@ -112,6 +112,7 @@ DRAWN: dict[str, Callable[[results.Results], Figure]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(DRAWN))
 def test_no_text_runs_into_another(name: str, found: results.Results) -> None:
     figure = DRAWN[name](found)
@@ -127,6 +128,7 @@ def test_the_published_figures_have_no_overlaps() -> None:
     assert overlaps(figures.image_counts(errors, range(40000, 61000, 1000))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["claims", "decomposition", "overview"])
 def test_for_print_larger_type_fits_too(name: str, found: results.Results) -> None:
     style.use(vector=True)

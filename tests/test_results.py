@@ -68,7 +68,7 @@ def test_only_complete_records_of_the_grid_count(tmp_path: Path) -> None:
     store.write(make_record(short, epochs=2, error=9.0))
     store.write(make_record(odd, error=9.0))
     store.write_failure(Cell("mnist_cnn_28", 1.0, 2), "the loss is not finite")
-    (tmp_path / "runs" / "broken.json").write_text("{")
+    store.path(Cell("mnist_cnn_28", 1.0, 3)).write_text("{")
     found = results.load(tmp_path)
     assert list(found.records) == [whole]
     assert set(found.partial) == {short, odd}

@@ -240,6 +240,7 @@ def test_a_run_that_outlasts_the_budget_stops_at_its_checkpoint(tmp_path: Path) 
 # -- killed, stopped, several ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "kills"), [(1, 5), (3, 3)])
 def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path: Path, jobs: int, kills: int) -> None:
     draws, number, hits = random.Random(jobs), 20, 0
@@ -270,6 +271,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path: Path, jobs: 
     assert Store(tmp_path / "results").failures() == []
 
 
+@pytest.mark.slow
 def test_four_runners_share_without_doing_a_cell_twice(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
@@ -285,6 +287,7 @@ def test_four_runners_share_without_doing_a_cell_twice(tmp_path: Path) -> None:
     assert results(tmp_path) == undisturbed(24)
 
 
+@pytest.mark.slow
 def test_a_runner_that_dies_holding_a_cell_does_not_block_it(tmp_path: Path) -> None:
     process = start(tmp_path, 1)
     wait_for(lambda: (tmp_path / "log").exists())
@@ -293,6 +296,7 @@ def test_a_runner_that_dies_holding_a_cell_does_not_block_it(tmp_path: Path) -> 
     assert run(job_of(tmp_path, 1)).finished == [GRID[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_asked_to_stop_it_writes_checkpoints_and_ends(tmp_path: Path, number: signal.Signals, jobs: int) -> None:
@@ -307,6 +311,7 @@ def test_asked_to_stop_it_writes_checkpoints_and_ends(tmp_path: Path, number: si
     assert results(tmp_path) == undisturbed(20)
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_work(tmp_path: Path) -> None:
     bad = GRID[4]
     job = job_of(tmp_path, 16, broken=(bad.name,))
@@ -317,6 +322,7 @@ def test_several_processes_share_the_work(tmp_path: Path) -> None:
     assert len(workers(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_its_cell_noted(tmp_path: Path) -> None:
     deadly = GRID[2]
     summary = run(job_of(tmp_path, 8, deadly=(deadly.name,)), jobs=2)
@@ -327,6 +333,7 @@ def test_a_worker_that_dies_is_replaced_and_its_cell_noted(tmp_path: Path) -> No
     assert len(Store(tmp_path / "results").failures()) == 1
 
 
+@pytest.mark.slow
 def test_what_stops_one_worker_stops_all(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     job = job_of(tmp_path)
@@ -337,6 +344,7 @@ def test_what_stops_one_worker_stops_all(tmp_path: Path) -> None:
         run(job, jobs=0)
 
 
+@pytest.mark.slow
 def test_a_cluster_runs_the_same_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     from sesn_lib.runner.cluster import submit

@@ -14,6 +14,7 @@ from sesn_lib.data.augment import ColourSplit, Draws, augment, normalise
 from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
 from sesn_lib.training import loop
+from sesn_lib.training.evaluation import evaluate
 from sesn_lib.training.loop import Diverged
 from sesn_lib.training.state import stream
 from sesn_lib.training.stl10 import Task, epoch_batches, hold_out, make_optimizer, train_step
@@ -54,7 +55,7 @@ def fit(model, train, test, recipe, **options):
 
 
 def error(model, test, recipe):
-    return loop.evaluate(model, test, batch_size=recipe.eval_batch, normalise=normalise).error()
+    return evaluate(model, test, batch_size=recipe.eval_batch, normalise=normalise).error()
 
 
 SHORT = Recipe(epochs=4, batch_size=16, milestones=(2, 3), evaluate_after=(1, 3), seed=5)

@@ -165,6 +165,12 @@ def test_damaged_files_are_set_aside_and_the_rest_goes_on(tmp_path: Path, how: s
     content = path.read_bytes()
     with pytest.raises(RecordError):
         store.load(bad)
+    looking = Store(tmp_path)
+    for _ in range(2):
+        assert [Cell(**record["cell"]) for record in looking.load_all()] == [good]
+    assert [found for found, reason in looking.damaged] == [path]
+    assert path.read_bytes() == content, "who looks renames nothing"
+    store.set_aside_damaged()
     assert [Cell(**record["cell"]) for record in store.load_all()] == [good]
     aside = path.with_name(path.name + ".damaged")
     assert aside.read_bytes() == content, "set aside, not deleted"
@@ -173,7 +179,7 @@ def test_damaged_files_are_set_aside_and_the_rest_goes_on(tmp_path: Path, how: s
     store.write(make_record(bad))
     assert len(store.load_all()) == 2
     damage(path, "half")
-    store.load_all()
+    store.set_aside_damaged()
     assert len(store.set_aside_before()) == 2, "an earlier damaged file is not lost to a later one"
 
 
@@ -183,8 +189,51 @@ def test_a_copied_record_counts_once(tmp_path: Path) -> None:
     shutil.copy(path, store.path(GRID[1]))
     shutil.copy(path, path.with_name(path.stem + " (copy).json"))
     assert len(store.load_all()) == 1
-    assert len(store.damaged) == 2
-    assert all(f"it holds the record of {GRID[0].name}" in reason for _, reason in store.damaged)
+    assert [found for found, _ in store.damaged] == [store.path(GRID[1])]
+    assert f"it holds the record of {GRID[0].name}" in store.damaged[0][1]
+    assert store.foreign == {path.with_name(path.stem + " (copy).json")}
+
+
+def test_foreign_files_are_read_past_and_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(tmp_path)
+    record = store.write(make_record(GRID[0]))
+    store.write_failure(GRID[1], "Diverged: the loss is nan")
+    name = GRID[0].name
+    strangers = [f"._{name}.json", f".{name}.json", f"{name} (1).json", "notes.json", f"{name}.json.txt", "broken.json"]
+    for folder in (store.runs, store.failed):
+        for stranger in strangers:
+            (folder / stranger).write_text("{")
+        (folder / "._binary.json").write_bytes(bytes(range(256)))
+        (folder / f"{GRID[5].name}.json").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert store.load_all() == [json.loads(record.read_text())]
+    assert len(store.failures()) == 1
+    store.set_aside_damaged()
+    assert store.damaged == []
+    assert {path.name for path in store.foreign} == {f"{name} (1).json", "notes.json", "broken.json"}
+    assert caplog.text.count("its name is no cell's") == 6, "each is said once, hidden ones are not"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda content: b"\xef\xbb\xbf" + content,
+        lambda content: content.replace(b"\n", b"\r\n"),
+        lambda content: b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n") + b"\r\n",
+        lambda content: json.dumps(json.loads(content)).encode(),
+    ],
+    ids=["byte order mark", "CRLF", "both", "one line"],
+)
+def test_what_an_editor_makes_of_a_record_is_read_rightly(tmp_path: Path, rewrite: Any) -> None:
+    store, record = Store(tmp_path), make_record(CELL)
+    path = store.write(record)
+    path.write_bytes(rewrite(path.read_bytes()))
+    assert store.load_all() == [record]
+    note = store.write_failure(GRID[1], "Diverged")
+    note.write_bytes(rewrite(note.read_bytes()))
+    assert [failure["error"] for failure in store.failures()] == ["Diverged"]
+    assert store.damaged == []
 
 
 def test_a_folder_that_cannot_be_changed_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +245,7 @@ def test_a_folder_that_cannot_be_changed_is_still_read(tmp_path: Path, monkeypat
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(os, "rename", read_only)
+    store.set_aside_damaged()
     assert len(store.load_all()) == 1
     assert "could not be set aside (Read-only file system)" in store.damaged[0][1]
 
@@ -268,6 +318,7 @@ def test_collect_of_nothing_says_so(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_store_needs_no_torch() -> None:
     code = "import sys, sesn_lib.store, sesn_lib.runner, sesn_lib.cli; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -40,11 +40,13 @@ def test_one_oldest_python_is_named_everywhere() -> None:
     assert "python>=3.11" in (ROOT / "environment.yml").read_text()
 
 
+@pytest.mark.slow
 def test_no_syntax_is_newer_than_the_oldest_python() -> None:
     done = ruff("sesn_lib", "data_prep", "tests", "notebooks")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", NEWER)
 def test_the_syntax_check_can_fail(what: str) -> None:
     done = ruff("-", text=NEWER[what])

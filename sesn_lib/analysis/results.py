@@ -25,7 +25,8 @@ from sesn_lib.analysis.statistics import (
     holm,
     paired,
 )
-from sesn_lib.experiments.mnist_scale import GRID, REALIZATIONS, SCALINGS, Cell
+from sesn_lib.experiments.base import ALL
+from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.store.records import Store
 
 __all__ = [
@@ -52,7 +53,7 @@ class Results:
         records: by cell, in the grid's order.
         partial: cells whose record is of a shorter protocol; they count nowhere.
         failed: cells that failed, and how.
-        damaged: files that had to be set aside.
+        damaged: files named after a cell that are no records.
     """
 
     records: Mapping[Cell, Mapping[str, Any]]
@@ -82,10 +83,11 @@ class Results:
 def load(folder: str | Path) -> Results:
     """Reads the records of a results folder; an empty or absent folder gives empty results. Never trains."""
     store = Store(folder)
-    grid, found = set(GRID), store.records_of(Cell)
+    grid, others = set(GRID), set(EXPERIMENT.cells(ALL)) - set(GRID)  # of other parts, which are no part of this table
+    found = {cell: record for cell, record in store.records_of(Cell).items() if cell not in others}
     counted = {cell: record for cell, record in found.items() if record["complete"] and cell in grid}
     partial = tuple(cell for cell in found if cell not in counted)
-    failed = store.failures_of(Cell)
+    failed = {cell: error for cell, error in store.failures_of(Cell).items() if cell not in others}
     damaged = tuple(f"{path.name}: {reason}" for path, reason in store.damaged)
     return Results(counted, partial, failed, damaged)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,8 +18,10 @@ __all__ = [
     "checkpoints_folder",
     "numbers",
     "project_folder",
+    "refused_value",
     "results_folder",
     "share_threads",
+    "warn_if_slow",
     "whole_numbers",
     "words",
 ]
@@ -83,6 +86,16 @@ def checkpoints_folder(results: Path) -> Path:
     return project_folder() / "checkpoints" if published else results / "checkpoints"
 
 
+def warn_if_slow(precision: str, device: str) -> None:
+    """Says in one line on standard error that a precision is slow on a device, where it is."""
+    from sesn_lib.fast.precision import slow
+    from sesn_lib.provenance import resolve_device
+
+    line = slow(precision, resolve_device(device))
+    if line is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
 def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -> int | None:
     """Threads for each of several processes on one CPU; what the user named comes first."""
     if threads is not None or jobs == 1 or alone or device.startswith("cuda"):
@@ -127,3 +140,14 @@ def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Mapping[str, 
                 raise ValueError(
                     f"{store.path(cell)} is of a run with {key} {found.get(key)}, not {value}; name another --results"
                 )
+
+
+def refused_value(error: Any, args: list[str] | None) -> str:
+    """The value that a refused option was given, which not every version of typer names."""
+    words = sys.argv[1:] if args is None else args
+    for option in getattr(getattr(error, "param", None), "opts", []):
+        for word, following in zip(words, [*words[1:], ""]):
+            value = following if word == option else word.partition("=")[2] if word.startswith(option + "=") else ""
+            if value and value not in error.format_message():
+                return f": {value!r}"
+    return ""

@@ -4,46 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from data_prep import DataError
-from sesn_lib.cli import arguments, data_commands
+from sesn_lib.cli import arguments, data_commands, run_commands
 from sesn_lib.cli.options import (
-    BatchOption,
+    FIRST,
     CheckpointsOption,
-    DataOption,
     DeviceOption,
-    Engine,
-    EpochsOption,
     ExperimentOption,
-    ImagesOption,
-    MicroBatchOption,
     PartOption,
-    PrecisionOption,
     Profile,
     ResultsOption,
-    SmallMemoryOption,
-    TestOption,
     ThreadsOption,
-    WeightsOption,
 )
-from sesn_lib.experiments.base import ALL, Experiment
+from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import PROTOCOL
-from sesn_lib.experiments.registry import EXPERIMENTS, experiment_named, experiment_with
+from sesn_lib.experiments.registry import experiment_named
 from sesn_lib.experiments.settings import RunOptions
-from sesn_lib.runner.budget import parse_duration
-
-if TYPE_CHECKING:
-    from sesn_lib.runner.worker import Job
 
 __all__ = ["app", "main"]
-
-FIRST = next(iter(EXPERIMENTS))
 
 app = typer.Typer(
     help="Reproduces Scale-Equivariant Steerable Networks: data, training, the experiment, the report.",
@@ -55,162 +38,8 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 
 
-@app.command()
-def train(
-    model: Annotated[str, typer.Argument(help="e.g. mnist_ses_vector_28")],
-    extra_scaling: Annotated[
-        float | None, typer.Option(help="MNIST-scale: augmentation e in (0, 1]; 1 is none. [1.0]")
-    ] = None,
-    realization: Annotated[int, typer.Option(help="0 to 5; STL-10: which run.")] = 0,
-    epochs: EpochsOption = None,
-    train_images: ImagesOption = None,
-    test_images: TestOption = None,
-    batch_size: BatchOption = None,
-    micro_batch: MicroBatchOption = None,
-    small_memory: SmallMemoryOption = False,
-    precision: PrecisionOption = "float32",
-    device: DeviceOption = "auto",
-    data: DataOption = None,
-    results: Annotated[Path | None, typer.Option(help="The record goes to RESULTS/runs. [build/]")] = None,
-    checkpoints: CheckpointsOption = None,
-    weights: WeightsOption = None,
-    threads: ThreadsOption = None,
-) -> None:
-    """Train and test one model, on one realization of MNIST-scale or on STL-10, and write its record."""
-    experiment = experiment_with(model)
-    cell = experiment.cell_for(model, extra_scaling, realization)
-
-    from sesn_lib.cli.display import Display
-    from sesn_lib.cli.jobs import job_for
-    from sesn_lib.runner.local import run
-    from sesn_lib.store.records import Store
-
-    folder = results or arguments.project_folder() / "build"
-    store = Store(folder)
-    store.find(cell)  # sets aside what is no record
-    if store.has(cell):
-        raise ValueError(f"{store.path(cell)} is there and is not overwritten; name another folder with --results")
-    options = RunOptions(
-        epochs=epochs,
-        train_images=train_images,
-        test_images=test_images,
-        batch_size=batch_size,
-        micro_batch=micro_batch,
-        small_memory=small_memory,
-        precision=precision,
-        device=device,
-        data=data and data.expanduser().resolve(),
-        checkpoints=checkpoints,
-        weights=weights,
-        threads=threads,
-        progress=sys.stderr.isatty(),
-    )
-    display = Display(1, every_epoch=True)
-    summary = run(job_for(experiment, (cell,), options, folder), retry_failed=True, notify=display)
-    display.close()
-    if summary.elsewhere:
-        raise ValueError(f"another process trains {cell} into {folder}; wait for it, or name another --results")
-    if summary.finished:
-        typer.echo(f"record: {store.path(cell)}")
-    _exit(bool(summary.failed), summary.interrupted)
-
-
-@app.command()
-def run(
-    experiment: ExperimentOption = FIRST,
-    part: PartOption = None,
-    models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [all]")] = None,
-    scalings: Annotated[list[str] | None, typer.Option(help="1.0, 0.5 or both. [both]")] = None,
-    realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5; STL-10: 0]")] = None,
-    epochs: EpochsOption = None,
-    train_images: ImagesOption = None,
-    test_images: TestOption = None,
-    batch_size: BatchOption = None,
-    micro_batch: MicroBatchOption = None,
-    small_memory: SmallMemoryOption = False,
-    jobs: Annotated[int, typer.Option(help="Cells at once, each in a process of its own.")] = 1,
-    time_budget: Annotated[str | None, typer.Option(help="e.g. 9m, 1.5h: begin nothing that would not end.")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
-    results: ResultsOption = None,
-    data: DataOption = None,
-    checkpoints: CheckpointsOption = None,
-    weights: WeightsOption = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed.")] = False,
-    threads: ThreadsOption = None,
-    cluster: Annotated[Engine | None, typer.Option(help="Send the work to a cluster, as --jobs jobs.")] = None,
-    partition: Annotated[str | None, typer.Option(help="The cluster's partition.")] = None,
-) -> None:
-    """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
-    from sesn_lib.cli.jobs import job_for
-
-    started = time.time()
-    budget = None if time_budget is None else parse_duration(time_budget)
-    if jobs < 1:
-        raise ValueError(f"--jobs must be at least 1, not {jobs}")
-    if partition is not None and cluster is not Engine.slurm:
-        raise ValueError(f"--partition {partition} is for --cluster slurm")
-    chosen = experiment_named(experiment)
-    cells = chosen.select(
-        arguments.words(models), arguments.numbers(scalings), arguments.whole_numbers(realizations), part=part
-    )
-    options = RunOptions(
-        epochs=epochs,
-        train_images=train_images,
-        test_images=test_images,
-        batch_size=batch_size,
-        micro_batch=micro_batch,
-        small_memory=small_memory,
-        precision=precision,
-        device=device,
-        data=data and data.expanduser().resolve(),
-        checkpoints=checkpoints,
-        weights=weights,
-        threads=arguments.share_threads(threads, jobs, device, alone=cluster is not None),
-    )
-    deadline = None if budget is None else started + budget
-    job = job_for(chosen, cells, options, results, deadline=deadline, here=cluster is None)
-    if cluster is None:
-        _run_here(chosen, job, options, jobs, retry_failed)
-    else:
-        _send(job, jobs, cluster, partition, budget, device != "cpu", retry_failed)
-
-
-def _send(
-    job: Job, jobs: int, cluster: Engine, partition: str | None, seconds: float | None, gpu: bool, retry_failed: bool
-) -> None:
-    from sesn_lib.runner.cluster import submit
-    from sesn_lib.runner.local import forget_failures
-
-    if retry_failed:
-        forget_failures(job)
-    engine = cluster.value
-    sent = submit(job, jobs=jobs, engine=engine, say=typer.echo, partition=partition, seconds=seconds, gpu=gpu)
-    _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
-
-
-def _run_here(experiment: Experiment, job: Job, options: RunOptions, jobs: int, retry_failed: bool) -> None:
-    from sesn_lib.cli.display import Display
-    from sesn_lib.runner.execution import task_of
-    from sesn_lib.runner.local import run as run_job
-    from sesn_lib.store.records import Store
-
-    cells, store = job.cells, Store(job.results)
-    missing = [cell for cell in cells if not store.has(cell)]
-    typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
-    if jobs > 1:  # or each process would fetch the same data
-        task_of(experiment).fetch(missing, replace(options, progress=sys.stderr.isatty()))
-    display = Display(len(missing))
-    summary = run_job(job, jobs=min(jobs, max(len(missing), 1)), retry_failed=retry_failed, notify=display)
-    display.close()
-    left = [cell for cell in cells if not store.has(cell)]
-    line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
-    elsewhere = sum(cell in summary.elsewhere for cell in left)
-    line += f", {elsewhere} of them at work in another process" if elsewhere else ""
-    before = sum(store.has_failed(cell) and cell not in summary.failed for cell in left)
-    line += f", {before} of them failed before (`sesn status` says how; --retry-failed tries again)" if before else ""
-    typer.echo(line)
-    _exit(bool(summary.failed), summary.interrupted)
+app.command()(run_commands.train)
+app.command()(run_commands.run)
 
 
 @app.command()
@@ -219,16 +48,20 @@ def status(
     part: PartOption = None,
     results: ResultsOption = None,
     checkpoints: CheckpointsOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Check the records instead, as a sceptic would.")] = False,
 ) -> None:
     """Show the grid as a map, with mean errors and the time left."""
     from rich.console import Console
 
-    from sesn_lib.cli.display import show_status
+    from sesn_lib.cli.display import show_audit, show_status
     from sesn_lib.cli.jobs import folders
     from sesn_lib.runner.status import survey
 
     chosen = experiment_named(experiment)
     folder, kept = folders(chosen, results, RunOptions(checkpoints=checkpoints))
+    if check:
+        run_commands.exit_with(not show_audit(folder), False)
+        return
     show_status(survey(folder, chosen, part=part, checkpoints=kept), Console())
 
 
@@ -256,18 +89,22 @@ def bench(
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
     rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
+    jobs: Annotated[list[str] | None, typer.Option(help="Time whole trainings by so many jobs. [GPU: 1,2,4,8]")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Measure training speed: against the literal form of the layers, or what a run on STL-10 takes."""
     from sesn_lib.runner import bench as benchmark
+    from sesn_lib.runner import cost
 
     chosen, names = experiment_named(experiment), arguments.words(models)
     if not chosen.several_ways:
-        if ways is not None or rounds is not None:
-            raise ValueError(f"--ways and --rounds are for {FIRST}; {chosen.title} is measured in one way")
+        if ways is not None or rounds is not None or jobs is not None:
+            raise ValueError(f"--ways, --rounds and --jobs are for {FIRST}; {chosen.title} is measured in one way")
         cells = chosen.select(names, part=part)
-        benchmark.speeds(chosen, [cell.model for cell in cells], device, batch_size, output, threads)
+        if output is not None:
+            arguments.check_folders({"--output: the folder": output.parent})
+        cost.speeds(chosen, [cell.model for cell in cells], device, batch_size, output, threads)
         return
     if names is None and part is not None:
         names = list(dict.fromkeys(cell.model for cell in chosen.cells(part)))
@@ -279,6 +116,7 @@ def bench(
         threads=threads,
         rounds=benchmark.ROUNDS if rounds is None else rounds,
         ways=arguments.words(ways),
+        jobs=arguments.whole_numbers(jobs),
     )
     raise typer.Exit(code or 0)
 
@@ -297,28 +135,10 @@ def report(
     raise typer.Exit(reporting.build(output, profile.value))
 
 
-def _exit(failed: bool, interrupted: bool) -> None:
-    if interrupted:
-        raise typer.Exit(130)
-    if failed:
-        raise typer.Exit(1)
-
-
 def main(args: list[str] | None = None) -> None:
     """The command line; every error that the user can mend ends in one line on standard error and exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     sys.exit(_run(args))
-
-
-def _given(error: Any, args: list[str] | None) -> str:
-    """The value that a refused option was given, which not every version of typer names."""
-    words = sys.argv[1:] if args is None else args
-    for option in getattr(getattr(error, "param", None), "opts", []):
-        for word, following in zip(words, [*words[1:], ""]):
-            value = following if word == option else word.partition("=")[2] if word.startswith(option + "=") else ""
-            if value and value not in error.format_message():
-                return f": {value!r}"
-    return ""
 
 
 def _run(args: list[str] | None) -> int:
@@ -331,7 +151,7 @@ def _run(args: list[str] | None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.format_message())
             return 2
-        message = error.format_message() + _given(error, args)
+        message = error.format_message() + arguments.refused_value(error, args)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("stopped", err=True)
         return 130

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -13,13 +15,14 @@ from tqdm import tqdm
 
 from sesn_lib.experiments.registry import cell_of, experiment_of
 from sesn_lib.runner.budget import format_duration
+from sesn_lib.runner.heartbeat import QUIET_SECONDS, Heartbeat
 from sesn_lib.runner.status import SYMBOLS, Status
-from sesn_lib.runner.worker import Event
+from sesn_lib.runner.worker import Event, Summary
+from sesn_lib.store.records import Store
 from sesn_lib.store.schema import AnyCell
 
-__all__ = ["Display", "result_line", "show_status"]
+__all__ = ["Display", "closing_line", "result_line", "show_audit", "show_status"]
 
-QUIET_SECONDS = 30.0
 STYLES = {
     "done": "bold green",
     "partial": "green",
@@ -36,8 +39,20 @@ def result_line(record: dict[str, Any]) -> str:
     return f"{result}, {format_duration(record['timing']['wall_seconds'])} on {record['environment']['device']}"
 
 
+def closing_line(summary: Summary, cells: Sequence[AnyCell], store: Store) -> str:
+    """What a run of these cells came to."""
+    left = [cell for cell in cells if not store.has(cell)]
+    line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
+    elsewhere = sum(cell in summary.elsewhere for cell in left)
+    line += f", {elsewhere} of them at work in another process" if elsewhere else ""
+    before = sum(store.has_failed(cell) and cell not in summary.failed for cell in left)
+    line += f", {before} of them failed before (`sesn status` says how; --retry-failed tries again)" if before else ""
+    return line
+
+
 class Display:
-    """Shows the events of a run: a bar for each running cell on a terminal, else lines.
+    """Shows the events of a run: a bar for each running cell on a terminal, else lines; within its block, at least one
+    every half minute.
 
     Arguments:
         total: number of cells to run.
@@ -51,12 +66,23 @@ class Display:
         self.every_epoch, self.total, self.ended = every_epoch, total, 0
         self.bars: dict[AnyCell, tqdm[Any]] = {}
         self.last_line: dict[AnyCell, float] = {}
+        self.at_work: dict[AnyCell, str] = {}
+        self.heartbeat = Heartbeat(lambda: "; ".join(list(self.at_work.values())) or "getting ready", self._line)
+
+    def __enter__(self) -> Display:
+        self.heartbeat.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.heartbeat.__exit__(*error)
+        self.close()
 
     def __call__(self, event: Event) -> None:
         """Shows an event."""
         cell = event.cell
         if event.kind == "started":
             self.last_line[cell] = time.monotonic()
+            self.at_work[cell] = f"{cell}, epoch 1"
             if not self.lively:
                 self._line(f"{cell}: started")
         elif event.kind == "epoch":
@@ -77,6 +103,8 @@ class Display:
             self._close(cell)
 
     def _epoch(self, cell: AnyCell, report: dict[str, Any]) -> None:
+        done, epochs = report["epoch"], report["epochs"]
+        self.at_work[cell] = f"{cell}, " + (f"epoch {done + 1}/{epochs}" if done < epochs else "the test")
         accuracy = report["val_accuracy"]
         validation = "" if accuracy is None else f", validation error {100 * (1 - accuracy):.2f} %"
         if self.lively:
@@ -87,6 +115,7 @@ class Display:
             bar = self.bars[cell]
             bar.update(report["epoch"] - bar.n)
             bar.set_postfix_str(f"loss {report['train_loss']:.3f}{validation}")
+            self.heartbeat.beat()
         elif self.every_epoch or time.monotonic() - self.last_line.get(cell, 0.0) >= QUIET_SECONDS:
             self.last_line[cell] = time.monotonic()
             self._line(
@@ -100,11 +129,13 @@ class Display:
         self._line(f"[{self.ended}/{self.total}] {cell}: {text}" if self.total > 1 else f"{cell}: {text}")
 
     def _close(self, cell: AnyCell) -> None:
+        self.at_work.pop(cell, None)
         bar = self.bars.pop(cell, None)
         if bar is not None:
             bar.close()
 
     def _line(self, text: str) -> None:
+        self.heartbeat.beat()
         if self.lively:
             tqdm.write(text, file=self.stream)
         else:
@@ -140,6 +171,25 @@ def show_status(status: Status, console: Console) -> None:
     for path in status.damaged:
         console.print(Text(f"set aside as damaged: {path}", style="red"))
     console.print(_time_left(status))
+
+
+def show_audit(folder: Path) -> bool:
+    """One line for each problem of a folder's records, or one that says how many there are; whether there is none.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    from sesn_lib.analysis.audit import audit  # which imports torch
+
+    found = audit(folder)
+    for line in (*found.notes, *found.problems):
+        print(" ".join(line.split()))
+    records = f"{found.checked} record{'s' if found.checked != 1 else ''} checked"
+    if found.problems:
+        print(f"{records}, {len(found.problems)} problem{'s' if len(found.problems) != 1 else ''}", file=sys.stderr)
+    else:
+        print(f"{records}, nothing wrong" + (f", {len(found.notes)} not to be told here" if found.notes else ""))
+    return not found.problems
 
 
 def _axes(status: Status) -> tuple[list[str], list[float | None], int]:

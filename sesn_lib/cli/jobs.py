@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from sesn_lib import mps
 from sesn_lib.cli import arguments
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.settings import RunOptions
@@ -15,7 +18,7 @@ from sesn_lib.runner.execution import run_cell
 from sesn_lib.runner.worker import Job
 from sesn_lib.store.records import Store
 
-__all__ = ["folders", "job_for"]
+__all__ = ["folders", "job_for", "processes"]
 
 
 def job_for(
@@ -48,6 +51,8 @@ def job_for(
     settings = experiment.settings_of(cells[0], options)
     arguments.check_protocol(Store(folder), cells, experiment.protocol(settings, options))
     arguments.check_folders({"--weights": weights, "--checkpoints": kept if options.checkpoints else None})
+    if here:
+        arguments.warn_if_slow(options.precision, options.device)
     options = replace(options, checkpoints=kept, weights=weights)
     return Job(cells, folder, partial(run_cell, options=options), kept, deadline, Estimator(folder, options))
 
@@ -57,3 +62,30 @@ def folders(experiment: Experiment, results: Path | None, options: RunOptions) -
     beside = arguments.results_folder(shortened=options.shortened) if results is None else results
     folder = beside / experiment.folder if results is None else results
     return folder, Path(options.checkpoints) if options.checkpoints else arguments.checkpoints_folder(beside)
+
+
+@contextmanager
+def processes(
+    job: Job, jobs: int | None, device: str, missing: int, say: Callable[[str], object]
+) -> Iterator[tuple[Job, int]]:
+    """Within the block a job can be run in several processes; gives the job, told of them, and their number.
+
+    Arguments:
+        jobs: the number asked for; None for 1 on a CPU, and on a GPU as many as can work at once and have room.
+        missing: cells to be run, each of which one process can do.
+        say: shows a line.
+
+    Raises:
+        ValueError: a GPU that others have filled.
+    """
+    target = resolve_device(device)
+    if target.type == "cpu" or not missing:
+        yield job, min(jobs or 1, max(missing, 1))
+        return
+    card = mps.card(target.index)
+    mps.check_room(card, str(target))
+    wanted = mps.jobs_on(card, missing) if jobs is None else min(jobs, missing)
+    with mps.served(wanted, say, or_one=jobs is None) as plan:
+        if isinstance(job.estimate, Estimator):
+            job = replace(job, estimate=replace(job.estimate, slowdown=plan.slowdown))
+        yield job, plan.jobs

@@ -11,6 +11,7 @@ import typer
 from sesn_lib.experiments.registry import EXPERIMENTS
 
 __all__ = [
+    "FIRST",
     "BatchOption",
     "CheckpointsOption",
     "DataOption",
@@ -34,7 +35,7 @@ __all__ = [
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; fetched into when empty. [data/]")]
 SourceOption = Annotated[Path | None, typer.Option("--source", "--from", help="Folder to look for the files in first.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16.")]
+PrecisionOption = Annotated[str, typer.Option(help="float32, bf16, or auto: bf16 where the device has units for it.")]
 EpochsOption = Annotated[int | None, typer.Option(help="Other than the protocol's; the run is then partial.")]
 ImagesOption = Annotated[int | None, typer.Option(help="Fewer than all training images; likewise.")]
 TestOption = Annotated[int | None, typer.Option(help="Fewer than all test images; likewise.")]
@@ -47,6 +48,9 @@ WeightsOption = Annotated[
     Path | None, typer.Option(help="Folder to keep trained weights in, each with its record. [not kept]")
 ]
 
+
+FIRST = next(iter(EXPERIMENTS))
+"""The name of the experiment that is meant where none is named."""
 
 ExperimentOption = Annotated[str, typer.Option(help=f"Which experiment: {' or '.join(EXPERIMENTS)}.")]
 PartOption = Annotated[str | None, typer.Option(help="Part of its grid, or all. [the paper's table]")]

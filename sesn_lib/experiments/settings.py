@@ -11,6 +11,7 @@ from sesn_lib.checks import check_choice, check_epochs, check_flag, check_number
 
 __all__ = [
     "PRECISIONS",
+    "PRECISION_CHOICES",
     "BaseSettings",
     "DeviceError",
     "RunOptions",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bf16")
+PRECISION_CHOICES = ("auto", *PRECISIONS)
 MOST_THREADS = 1024
 CHECKPOINT_SECONDS = 20.0
 
@@ -34,7 +36,8 @@ class BaseSettings(ABC):
     Attributes:
         epochs, batch_size: the last batch of an epoch holds what is left.
         learning_rate: multiplied by `gamma` after each of the epochs `milestones`.
-        precision: "float32", or "bf16" for bfloat16 autocast (weights, loss and optimiser stay float32).
+        precision: "float32", "bf16" for bfloat16 autocast (weights, loss and optimiser stay float32), or "auto"
+            (`fast.precision.resolve`).
         seed: of all that is drawn in training.
         eval_batch: images at a time in evaluation.
         DATA: the word by which records name the data.
@@ -60,7 +63,7 @@ class BaseSettings(ABC):
         check_whole(epochs=self.epochs, batch_size=self.batch_size, eval_batch=self.eval_batch)
         check_whole(0, seed=self.seed)
         check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
-        check_choice(PRECISIONS, precision=self.precision)
+        check_choice(PRECISION_CHOICES, precision=self.precision)
         object.__setattr__(self, "milestones", check_epochs("milestones", self.milestones))
 
     def shortened(self, epochs: int) -> Self:
@@ -99,7 +102,7 @@ class RunOptions:
         epochs, batch_size: other than the protocol's; the record then says `complete: false`.
         train_images, test_images: use only so many, the first of their split; likewise.
         micro_batch, small_memory: for experiments whose settings know of them; see `stl10.Recipe`.
-        precision: "float32" or "bf16".
+        precision: "float32", "bf16", or "auto": what `fast.precision.resolve` says, which the record then holds.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: of torch, on a CPU; None leaves their number.
         data: the data folder; None for the default one. Missing data are fetched and made.
@@ -128,7 +131,7 @@ class RunOptions:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        check_choice(PRECISIONS, precision=self.precision)
+        check_choice(PRECISION_CHOICES, precision=self.precision)
         check_flag(small_memory=self.small_memory, progress=self.progress)
         check_number(least=0, checkpoint_seconds=self.checkpoint_seconds)
         if self.device != "auto":

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib.fast.norms import batch_norm
+from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.layers import _SteerableConv
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
@@ -128,8 +130,8 @@ class _FirstLayer:
         channels = weight.shape[0]
         maps = []
         for table in tables:
-            filters = (weight @ table).view(channels, 4, -1).transpose(0, 1).flatten(0, 1)  # [4 C', taps]
-            maps.append((filters @ patches[: filters.shape[1]]).view(2, 2, channels, -1))
+            filters = matmul(weight, table).view(channels, 4, -1).transpose(0, 1).flatten(0, 1)  # [4 C', taps]
+            maps.append(matmul(filters, patches[: filters.shape[1]]).view(2, 2, channels, -1))
         return maps
 
 
@@ -188,12 +190,5 @@ class Engine:
 
     def _activate(self, pooled: Tensor, block: int, dtype: torch.dtype) -> Tensor:
         x = torch.relu(pooled + self.convs[block].bias(dtype))
-        norm = self.norms[block]
-        if norm.training and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
         flat = x.reshape(-1, *x.shape[-2:])  # [positions and scales, C, B]: statistics over all but C
-        assert norm.momentum is not None
-        flat = F.batch_norm(
-            flat, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum, norm.eps
-        )
-        return flat.view(x.shape)
+        return batch_norm(flat, self.norms[block]).view(x.shape)

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.fast.precision import matmul
+
 __all__ = ["SpectralConv", "max_pool"]
 
 # Above this map width two passes, along rows and along columns, beat one product with the full two-dimensional
@@ -62,24 +64,24 @@ class SpectralConv:
         out_channels = weight.shape[0]
         spectrum = self._forward(x, tables).view(self.bins, 2 * channels, batch)
         # [bin, part of y, part of x, C', C] -> one real matrix per bin, [[Re, -Im], [Im, Re]]
-        kernel = (tables["filters"] @ weight.flatten(0, 1).t()).view(self.bins, 2, 2, out_channels, channels)
+        kernel = matmul(tables["filters"], weight.flatten(0, 1).t()).view(self.bins, 2, 2, out_channels, channels)
         matrix = kernel.transpose(2, 3).reshape(self.bins, 2 * out_channels, 2 * channels)
-        product = torch.bmm(matrix, spectrum)
+        product = matmul(matrix, spectrum)
         return self._inverse(product, tables, out_channels, batch)
 
     def _forward(self, x: Tensor, tables: dict[str, Tensor]) -> Tensor:
         if not self.separable:
-            return tables["forward"] @ x.reshape(self.size**2, -1)
-        rows = (tables["forward_rows"] @ x.reshape(self.size, -1)).view(self.period // 2 + 1, 2 * self.size, -1)
-        return torch.matmul(tables["forward_columns"], rows)
+            return matmul(tables["forward"], x.reshape(self.size**2, -1))
+        rows = matmul(tables["forward_rows"], x.reshape(self.size, -1)).view(self.period // 2 + 1, 2 * self.size, -1)
+        return matmul(tables["forward_columns"], rows)
 
     def _inverse(self, product: Tensor, tables: dict[str, Tensor], channels: int, batch: int) -> Tensor:
         if not self.separable:
-            flat = tables["inverse"] @ product.view(2 * self.bins, channels * batch)
+            flat = matmul(tables["inverse"], product.view(2 * self.bins, channels * batch))
         else:
             half = self.period // 2 + 1
-            columns = torch.matmul(tables["inverse_columns"], product.view(half, 2 * self.period, -1))
-            flat = tables["inverse_rows"] @ columns.view(2 * half, -1)
+            columns = matmul(tables["inverse_columns"], product.view(half, 2 * self.period, -1))
+            flat = matmul(tables["inverse_rows"], columns.view(2 * half, -1))
         return flat.view(self.outputs, self.outputs, channels, batch)
 
     def _constants(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -168,9 +170,13 @@ def max_pool(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
 def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
     """`max_pool` in a few large steps: for a GPU, where a step costs more to start than the additional memory to read.
 
-    `_MaxPool` takes about 4 S kernel^2 small ones, this takes three for each map and four in all.
+    `_MaxPool` takes about 4 S kernel^2 small ones, this takes three for each map and four in all; and for windows that
+    need no frame one for each map, by torch's own pooling.
     """
     height, width, *rest = maps[0].shape
+    if not padding and kernel < min(height, width):
+        pooled = [_max_pool_in_place(image, kernel) for image in maps]
+        return torch.stack(pooled).max(dim=0).values if len(pooled) > 1 else pooled[0]
     rows, columns = ((side + 2 * padding) // kernel for side in (height, width))
     # Below and to the right of the last full window nothing is looked at; a negative margin cuts it off.
     below, right = rows * kernel - padding - height, columns * kernel - padding - width
@@ -182,6 +188,18 @@ def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Ten
         windows.append(placed.flatten(0, 1))
     candidates = torch.cat(windows) if len(windows) > 1 else windows[0]  # of a single map no copy is needed
     return candidates.max(dim=0).values
+
+
+def _max_pool_in_place(image: Tensor, kernel: int) -> Tensor:
+    """[H, W, ...] -> [H // kernel, W // kernel, ...] where the pixels are: to torch a map is one image, channels last.
+
+    Nothing is copied, as it is when the windows are laid out side by side, forth in the forward pass and back in the
+    backward pass.
+    """
+    height, width, *rest = image.shape
+    last = image.reshape(1, height, width, -1).permute(0, 3, 1, 2)
+    pooled = F.max_pool2d(last, kernel)
+    return pooled.permute(0, 2, 3, 1).reshape(height // kernel, width // kernel, *rest)
 
 
 def _window_slices(size: int, kernel: int, padding: int) -> list[tuple[slice, slice]]:

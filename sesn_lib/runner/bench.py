@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -21,19 +21,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import layers, models, provenance
 from sesn_lib.checks import check_choice, check_whole
-from sesn_lib.cli.arguments import check_folders
+from sesn_lib.cli.arguments import check_folders, warn_if_slow
 from sesn_lib.data.splits import CHUNK, DeviceSplit, normalise, rescale
-from sesn_lib.experiments.base import Experiment
-from sesn_lib.experiments.settings import PRECISIONS
 from sesn_lib.fast import engine as fast
-from sesn_lib.fast import memory
+from sesn_lib.fast import memory, precision
 from sesn_lib.fast.graphs import WARM_UP
-from sesn_lib.runner import cost, gauges
-from sesn_lib.runner.budget import format_duration
-from sesn_lib.runner.execution import task_of
+from sesn_lib.runner import bench_jobs, gauges
+from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 from sesn_lib.training.mnist_scale import new_optimizer, new_step
 
-__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "speeds", "ways_on"]
+__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
 
 DEFAULT_MODELS = ("mnist_ses_vector_28", "mnist_ses_scalar_28", "mnist_ses_vector_56", "mnist_ses_scalar_56")
 LITERAL = "literal float32"
@@ -93,10 +90,12 @@ def run(
     threads: int | None = None,
     rounds: int = ROUNDS,
     ways: Sequence[str] | None = None,
+    jobs: Sequence[int] | None = None,
 ) -> int:
     """Measure, print a table, write JSON if `output` is given; returns the exit code 0.
 
-    `ways` are all that differ on the device by default.
+    `ways` are by default all that differ on the device, in the precisions that it has units for; `jobs` as of
+    `bench_jobs.jobs_to_time`.
 
     Raises:
         ValueError: unknown model or way, absent device, impossible batch size or number of rounds.
@@ -109,22 +108,25 @@ def run(
     for way in ways or ():
         check_choice(WAYS, way=way)
     target = provenance.resolve_device(device)
-    ways = ways or ways_on(target)
+    ways, jobs = ways or ways_on(target), bench_jobs.jobs_to_time(jobs, target)
+    wanted = sorted({WAYS[way].precision for way in ways}, reverse=True)
+    for name in wanted:
+        warn_if_slow(name, device)
     names = list(DEFAULT_MODELS if models is None else models)
     for name in names:
         _network(name)  # refuse an unknown name before anything is measured
     if output is not None:
         check_folders({"--output: the folder": output.parent})
     console = Console()
-    peaks = dict.fromkeys(PRECISIONS, 0.0)
+    peaks = dict.fromkeys(wanted, 0.0)
     augmentation = _augmentation_seconds(target, batch_size)
     if target.type == "cuda":  # what its libraries keep for themselves is counted to no network
         _Step(names[0], ways[-1], target, batch_size).warm_up()
     rows: list[Measurement] = []
     for name in names:
-        with console.status(f"{name}"):
+        with console.status(name) if console.is_terminal else Heartbeat(lambda: name, to_stderr):  # noqa: B023
             # Beside each network anew: a peak taken while something else runs would flatter every share.
-            peaks = {precision: max(peak, gauges.matrix_peak(target, precision)) for precision, peak in peaks.items()}
+            peaks = {name: max(peak, gauges.matrix_peak(target, name)) for name, peak in peaks.items()}
             rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways)
     report = {
         "device": provenance.device_description(target),
@@ -140,56 +142,16 @@ def run(
     if output is not None:
         output.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"written to {output}")
+    if jobs:
+        bench_jobs.run(models, jobs, target, output, console)
     return 0
 
 
-def speeds(
-    experiment: Experiment,
-    models: Iterable[str],
-    device: str,
-    batch_size: int,
-    output: Path | None,
-    threads: int | None,
-) -> None:
-    """Measures the training steps of networks that are computed in one way, in both precisions, and prints what a full
-    run takes; adds the numbers to a JSON file.
-
-    Raises:
-        ValueError: an absent device, an impossible value.
-    """
-    from rich.console import Console
-
-    provenance.use_threads(threads)
-    if output is not None:
-        check_folders({"--output: the folder": output.parent})
-    console = Console()
-    for name in models:
-        for precision in PRECISIONS:
-            settings = replace(experiment.settings, batch_size=batch_size, precision=precision)
-            try:
-                found = cost.measure(experiment, name, settings, device=device)
-            except torch.OutOfMemoryError:
-                console.print(f"{name}, {precision}, batch {batch_size}: the device's memory does not hold it")
-                continue
-            console.print(_line(experiment, found), soft_wrap=True)
-            if output is not None:
-                cost.add_measurement(output, found)
-
-
-def _line(experiment: Experiment, found: dict[str, Any]) -> str:
-    name, speed, memory = found["model"], found["images_per_second"], found["peak_bytes"]
-    counted = task_of(experiment).counted(name)
-    return (
-        f"{name}, {found['precision']}, batch {found['batch_size']}: {speed:.3g} images/s, "
-        + ("" if counted is None else f"{speed * counted.step_flops / 1e12:.2g} TFLOP/s, ")
-        + ("" if memory is None else f"{memory / 2**30:.1f} GiB, ")
-        + f"a full run {format_duration(cost.estimate(experiment, name, speed))} on {found['environment']['device']}"
-    )
-
-
 def ways_on(device: torch.device) -> tuple[str, ...]:
-    """The ways that differ there: where there are no graphs, nothing is done without."""
-    return tuple(name for name, way in WAYS.items() if device.type == "cuda" or way.method or way.graph)
+    """The ways that differ there and that it has units for: where there are no graphs, nothing is done without."""
+    good = precision.precisions_on(device)
+    ways = ((name, way) for name, way in WAYS.items() if way.precision in good)
+    return tuple(name for name, way in ways if device.type == "cuda" or way.method or way.graph)
 
 
 @memory.kept()
@@ -311,8 +273,9 @@ def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:
     table = Table(
         title=f"Training step, batch {report['batch_size']}, {report['device']}",
         caption=(
-            f"median of {report['rounds']} rounds; matrix peak {peaks['float32'] / 1e12:.2f} TFLOP/s in float32, "
-            f"{peaks['bf16'] / 1e12:.2f} in bf16; rescaling a batch {1e3 * report['augmentation_seconds']:.1f} ms; "
+            f"median of {report['rounds']} rounds; matrix peak "
+            + ", ".join(f"{peak / 1e12:.3g} TFLOP/s in {name}" for name, peak in peaks.items())
+            + f"; rescaling a batch {1e3 * report['augmentation_seconds']:.1f} ms; "
             "the share counts taps on padding, which a library may skip"
         ),
     )

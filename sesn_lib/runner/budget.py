@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
+from sesn_lib import mps
 from sesn_lib.experiments.registry import cell_of, experiment_of
 
 __all__ = ["format_duration", "parse_duration", "training_seconds", "typical_cost"]
@@ -46,17 +47,23 @@ def training_seconds(record: Mapping[str, Any]) -> float:
     return median(epoch["seconds"] for epoch in record["history"]) * len(record["history"])
 
 
-def typical_cost(records: Iterable[Mapping[str, Any]], epochs: int, train_images: int) -> float:
+def typical_cost(
+    records: Iterable[Mapping[str, Any]], epochs: int, train_images: int, *, slowdown: float = 1.0
+) -> float:
     """Seconds that a run of this many epochs and images takes, judged by finished ones of like kind; NaN for none.
 
     That is the median over those of the newest record's commit: older code may have been slower.
+
+    Arguments:
+        slowdown: how many times as long as alone a run takes beside others on its GPU (`mps.slowdown`). What the
+            records took beside others is counted back; one that does not say how it was made is taken as it stands.
     """
     newest_last = sorted(records, key=lambda record: record["timing"]["finished"])
     if not newest_last:
         return math.nan
     commit = newest_last[-1]["environment"].get("git_commit")
     same = [record for record in newest_last if record["environment"].get("git_commit") == commit]
-    return median(_cost(record, epochs, train_images) for record in same)
+    return median(_cost(record, epochs, train_images) * _relative(record, slowdown) for record in same)
 
 
 def _cost(record: Mapping[str, Any], epochs: int, train_images: int) -> float:
@@ -66,3 +73,9 @@ def _cost(record: Mapping[str, Any], epochs: int, train_images: int) -> float:
     testing = record["timing"].get("evaluation_seconds", 0.0)
     testing *= experiment_of(cell_of(record["cell"])).test_images / record["test_images"]
     return per_image * epochs * train_images + testing
+
+
+def _relative(record: Mapping[str, Any], slowdown: float) -> float:
+    """How many times as long as the record's a run takes that others slow down so much."""
+    jobs = record["environment"].get("jobs")
+    return 1.0 if jobs is None else slowdown / mps.slowdown(jobs, bool(record["environment"].get("mps")))

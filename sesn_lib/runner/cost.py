@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +17,16 @@ import torch
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.registry import EXPERIMENTS, experiment_named, experiment_of
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.fast.precision import precisions_on, resolve
 from sesn_lib.provenance import device_description, environment, resolve_device, seeded, use_threads
 from sesn_lib.runner import gauges
-from sesn_lib.runner.budget import typical_cost
+from sesn_lib.runner.budget import format_duration, typical_cost
 from sesn_lib.runner.execution import task_of
+from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 from sesn_lib.store.atomic import write_aside
 from sesn_lib.store.records import Store, now
 
-__all__ = ["Estimator", "add_measurement", "estimate", "load_measurements", "measure"]
+__all__ = ["Estimator", "add_measurement", "estimate", "load_measurements", "measure", "speeds"]
 
 MARGIN = 1.15
 BATCHES = {
@@ -55,6 +58,7 @@ def measure(
     settings = settings or experiment.settings
     batch, batches = settings.batch_size, BATCHES[target.type]
     task = task_of(experiment).noise(settings, batch * batches, target)
+    precision = task.settings.precision
     generator = torch.Generator().manual_seed(0)
     if target.type == "cuda":
         gauges.forget_peak_memory(target)
@@ -73,7 +77,7 @@ def measure(
     return {
         "model": model,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "precision": settings.precision,
+        "precision": precision,
         "batch_size": batch,
         "micro_batch": getattr(settings, "micro_batch", None),
         "steps": (len(seconds) - 1) * batches,
@@ -122,31 +126,36 @@ class Estimator:
     Arguments:
         folder: the results folder with the records.
         options: what the runs are made with.
+        slowdown: by jobs that share the GPU, as of `typical_cost`. A step that is measured here is measured beside
+            them, and taken as it is.
     """
 
     folder: Path
     options: RunOptions
+    slowdown: float = 1.0
 
     def __call__(self, cell: AnyCell, done: float = 0.0) -> float:
         """Seconds for a cell of which the fraction `done` is done."""
         experiment, options = experiment_of(cell), self.options
         settings = experiment.settings_of(cell, options)
-        whole = typical_cost(self._like(cell), settings.epochs, options.train_images or experiment.train_images)
+        images = options.train_images or experiment.train_images
+        whole = typical_cost(self._like(cell), settings.epochs, images, slowdown=self.slowdown)
         if math.isnan(whole):
             speed = _speed(experiment.name, cell.model, settings, options.device, options.threads)
-            images = options.train_images, options.test_images
-            whole = estimate(experiment, cell.model, speed, settings, train_images=images[0], test_images=images[1])
+            tested = options.test_images
+            whole = estimate(experiment, cell.model, speed, settings, train_images=images, test_images=tested)
         return MARGIN * (1 - done) * whole
 
     def _like(self, cell: AnyCell) -> list[dict[str, Any]]:
         use_threads(self.options.threads)
-        device = device_description(resolve_device(self.options.device))
+        target = resolve_device(self.options.device)
+        device, precision = device_description(target), resolve(self.options.precision, target)
         return [
             record
             for other, record in Store(self.folder).records_of(type(cell)).items()
             if other.model == cell.model
             and record["environment"]["device"] == device
-            and record["protocol"]["precision"] == self.options.precision
+            and record["protocol"]["precision"] == precision
         ]
 
 
@@ -181,3 +190,46 @@ def add_measurement(path: str | Path, measurement: dict[str, Any]) -> None:
     kept = [one for one in load_measurements(path) if key(one) != key(measurement)]
     content = json.dumps([*kept, measurement], indent=1, ensure_ascii=False) + "\n"
     write_aside(Path(path), content.encode(), replace=True)
+
+
+def speeds(
+    experiment: Experiment,
+    models: Iterable[str],
+    device: str,
+    batch_size: int,
+    output: Path | None,
+    threads: int | None,
+) -> None:
+    """Measures the training steps of networks that are computed in one way, in the precisions that the device has
+    units for, and prints what a full run takes; adds the numbers to a JSON file.
+
+    Raises:
+        ValueError: an absent device, an impossible value.
+    """
+    from rich.console import Console
+
+    use_threads(threads)
+    console = Console()
+    for name in models:
+        for kind in precisions_on(resolve_device(device)):
+            settings = replace(experiment.settings, batch_size=batch_size, precision=kind)
+            try:
+                with Heartbeat(lambda: f"{name}, {kind}", to_stderr):  # noqa: B023
+                    found = measure(experiment, name, settings, device=device)
+            except torch.OutOfMemoryError:
+                console.print(f"{name}, {kind}, batch {batch_size}: the device's memory does not hold it")
+                continue
+            console.print(_line(experiment, found), soft_wrap=True)
+            if output is not None:
+                add_measurement(output, found)
+
+
+def _line(experiment: Experiment, found: dict[str, Any]) -> str:
+    name, speed, memory = found["model"], found["images_per_second"], found["peak_bytes"]
+    counted = task_of(experiment).counted(name)
+    return (
+        f"{name}, {found['precision']}, batch {found['batch_size']}: {speed:.3g} images/s, "
+        + ("" if counted is None else f"{speed * counted.step_flops / 1e12:.2g} TFLOP/s, ")
+        + ("" if memory is None else f"{memory / 2**30:.1f} GiB, ")
+        + f"a full run {format_duration(estimate(experiment, name, speed))} on {found['environment']['device']}"
+    )

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sesn_lib.data.splits import Split
-    from sesn_lib.training.loop import BaseTask, EpochReport, Evaluation, FitResult
+    from sesn_lib.training.evaluation import Evaluation
+    from sesn_lib.training.loop import BaseTask, EpochReport, FitResult
 
 __all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "task_of", "train_cell"]
 
@@ -122,7 +123,7 @@ def train_cell(
         chosen = replace(settings, seed=chosen.seed)
     experiment = experiment_of(cell)
     task, checksum = task_of(experiment).load(cell, chosen, options, device)
-    protocol = chosen.protocol(len(task.train))
+    protocol = task.settings.protocol(len(task.train))
     identity = {"cell": cell.as_dict(), "protocol": protocol, "data": checksum, "device_type": device.type}
     checkpoint = Checkpoint(options.checkpoints, cell, identity, every=options.checkpoint_seconds, stop=stop)
     model, result = _fit(cell, task, checkpoint, on_epoch)

@@ -34,7 +34,7 @@ class Status:
         progress: the fraction trained, of cells that are running or have a checkpoint.
         errors: test error in percent of the complete records.
         failures: the message of each failed cell.
-        damaged: files that were set aside.
+        damaged: files that a runner has set aside.
         seconds_left: time for the cells that are not done, one after the other; of those for which it is known.
         unknown: how many cells that leaves out, because no cell of their model is done.
         experiment: whose cells they are.
@@ -72,7 +72,7 @@ def survey(
     part: str | None = None,
     checkpoints: str | Path | None = None,
 ) -> Status:
-    """Looks at a results folder; it need not exist. Changes nothing but setting damaged files aside.
+    """Looks at a results folder; it need not exist. Changes nothing; what is no record is said and passed over.
 
     Arguments:
         results: the results folder.

@@ -153,8 +153,7 @@ class _Worker:
         self.last_failures: list[str] = []
 
     def run(self) -> None:
-        self.store.load_all()  # sets aside what is no record: those cells are missing
-        self.store.failures()  # likewise
+        self.store.set_aside_damaged()  # those cells are missing
         self.store.sweep()
         for cell in self.job.cells:  # whose runner died between storing the record and removing the checkpoint
             if self.store.has(cell):

@@ -6,8 +6,9 @@
     <folder>/runs/.locks/          which cells are being worked on
 
 A record appears by linking a finished, synced temporary file to its name, so a reader sees all of it or nothing,
-whenever the writer dies. What cannot be a record is renamed to `*.damaged` and named in `Store.damaged`; it is not
-deleted, and nothing of it is believed.
+whenever the writer dies. Only files that are named after a cell are read; others are none of ours and are left alone.
+What cannot be a record is passed over by those who look, and said; only who is about to write renames it to `*.damaged`
+(`Store.set_aside_damaged`). It is not deleted, and nothing of it is believed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +25,11 @@ import yaml
 
 from sesn_lib.experiments.base import ALL, Experiment
 from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
-from sesn_lib.experiments.registry import EXPERIMENTS
+from sesn_lib.experiments.registry import EXPERIMENTS, cell_named
 from sesn_lib.store.atomic import rename_damaged, write_aside
 from sesn_lib.store.schema import SCHEMA, AnyCell, RecordError, cell_of, deterministic_part, validate
 
-__all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "validate"]
+__all__ = ["RecordError", "Store", "collect", "deterministic_part", "now", "read_record", "validate"]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Store:
 
     Attributes:
         damaged: (path, reason) of every file that this object found unusable, under the name that it has now.
+        foreign: files among the records that are named after no cell, hidden ones aside; known once it has looked.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -51,6 +53,7 @@ class Store:
         self.failed = self.folder / "failed"
         self.locks = self.runs / ".locks"
         self.damaged: list[tuple[Path, str]] = []
+        self.foreign: set[Path] = set()
 
     def path(self, cell: AnyCell) -> Path:
         """Where the record of a cell is or will be."""
@@ -76,26 +79,25 @@ class Store:
 
     def load(self, cell: AnyCell) -> dict[str, Any]:
         """The record of a cell. Raises FileNotFoundError if there is none, RecordError if the file is no record."""
-        return _read(self.path(cell))
+        return read_record(self.path(cell))
 
     def find(self, cell: AnyCell) -> dict[str, Any] | None:
-        """The record of a cell; None if there is none, or a file that is none, which is then set aside."""
+        """The record of a cell; None if there is none, or a file that is none."""
         try:
             return self.load(cell)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except RecordError as error:
-            self.set_aside(self.path(cell), str(error))
+        except (FileNotFoundError, NotADirectoryError, RecordError):
             return None
 
     def load_all(self) -> list[dict[str, Any]]:
-        """All records, in the grid's order, cells outside the grid last. Files that are none are set aside."""
+        """All records, in the grid's order, cells outside the grid last. Files that are none are said and left."""
         records = []
-        for path in sorted(self.runs.glob("*.json")):
+        for path in self.files():
             try:
-                records.append(_read(path))
+                records.append(read_record(path))
+            except FileNotFoundError:  # a runner has just set it aside
+                continue
             except RecordError as error:
-                self.set_aside(path, str(error))
+                self._pass_over(path, str(error))
         cells = [cell for experiment in EXPERIMENTS.values() for cell in experiment.cells(ALL)]
         order = {cell: position for position, cell in enumerate(cells)}
         return sorted(records, key=lambda record: order.get(_cell(record), len(cells)))
@@ -107,6 +109,33 @@ class Store:
     def failures_of(self, kind: type[Kind]) -> dict[Kind, str]:
         """Likewise the errors of the cells that failed and have no record."""
         return {cell: note["error"] for note in self.failures() if isinstance(cell := _cell(note), kind)}
+
+    def files(self, folder: Path | None = None) -> Iterator[Path]:
+        """The files in the folder of the records, or of the failures, that are named after a cell."""
+        for path in sorted((folder or self.runs).glob("*.json")):
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            if cell_named(path.stem) is not None:
+                yield path
+            elif path not in self.foreign:
+                self.foreign.add(path)
+                log.warning("not read: %s: its name is no cell's", path)
+
+    def _pass_over(self, path: Path, reason: str) -> None:
+        if (path, reason) not in self.damaged:
+            self.damaged.append((path, reason))
+            log.warning("unusable: %s: %s", path, reason)
+
+    def set_aside_damaged(self) -> None:
+        """Sets aside every record and note of a failure that is none; for those who are about to write."""
+        for folder, read in ((self.runs, read_record), (self.failed, _read_failure)):
+            for path in self.files(folder):
+                try:
+                    read(path)
+                except FileNotFoundError:
+                    continue
+                except RecordError as error:
+                    self.set_aside(path, str(error))
 
     def set_aside(self, path: Path, reason: str) -> None:
         """Renames an unusable file to `*.damaged`, keeping what was set aside before, and remembers why."""
@@ -136,16 +165,15 @@ class Store:
     def failures(self) -> list[dict[str, Any]]:
         """The noted failures of cells that have no record, by name of the cell."""
         found = []
-        for path in sorted(self.failed.glob("*.json")):
+        for path in self.files(self.failed):
             try:
-                failure = _parse(path)
-                cell = cell_of(failure["cell"])
-                if failure.get("schema") != SCHEMA or not isinstance(failure.get("error"), str):
-                    raise RecordError("not a note of a failure")
-            except (RecordError, ValueError, KeyError, TypeError) as error:
-                self.set_aside(path, str(error))
+                failure = _read_failure(path)
+            except FileNotFoundError:
                 continue
-            if not self.has(cell):
+            except RecordError as error:
+                self._pass_over(path, str(error))
+                continue
+            if not self.has(_cell(failure)):
                 found.append(failure)
         return found
 
@@ -186,7 +214,8 @@ def _refuse_constant(name: str) -> Any:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        # Some editors put a byte order mark before the text.
+        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
     except RecordError:
         raise
     except (ValueError, RecursionError) as error:
@@ -196,12 +225,21 @@ def _parse(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """The record that a file holds. Raises RecordError if it is none, or that of another cell than the file's name."""
     record = _parse(path)
     cell = validate(record)
     if path.name != f"{cell.name}.json":
         raise RecordError(f"it holds the record of {cell.name}, whose file is {cell.name}.json")
     return record
+
+
+def _read_failure(path: Path) -> dict[str, Any]:
+    failure = _parse(path)
+    cell_of(failure.get("cell"))
+    if failure.get("schema") != SCHEMA or not isinstance(failure.get("error"), str):
+        raise RecordError("not a note of a failure")
+    return failure
 
 
 def _cell(record: dict[str, Any]) -> AnyCell:

@@ -11,21 +11,22 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_choice, check_whole
-from sesn_lib.data.splits import Split, normalise
+from sesn_lib.checks import check_whole
+from sesn_lib.data.splits import Split
 from sesn_lib.experiments.base import AnyCell
-from sesn_lib.experiments.settings import PRECISIONS, BaseSettings, RunOptions
+from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.fast.precision import resolve
 from sesn_lib.training.counting import Count
-from sesn_lib.training.state import State, autocast, capture, check_same, forked, restore, stream, to_cpu
+from sesn_lib.training.evaluation import Evaluation
+from sesn_lib.training.state import State, capture, check_same, forked, restore, stream, to_cpu
 
-__all__ = ["BaseTask", "Diverged", "EpochReport", "Evaluation", "FitResult", "Outcome", "evaluate", "fit"]
+__all__ = ["BaseTask", "Diverged", "EpochReport", "FitResult", "Outcome", "fit"]
 
 Step = Callable[[Tensor, Tensor], Tensor]
 Row = dict[str, Any]
@@ -77,26 +78,6 @@ class FitResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
-    """`correct` ``bool [N]``, `predictions` ``int64 [N]``, in the split's order, on the CPU; `loss` is their mean."""
-
-    correct: Tensor
-    predictions: Tensor
-    loss: float
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.correct.double().mean())
-
-    def error(self, n: int | None = None) -> float:
-        """Error in percent on the first `n` images, on all when left out. Raises ValueError unless 1 <= n <= N."""
-        count = len(self.correct) if n is None else n
-        if not 1 <= count <= len(self.correct):
-            raise ValueError(f"error on the first {count} images asked for, must be 1 to {len(self.correct)}")
-        return 100.0 * (count - int(self.correct[:count].sum())) / count
-
-
-@dataclass(frozen=True, eq=False)
 class Outcome:
     """What a record says of the finished training, beside the history; its test, where that comes after training."""
 
@@ -128,7 +109,8 @@ class BaseTask(ABC):
     SELECTION: str = "validation"
 
     def __init__(self, train: Split, test: Split | None, settings: BaseSettings, images: int) -> None:
-        self.train, self.test, self.settings, self.images = train, test, settings, images
+        self.train, self.test, self.images = train, test, images
+        self.settings = replace(settings, precision=resolve(settings.precision, train.device))
 
     @property
     def device(self) -> torch.device:
@@ -235,41 +217,6 @@ def fit(
     reported = run.reported()
     best_state = run.best_state or last_state
     return FitResult(reported["epoch"], reported, run.history, run.evaluations, best_state, last_state)
-
-
-def evaluate(
-    model: nn.Module,
-    split: Split,
-    *,
-    batch_size: int = 1000,
-    precision: str = "float32",
-    normalise: Callable[[Tensor], Tensor] = normalise,
-) -> Evaluation:
-    """Predictions of `model`, which must be on the split's device, in evaluation mode; its mode is then restored.
-
-    `normalise` makes the model's input of the bytes; that of MNIST-scale by default.
-    """
-    check_whole(batch_size=batch_size)
-    check_choice(PRECISIONS, precision=precision)
-    if not len(split):
-        raise ValueError("there are 0 images to evaluate on, must be at least 1")
-    was_training = model.training
-    model.eval()
-    losses, predictions = [], []
-    try:
-        with torch.inference_mode():
-            for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
-                with autocast(split.device, precision):
-                    logits = model(normalise(images))
-                losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
-                predictions.append(logits.argmax(dim=1))
-            # Back to the CPU once, so that a GPU is never waited for in between.
-            predicted = torch.cat(predictions)
-            correct = (predicted == split.labels).cpu()
-            loss = torch.stack(losses).double().sum().item() / len(split)
-    finally:
-        model.train(was_training)
-    return Evaluation(correct.clone(), predicted.cpu().clone(), loss)
 
 
 class _Run:

@@ -21,7 +21,8 @@ from sesn_lib.experiments.mnist_scale import TEST_PART, Cell, Settings
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 from sesn_lib.fast import engine, memory
 from sesn_lib.fast.graphs import recorded
-from sesn_lib.training.loop import BaseTask, Diverged, Evaluation, FitResult, Outcome, Row, Step, evaluate, fit
+from sesn_lib.training.evaluation import Evaluation, evaluate
+from sesn_lib.training.loop import BaseTask, Diverged, FitResult, Outcome, Row, Step, fit
 from sesn_lib.training.state import autocast
 
 if TYPE_CHECKING:

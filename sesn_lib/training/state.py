@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sesn_lib.fast.precision import resolve
+
 __all__ = ["State", "autocast", "capture", "check_same", "forked", "restore", "stream", "to_cpu"]
 
 State = dict[str, Any]
@@ -25,8 +27,8 @@ def stream(seed: int, purpose: str) -> int:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 autocast for the precision "bf16", nothing for "float32"."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """bfloat16 autocast for the precision "bf16", nothing for "float32", and for "auto" one of them."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=resolve(precision, device) == "bf16")
 
 
 def to_cpu(values: dict[str, Any]) -> dict[str, Any]:

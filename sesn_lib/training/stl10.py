@@ -17,7 +17,8 @@ from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.training.counting import Count, count
-from sesn_lib.training.loop import BaseTask, Evaluation, FitResult, Outcome, Row, Step, evaluate, fit
+from sesn_lib.training.evaluation import Evaluation, evaluate
+from sesn_lib.training.loop import BaseTask, FitResult, Outcome, Row, Step, fit
 from sesn_lib.training.state import autocast, stream
 
 __all__ = ["Task", "epoch_batches", "evaluate", "fit", "hold_out", "make_optimizer", "train_step"]

@@ -20,6 +20,7 @@ __all__ = [
     "numbers",
     "prepare_data",
     "project_folder",
+    "refused_value",
     "results_folder",
     "share_threads",
     "training_options",
@@ -179,3 +180,14 @@ def prepare_data(realizations: Iterable[int], data: Path | None) -> None:
 
     for realization in realizations:
         prepare(data, realization, PROTOCOL["data"], progress=sys.stderr.isatty())
+
+
+def refused_value(error: Any, args: list[str] | None) -> str:
+    """The value that a refused option was given, which not every version of typer names."""
+    words = sys.argv[1:] if args is None else args
+    for option in getattr(getattr(error, "param", None), "opts", []):
+        for word, following in zip(words, [*words[1:], ""]):
+            value = following if word == option else word.partition("=")[2] if word.startswith(option + "=") else ""
+            if value and value not in error.format_message():
+                return f": {value!r}"
+    return ""

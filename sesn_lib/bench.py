@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import fast, gauges, layers, memory, models, precision, provenance
+from sesn_lib import bench_jobs, fast, gauges, layers, memory, models, precision, provenance
 from sesn_lib.arguments import check_folders, warn_if_slow
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.data import CHUNK, DeviceSplit, normalise, rescale
@@ -87,10 +87,12 @@ def run(
     threads: int | None = None,
     rounds: int = ROUNDS,
     ways: Sequence[str] | None = None,
+    jobs: Sequence[int] | None = None,
 ) -> int:
     """Measure, print a table, write JSON if `output` is given; returns the exit code 0.
 
-    `ways` are by default all that differ on the device, in the precisions that it has units for.
+    `ways` are by default all that differ on the device, in the precisions that it has units for; `jobs` as of
+    `bench_jobs.jobs_to_time`.
 
     Raises:
         ValueError: unknown model or way, absent device, impossible batch size or number of rounds.
@@ -103,7 +105,7 @@ def run(
     for way in ways or ():
         check_choice(WAYS, way=way)
     target = provenance.resolve_device(device)
-    ways = ways or ways_on(target)
+    ways, jobs = ways or ways_on(target), bench_jobs.jobs_to_time(jobs, target)
     wanted = sorted({WAYS[way].precision for way in ways}, reverse=True)
     for name in wanted:
         warn_if_slow(name, device)
@@ -137,6 +139,8 @@ def run(
     if output is not None:
         output.write_text(json.dumps(report, indent=1) + "\n")
         console.print(f"written to {output}")
+    if jobs:
+        bench_jobs.run(models, jobs, target, output, console)
     return 0
 
 

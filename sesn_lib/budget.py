@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from . import mps
 from .experiments import PROTOCOL, TEST_IMAGES, Cell
 from .store import Store
 
@@ -53,17 +54,23 @@ def training_seconds(record: Mapping[str, Any]) -> float:
     return median(epoch["seconds"] for epoch in record["history"]) * len(record["history"])
 
 
-def typical_cost(records: Iterable[Mapping[str, Any]], epochs: int, train_images: int) -> float:
+def typical_cost(
+    records: Iterable[Mapping[str, Any]], epochs: int, train_images: int, *, slowdown: float = 1.0
+) -> float:
     """Seconds that a run of this many epochs and images takes, judged by finished ones of like kind; NaN for none.
 
     That is the median over those of the newest record's commit: older code may have been slower.
+
+    Arguments:
+        slowdown: how many times as long as alone a run takes beside others on its GPU (`mps.slowdown`). What the
+            records took beside others is counted back; one that does not say how it was made is taken as it stands.
     """
     newest_last = sorted(records, key=lambda record: record["timing"]["finished"])
     if not newest_last:
         return math.nan
     commit = newest_last[-1]["environment"].get("git_commit")
     same = [record for record in newest_last if record["environment"].get("git_commit") == commit]
-    return median(_cost(record, epochs, train_images) for record in same)
+    return median(_cost(record, epochs, train_images) * _relative(record, slowdown) for record in same)
 
 
 def _cost(record: Mapping[str, Any], epochs: int, train_images: int) -> float:
@@ -71,6 +78,12 @@ def _cost(record: Mapping[str, Any], epochs: int, train_images: int) -> float:
     per_image = training_seconds(record) / (protocol["epochs"] * protocol["train_images"])
     testing = record["timing"]["evaluation_seconds"] * TEST_IMAGES / record["test_images"]
     return per_image * epochs * train_images + testing
+
+
+def _relative(record: Mapping[str, Any], slowdown: float) -> float:
+    """How many times as long as the record's a run takes that others slow down so much."""
+    jobs = record["environment"].get("jobs")
+    return 1.0 if jobs is None else slowdown / mps.slowdown(jobs, bool(record["environment"].get("mps")))
 
 
 @dataclass(frozen=True)
@@ -83,16 +96,19 @@ class Estimator:
     Arguments:
         folder: the results folder with the records.
         options: those of `execution.train_cell` that the runs are made with.
+        slowdown: by jobs that share the GPU, as of `typical_cost`. A step that is measured here is measured beside
+            them, and taken as it is.
     """
 
     folder: Path
     options: dict[str, Any]
+    slowdown: float = 1.0
 
     def __call__(self, cell: Cell, done: float = 0.0) -> float:
         """Seconds for a cell of which the fraction `done` is done."""
         epochs = self.options.get("epochs") or PROTOCOL["epochs"]
         images = self.options.get("train_images") or PROTOCOL["train_images"]
-        whole = typical_cost(self._like(cell), epochs, images)
+        whole = typical_cost(self._like(cell), epochs, images, slowdown=self.slowdown)
         if math.isnan(whole):
             whole = _measured(
                 cell.model, cell.extra_scaling, tuple(sorted(self.options.items(), key=str)), epochs, images

@@ -108,7 +108,9 @@ def run(
     batch_size: BatchOption = None,
     micro_batch: Annotated[int | None, typer.Option(help="STL-10: images at a time; gradients add up.")] = None,
     small_memory: Annotated[bool, typer.Option("--small-memory", help="STL-10: batch 64, rate 0.05.")] = False,
-    jobs: Annotated[int, typer.Option(help="Cells at once, each in a process of its own.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Cells at once, each in a process. [1; on a GPU by its room]")
+    ] = None,
     time_budget: Annotated[str | None, typer.Option(help="e.g. 9m, 1.5h: begin nothing that would not end.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -123,9 +125,9 @@ def run(
 ) -> None:
     """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
     from .budget import parse_duration
-    from .display import Display
+    from .display import Display, closing_line
     from .heartbeat import Heartbeat, to_stderr
-    from .jobs import fetch_data, mnist_job, stl10_job
+    from .jobs import fetch_data, mnist_job, processes, stl10_job
     from .runner import forget_failures
     from .runner import run as run_job
     from .store import Store
@@ -133,7 +135,7 @@ def run(
     started = time.time()
     budget = None if time_budget is None else parse_duration(time_budget)
     deadline = None if budget is None else started + budget
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
     if partition is not None and cluster is not Engine.slurm:
         raise ValueError(f"--partition {partition} is for --cluster slurm")
@@ -146,7 +148,7 @@ def run(
         "precision": precision,
         "device": device,
         "data": data and data.expanduser().resolve(),
-        "threads": arguments.share_threads(threads, jobs, device, alone=cluster is not None),
+        "threads": arguments.share_threads(threads, jobs or 1, device, alone=cluster is not None),
     }
     if experiment is Experiment.stl10:
         if scalings is not None:
@@ -167,25 +169,20 @@ def run(
         if retry_failed:
             forget_failures(job)
         options: dict[str, Any] = {"partition": partition, "seconds": budget, "gpu": device != "cpu"}
-        sent = submit(job, jobs=jobs, engine=cluster.value, say=typer.echo, **options)
+        sent = submit(job, jobs=jobs or 1, engine=cluster.value, say=typer.echo, **options)
         _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
         return
     store.set_aside_damaged()
     arguments.warn_if_slow(precision, device)
     missing = [cell for cell in cells if not store.has(cell)]
     typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
-    if jobs > 1:  # or each process would fetch the same data
-        with Heartbeat(lambda: "the data", to_stderr):
-            fetch_data(missing, data)
-    with Display(len(missing)) as display:
-        summary = run_job(job, jobs=min(jobs, max(len(missing), 1)), retry_failed=retry_failed, notify=display)
-    left = [cell for cell in cells if not store.has(cell)]
-    line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
-    elsewhere = sum(cell in summary.elsewhere for cell in left)
-    line += f", {elsewhere} of them at work in another process" if elsewhere else ""
-    before = sum(store.has_failed(cell) and cell not in summary.failed for cell in left)
-    line += f", {before} of them failed before (`sesn status` says how; --retry-failed tries again)" if before else ""
-    typer.echo(line)
+    with processes(job, jobs, device, len(missing), partial(typer.echo, err=True)) as (shared, number):
+        if number > 1:  # or each process would fetch the same data
+            with Heartbeat(lambda: "the data", to_stderr):
+                fetch_data(missing, data)
+        with Display(len(missing)) as display:
+            summary = run_job(shared, jobs=number, retry_failed=retry_failed, notify=display)
+    typer.echo(closing_line(summary, cells, store))
     _exit(bool(summary.failed), summary.interrupted)
 
 
@@ -232,6 +229,7 @@ def bench(
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
     rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
+    jobs: Annotated[list[str] | None, typer.Option(help="Time whole trainings by so many jobs. [GPU: 1,2,4,8]")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -242,8 +240,8 @@ def bench(
     if experiment is Experiment.stl10:
         from . import stl10_commands
 
-        if ways is not None or rounds is not None:
-            raise ValueError("--ways and --rounds are for mnist-scale; STL-10 is measured in one way")
+        if ways is not None or rounds is not None or jobs is not None:
+            raise ValueError("--ways, --rounds and --jobs are for mnist-scale; STL-10 is measured in one way")
         stl10_commands.bench(names, device, batch_size, output, threads)
         return
     code = benchmark.run(
@@ -254,6 +252,7 @@ def bench(
         threads=threads,
         rounds=benchmark.ROUNDS if rounds is None else rounds,
         ways=arguments.words(ways),
+        jobs=arguments.whole_numbers(jobs),
     )
     raise typer.Exit(code or 0)
 
@@ -285,17 +284,6 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(_run(args))
 
 
-def _given(error: Any, args: list[str] | None) -> str:
-    """The value that a refused option was given, which not every version of typer names."""
-    words = sys.argv[1:] if args is None else args
-    for option in getattr(getattr(error, "param", None), "opts", []):
-        for word, following in zip(words, [*words[1:], ""]):
-            value = following if word == option else word.partition("=")[2] if word.startswith(option + "=") else ""
-            if value and value not in error.format_message():
-                return f": {value!r}"
-    return ""
-
-
 def _run(args: list[str] | None) -> int:
     from .worker import RunnerError
 
@@ -306,7 +294,7 @@ def _run(args: list[str] | None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.format_message())
             return 2
-        message = error.format_message() + _given(error, args)
+        message = error.format_message() + arguments.refused_value(error, args)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("stopped", err=True)
         return 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,9 +18,10 @@ from .experiments import MODELS, REALIZATIONS, SCALINGS, Cell
 from .heartbeat import QUIET_SECONDS, Heartbeat
 from .schema import AnyCell
 from .status import SYMBOLS, Status
-from .worker import Event
+from .store import Store
+from .worker import Event, Summary
 
-__all__ = ["Display", "result_line", "show_audit", "show_status"]
+__all__ = ["Display", "closing_line", "result_line", "show_audit", "show_status"]
 
 STYLES = {
     "done": "bold green",
@@ -45,6 +47,17 @@ def result_line(record: dict[str, Any]) -> str:
         f"(validation {100 * (1 - record['val_accuracy']):.2f} %), "
         f"{format_duration(record['timing']['wall_seconds'])} on {record['environment']['device']}"
     )
+
+
+def closing_line(summary: Summary, cells: Sequence[AnyCell], store: Store) -> str:
+    """What a run of these cells came to."""
+    left = [cell for cell in cells if not store.has(cell)]
+    line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
+    elsewhere = sum(cell in summary.elsewhere for cell in left)
+    line += f", {elsewhere} of them at work in another process" if elsewhere else ""
+    before = sum(store.has_failed(cell) and cell not in summary.failed for cell in left)
+    line += f", {before} of them failed before (`sesn status` says how; --retry-failed tries again)" if before else ""
+    return line
 
 
 class Display:

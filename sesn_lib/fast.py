@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sesn_lib.layers import _SteerableConv
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
+from sesn_lib.norms import batch_norm
 from sesn_lib.precision import matmul
 from sesn_lib.spectral import SpectralConv, max_pool
 
@@ -189,12 +190,5 @@ class Engine:
 
     def _activate(self, pooled: Tensor, block: int, dtype: torch.dtype) -> Tensor:
         x = torch.relu(pooled + self.convs[block].bias(dtype))
-        norm = self.norms[block]
-        if norm.training and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
         flat = x.reshape(-1, *x.shape[-2:])  # [positions and scales, C, B]: statistics over all but C
-        assert norm.momentum is not None
-        flat = F.batch_norm(
-            flat, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum, norm.eps
-        )
-        return flat.view(x.shape)
+        return batch_norm(flat, self.norms[block]).view(x.shape)

@@ -102,14 +102,16 @@ def _first_cause(error: BaseException) -> BaseException:
 def _record(work: Work, device: torch.device) -> tuple[Tensor, Replay]:
     graph = torch.cuda.CUDAGraph()
     usual = torch.cuda.current_stream(device)
+    generator = torch.cuda.default_generators[usual.device.index]
+    before = generator.clone_state()  # seed and offset, and of no recording
     try:
         with torch.cuda.device(device), torch.cuda.graph(graph, stream=_side(device)):  # records, runs nothing
             output = work()
     except RuntimeError:
-        # Torch is left on the stream of the recording that broke off, with a generator that believes in it.
+        # Torch is left on the stream of the recording that broke off, with a generator that believes in it: outside of
+        # one it would refuse every draw.
         torch.cuda.set_stream(usual)
-        generator = torch.cuda.default_generators[usual.device.index]
-        generator.graphsafe_set_state(generator.clone_state())
+        generator.graphsafe_set_state(before)
         raise
     return output, graph.replay
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import arguments, experiments, stl10, stl10_cost, stl10_execution
+from . import arguments, experiments, mps, stl10, stl10_cost, stl10_execution
 from .budget import Estimator
 from .execution import run_cell
 from .experiments import Cell
@@ -20,7 +21,7 @@ from .stl10 import TEST_IMAGES, TRAIN_IMAGES, Recipe, STL10Cell
 from .store import Store
 from .worker import Job
 
-__all__ = ["fetch_data", "mnist_job", "stl10_folders", "stl10_job"]
+__all__ = ["fetch_data", "mnist_job", "processes", "stl10_folders", "stl10_job"]
 
 
 def mnist_job(
@@ -123,6 +124,33 @@ def stl10_folders(results: Path | None, checkpoints: Path | None, *, shortened: 
     beside = arguments.results_folder(shortened=shortened)
     folder = beside / "stl10" if results is None else results
     return folder, checkpoints or arguments.checkpoints_folder(beside if results is None else results)
+
+
+@contextmanager
+def processes(
+    job: Job, jobs: int | None, device: str, missing: int, say: Callable[[str], object]
+) -> Iterator[tuple[Job, int]]:
+    """Within the block a job can be run in several processes; gives the job, told of them, and their number.
+
+    Arguments:
+        jobs: the number asked for; None for 1 on a CPU, and on a GPU as many as can work at once and have room.
+        missing: cells to be run, each of which one process can do.
+        say: shows a line.
+
+    Raises:
+        ValueError: a GPU that others have filled.
+    """
+    target = resolve_device(device)
+    if target.type == "cpu" or not missing:
+        yield job, min(jobs or 1, max(missing, 1))
+        return
+    card = mps.card(target.index)
+    mps.check_room(card, str(target))
+    wanted = mps.jobs_on(card, missing) if jobs is None else min(jobs, missing)
+    with mps.served(wanted, say, or_one=jobs is None) as plan:
+        if isinstance(job.estimate, Estimator):
+            job = replace(job, estimate=replace(job.estimate, slowdown=plan.slowdown))
+        yield job, plan.jobs
 
 
 def fetch_data(cells: Iterable[AnyCell], data: Path | None) -> None:

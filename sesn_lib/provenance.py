@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from . import mps
 from .checks import check_whole
 from .settings import DeviceError, check_device, check_threads
 
@@ -192,11 +193,13 @@ def _cpu_model() -> str:
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """All of the above as one flat dict, as a run's record stores it."""
+    """All of the above as one flat dict, as a run's record stores it; of a GPU also how it is shared."""
     commit = loaded_commit()
+    kind = torch.device(device).type
     return {
         "device": device_description(device),
-        "device_type": torch.device(device).type,
+        "device_type": kind,
+        **(mps.sharing() if kind == "cuda" else {}),
         **versions(),
         "git_commit": commit.commit,
         "git_dirty": commit.dirty,

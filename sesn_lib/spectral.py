@@ -170,9 +170,13 @@ def max_pool(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
 def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
     """`max_pool` in a few large steps: for a GPU, where a step costs more to start than the additional memory to read.
 
-    `_MaxPool` takes about 4 S kernel^2 small ones, this takes three for each map and four in all.
+    `_MaxPool` takes about 4 S kernel^2 small ones, this takes three for each map and four in all; and for windows that
+    need no frame one for each map, by torch's own pooling.
     """
     height, width, *rest = maps[0].shape
+    if not padding and kernel < min(height, width):
+        pooled = [_max_pool_in_place(image, kernel) for image in maps]
+        return torch.stack(pooled).max(dim=0).values if len(pooled) > 1 else pooled[0]
     rows, columns = ((side + 2 * padding) // kernel for side in (height, width))
     # Below and to the right of the last full window nothing is looked at; a negative margin cuts it off.
     below, right = rows * kernel - padding - height, columns * kernel - padding - width
@@ -184,6 +188,18 @@ def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Ten
         windows.append(placed.flatten(0, 1))
     candidates = torch.cat(windows) if len(windows) > 1 else windows[0]  # of a single map no copy is needed
     return candidates.max(dim=0).values
+
+
+def _max_pool_in_place(image: Tensor, kernel: int) -> Tensor:
+    """[H, W, ...] -> [H // kernel, W // kernel, ...] where the pixels are: to torch a map is one image, channels last.
+
+    Nothing is copied, as it is when the windows are laid out side by side, forth in the forward pass and back in the
+    backward pass.
+    """
+    height, width, *rest = image.shape
+    last = image.reshape(1, height, width, -1).permute(0, 3, 1, 2)
+    pooled = F.max_pool2d(last, kernel)
+    return pooled.permute(0, 2, 3, 1).reshape(height // kernel, width // kernel, *rest)
 
 
 def _window_slices(size: int, kernel: int, padding: int) -> list[tuple[slice, slice]]:

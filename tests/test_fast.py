@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import synchronised
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -93,8 +94,9 @@ def test_only_mnist_networks_can_be_accelerated() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MNIST)
-def test_all_of_it_is_on_one_device(name: str) -> None:
+def test_all_of_it_is_on_one_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With tensors that have a device and no values: what no GPU is needed for."""
+    synchronised.install(monkeypatch)
     model = accelerate(build(name))
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sesn_lib import spectral
 from sesn_lib.spectral import SpectralConv, max_pool
@@ -114,4 +116,41 @@ def test_pooling_over_maps_is_pooling_of_their_maximum(pool: Callable[..., Tenso
     assert torch.equal(fast, slow)
     grad = torch.randn_like(slow)
     for a, b in zip(torch.autograd.grad(fast, maps, grad), torch.autograd.grad(slow, maps, grad)):
+        assert torch.equal(a, b)
+
+
+def test_a_gpus_pooling_of_windows_side_by_side_copies_nothing() -> None:
+    """No operation but the pooling touches a tensor as large as the map, neither forth nor back."""
+
+    class Large(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.names: list[str] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            tensors = [value for value in (*args, result) if isinstance(value, Tensor)]
+            if not func.is_view and any(tensor.numel() >= x.numel() for tensor in tensors):
+                self.names.append(func.overloadpacket.__name__)
+            return result
+
+    x = torch.randn(14, 14, 6, 5, requires_grad=True)
+    with Large() as large:
+        spectral._max_pool_by_index([x], 2).sum().backward()
+    assert [name for name in large.names if name != "detach"] == [
+        "max_pool2d_with_indices",
+        "max_pool2d_with_indices_backward",
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_gpus_pooling_is_a_cpus(count: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(count)
+    # Few values, so that equal maxima in a window, and of several maps, are the rule; odd sides leave a row over.
+    maps = [torch.randint(-2, 2, (7, 7, 3, 4), generator=generator).to(dtype).requires_grad_() for _ in range(count)]
+    found, expected = spectral._max_pool_by_index(maps, 2), max_pool(maps, 2)
+    assert torch.equal(found, expected)
+    grad = torch.randn(found.shape, generator=generator).to(dtype)
+    for a, b in zip(torch.autograd.grad(found, maps, grad), torch.autograd.grad(expected, maps, grad)):
         assert torch.equal(a, b)

@@ -105,6 +105,15 @@ def test_every_parameter_gets_a_gradient() -> None:
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", MNIST)
+def test_dropout_and_normalisation_are_the_authors(name: str) -> None:
+    """Seven units of ten are dropped before the last layer; norms follow a tenth of each batch (torch's defaults)."""
+    modules = list(build(name).modules())
+    assert [m.p for m in modules if isinstance(m, nn.Dropout)] == [0.7]
+    norms = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert [(m.num_features, m.momentum, m.eps) for m in norms] == [(n, 0.1, 1e-5) for n in (32, 63, 95, 256)]
+
+
 def test_num_classes() -> None:
     assert build("mnist_cnn_28", num_classes=3).eval()(torch.zeros(1, 1, 28, 28)).shape == (1, 3)
     assert build("mnist_ses_vector_28", num_classes=4).eval()(torch.zeros(1, 1, 28, 28)).shape == (1, 4)

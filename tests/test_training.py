@@ -151,6 +151,39 @@ def test_each_part_of_the_state_is_needed(train: DeviceSplit, val: DeviceSplit, 
     assert not same_result(undisturbed, run(train, val, state=damaged))
 
 
+def test_every_purpose_has_a_random_stream_of_its_own(train: DeviceSplit, val: DeviceSplit) -> None:
+    purposes = ("order and factors", "dropout", "order and augmentation", "held-out images")
+    assert len({resume.stream(seed, purpose) for seed in range(5) for purpose in purposes}) == 20
+    assert resume.stream(0, "dropout") == 6686649721561522694  # for ever: records are repeated by it
+    states: list[dict[str, Any]] = []
+    settings = Settings(epochs=1, batch_size=300, seed=4)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))  # it draws nothing, so that the streams are as seeded
+    fit(plain, train, val, settings, save=states.append)
+    order, dropout = (torch.Generator().manual_seed(resume.stream(4, p)) for p in purposes[:2])
+    assert torch.equal(states[0]["dropout"], dropout.get_state())
+    torch.randperm(len(train), generator=order)
+    assert torch.equal(states[0]["generator"], order.get_state())
+
+
+def test_a_state_from_a_gpu_holds_its_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout draws there; what torch is asked for and given back, without a GPU."""
+    device, given = torch.device("cuda", 1), []
+    stored = torch.arange(16, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda of: stored if of == device else None)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, of: given.append((state, of)))
+    model = Tiny()
+    optimizer, generator = torch.optim.Adam(model.parameters()), torch.Generator()
+    state = serialised(resume.capture(model, optimizer, generator, device))
+    assert torch.equal(state["dropout_cuda"], stored)
+    with torch.random.fork_rng(devices=[]):
+        resume.restore(state, model, optimizer, generator, device)
+        assert [(found.tolist(), of) for found, of in given] == [(stored.tolist(), device)]
+        on_cpu = resume.capture(model, optimizer, generator, torch.device("cpu"))
+        resume.restore({**on_cpu, "dropout_cuda": stored}, model, optimizer, generator, torch.device("cpu"))
+    assert on_cpu["dropout_cuda"] is None
+    assert len(given) == 1, "a CPU leaves the GPU alone"
+
+
 def test_save_every_and_at_the_end(train: DeviceSplit, val: DeviceSplit) -> None:
     states: list[dict[str, Any]] = []
     result = run(train, val, Settings(epochs=5), save=states.append, save_every=2)

@@ -254,6 +254,30 @@ def test_a_checkpoint_of_another_run_is_set_aside(tmp_path: Path, reference_reco
     assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
 
 
+def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def fit(*arguments: Any, state: Any, save: Any, **more: Any) -> Any:
+        given.append(state)
+        save({"epoch": len(given)})
+        raise Interrupted
+
+    def begin() -> Any:
+        with pytest.raises(Interrupted):
+            run_cell(CELL, **options(tmp_path))
+        return given[-1]
+
+    def other(*arguments: Any) -> SimpleNamespace:
+        return SimpleNamespace(**{**vars(toy_realization(*arguments)), "checksum": "another"})
+
+    monkeypatch.setattr(training, "fit", fit)
+    assert begin() is None
+    assert begin() == {"epoch": 1}, "the control: the same data"
+    monkeypatch.setattr(execution, "_realization", other)
+    assert begin() is None
+    assert begin() == {"epoch": 3}
+
+
 def test_a_checkpoint_with_a_state_that_does_not_fit_is_set_aside(
     tmp_path: Path, reference_record: dict[str, Any]
 ) -> None:

@@ -147,6 +147,17 @@ def test_bootstrap_agrees_with_the_normal_approximation_and_finds_a_shift() -> N
     assert astuple(bootstrap_difference(a, b)) == astuple(found)  # the seed is an argument, not ambient
 
 
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_bootstrap_of_few_runs_knows_their_whole_spread(n: int) -> None:
+    """Resampling n values spreads by sqrt(1 - 1/n) too little; the error must be that of s / sqrt(n), not less."""
+    a, b = [[0.0, *range(1, n)], [10.0, *range(12, 10 + n), 13.0]], [[float(v**2) for v in range(n)]]
+    found = bootstrap_difference(a, b, draws=40000)
+    plain = [np.var(g, ddof=1) / n for g in (*a, *b)]
+    error = math.sqrt((plain[0] + plain[1]) / 4 + plain[2])
+    assert found.error == pytest.approx(error, rel=0.015)
+    assert found.df == 3 * (n - 1)
+
+
 def test_bootstrap_within_conditions_is_narrower_than_welch_on_pooled_runs() -> None:
     plain, scaled = [2.0, 2.1, 2.2, 2.1, 2.0, 2.2], [1.7, 1.8, 1.9, 1.8, 1.7, 1.9]
     other = [[v + 0.01 for v in plain], [v + 0.01 for v in scaled]]

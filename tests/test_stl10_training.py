@@ -242,6 +242,32 @@ def test_held_out_images(train):
             hold_out(train, count, seed=1)
 
 
+def test_held_out_images_are_evaluated_and_never_trained_on(train, test):
+    recipe = dataclasses.replace(SHORT, epochs=1, validation_images=12, augmentation="none")
+    model, seen = network(), {True: [], False: []}
+    model.register_forward_pre_hook(lambda module, inputs: seen[module.training].append(inputs[0].clone()))
+    result = fit(model, train, test, recipe)
+
+    def same_images(found, expected):
+        order = [images.flatten(1).double().sum(1).argsort() for images in (found, expected)]
+        return found.shape == expected.shape and torch.equal(found[order[0]], expected[order[1]])
+
+    kept, held = hold_out(train, 12, recipe.seed)
+    assert same_images(torch.cat(seen[True]), normalise(kept.images))
+    evaluated = torch.cat(seen[False])
+    assert same_images(evaluated[: len(test)], normalise(test.images))
+    assert same_images(evaluated[len(test) :], normalise(held.images))
+    assert result.evaluations[0]["val_accuracy"] == evaluate(model, held, recipe).accuracy
+
+
+def test_dropout_has_a_random_stream_of_its_own(train, test):
+    states = []
+    recipe = dataclasses.replace(SHORT, epochs=1, batch_size=40, seed=8)
+    fit(Plain(), train, test, recipe, save=states.append)  # it draws nothing: the stream is as it was seeded
+    assert torch.equal(states[0]["dropout"], torch.Generator().manual_seed(stream(8, "dropout")).get_state())
+    assert stream(8, "dropout") != stream(8, "order and augmentation")
+
+
 def test_validation_chooses_only_when_asked(train, test):
     recipe = dataclasses.replace(SHORT, epochs=6, evaluate_after=(1, 2, 3, 4, 5), validation_images=8)
     final = fit(network(), train, test, recipe)

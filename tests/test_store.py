@@ -15,6 +15,7 @@ import pytest
 import yaml
 from toy_cells import make_record
 
+from sesn_lib.durable import write_aside
 from sesn_lib.experiments import GRID, Cell
 from sesn_lib.store import RecordError, Store, collect, deterministic_part, validate
 
@@ -64,6 +65,28 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space left"):
         store.write(make_record(CELL))
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_the_content_is_synced_before_it_gets_its_name_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    """Else a power cut could leave an empty record, or none where `write` has returned."""
+    path, synced = tmp_path / "new" / "a.json", []
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        fsync(handle)
+        status = os.fstat(handle)
+        synced.append((os.path.samestat(status, path.parent.stat()), status.st_size if path.exists() else None))
+        if not synced[-1][0]:
+            assert status.st_size == len(b"content"), "all of it, not a part that waits in memory"
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_aside(path, b"content", replace=replace)
+    assert [folder for folder, _ in synced] == [False, True]
+    assert [named is not None for _, named in synced] == [False, True]
+    assert path.read_bytes() == b"content"
 
 
 def test_without_hard_links_records_are_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +283,13 @@ def test_collect_takes_complete_runs_of_the_grid_only(tmp_path: Path) -> None:
     assert content["single_runs"] == {model: [1.0, 3.0, 0.5]}
     before = path.read_bytes()
     assert collect(tmp_path).read_bytes() == before, "the same records give the same file"
+
+
+def test_the_table_is_of_all_test_images(tmp_path: Path) -> None:
+    Store(tmp_path).write(make_record(CELL, error=2.0, test_error_48k=3.0))
+    content = yaml.safe_load(collect(tmp_path).read_text())
+    assert content["single_runs"] == {CELL.model: [2.0]}
+    assert content["by_condition"] == {CELL.model: {0.5: {3: 2.0}}}
 
 
 def test_collect_of_nothing_says_so(tmp_path: Path) -> None:

@@ -302,6 +302,22 @@ def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     assert arguments.checkpoints_folder(tmp_path / "other") == tmp_path / "other" / "checkpoints"
 
 
+@pytest.mark.parametrize(("option", "function"), [((), "build"), (("--poster",), "build_poster")])
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_exit_code_of_the_report_is_that_of_its_notebooks(
+    sesn: Any, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...], function: str, code: int
+) -> None:
+    from sesn_lib import report
+
+    asked: list[Any] = []
+    monkeypatch.setattr(report, function, lambda *given: asked.append(given) or code)
+    assert sesn("report", "--output", "there", *option).code == code
+    assert asked == [(Path("there"),) if option else (Path("there"), "quick")]
+    if not option:
+        sesn("report", "--profile", "full")
+        assert asked[1] == (Path("build/report"), "full")
+
+
 def test_processes_share_the_processor() -> None:
     from sesn_lib.arguments import share_threads
 

@@ -218,3 +218,23 @@ def test_points_are_where_the_records_put_them(tmp_path: Path) -> None:
     assert line.get_ydata() == pytest.approx([2.1] * 7, abs=0.01)
     point = figures.error_time(summary.error_against_time(loaded)).axes[0].lines[0]
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, pytest.approx(2.1))
+
+
+def bars(figure: Figure) -> list[tuple[float, float]]:
+    """(middle, half length) of each vertical error bar of the first panel."""
+    segments = [s for c in figure.axes[0].collections for s in getattr(c, "get_segments", list)()]
+    return [((low[1] + high[1]) / 2, (high[1] - low[1]) / 2) for low, high in segments]
+
+
+def test_bars_are_sample_standard_deviations_of_the_errors_on_all_test_images(tmp_path: Path) -> None:
+    """Of 1, 2 and 6 %: the mean is 3, the sum of squares 14, the sample standard deviation sqrt(7)."""
+    store = Store(tmp_path)
+    for realization, error in enumerate((1.0, 2.0, 6.0)):
+        counts = {"edges": [0.3, 0.6, 1.0], "images": [1000, 500], "errors": [int(10 * error), int(5 * error)]}
+        cell = Cell("mnist_cnn_28", 1.0, realization)
+        store.write(make_record(cell, error=error, test_error_48k=error + 1, by_scale=counts))
+    loaded = results.load(tmp_path)
+    by_time = bars(figures.error_time(summary.error_against_time(loaded)))
+    assert by_time == [pytest.approx((3.0, 7**0.5))]
+    by_size = bars(figures.error_by_scale(summary.errors_by_size(loaded)))
+    assert by_size == [pytest.approx((3.0, 7**0.5))] * 2

@@ -204,6 +204,21 @@ def test_the_check_for_remote_resources_notices(html: str) -> None:
     assert remote_resources(html) != []
 
 
+def test_what_is_text_stays_text_on_a_page(tmp_path: Path) -> None:
+    """An error, a formula that cannot be translated, a title: none of them becomes a part of the page."""
+    bad = "<img src=x>"
+    write_notebook(tmp_path / "00_a.ipynb", f"# A `{bad}` B\n\nC $\\nosuchcommand {bad}$ and $$\\nosuch {bad}$$.")
+    outcome = execute.Outcome("00_a", tmp_path / "00_a.ipynb", 1.0, f"cell 3: ValueError: {bad} & more")
+    report.render_site(tmp_path / "out", [tmp_path / "00_a.ipynb"], [outcome])
+    for name in ("00_a.html", "index.html"):
+        page = BeautifulSoup((tmp_path / "out" / name).read_text(), "html.parser")
+        assert page.select("img[src=x]") == []
+    page = BeautifulSoup((tmp_path / "out" / "00_a.html").read_text(), "html.parser")
+    assert page.select_one(".stopped").get_text().endswith(f"cell 3: ValueError: {bad} & more")
+    assert [code.get_text() for code in page.select(".untranslated")] == [f"\\nosuchcommand {bad}", f"\\nosuch {bad}"]
+    assert page.h1.get_text() == f"A {bad} B"
+
+
 def test_links_work(site: Path, built: tuple[Path, int, str]) -> None:
     assert broken_links(site) == []
     assert broken_links(built[0]) == []

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import pytest
 from rich.console import Console, RenderableType
+from toy_cells import make_record
 
-from sesn_lib.display import show_status
+from sesn_lib.display import Display, result_line, show_status
 from sesn_lib.experiments import GRID, Cell
-from sesn_lib.status import SYMBOLS, Status
+from sesn_lib.status import SYMBOLS, Status, survey
+from sesn_lib.store import Store
+from sesn_lib.worker import Event
 
 
 def lines(*shown: RenderableType | Status) -> list[str]:
@@ -35,3 +40,45 @@ def test_a_row_shows_the_states_in_the_order_of_the_realizations() -> None:
         expected[1],
         "1.25 (1)",
     ]
+
+
+def test_numbers_are_those_on_all_test_images_with_the_spread_of_a_sample(tmp_path: Path) -> None:
+    cells = [Cell("mnist_cnn_28", 0.5, number) for number in range(3)]
+    for cell, error in zip(cells, (1.0, 2.0, 4.5)):
+        Store(tmp_path).write(make_record(cell, error=error, test_error_48k=9.0))
+    status = survey(tmp_path)
+    assert status.errors == dict(zip(cells, (1.0, 2.0, 4.5)))
+    n, mean, spread = status.mean_errors()["mnist_cnn_28", 0.5]
+    assert (n, mean, spread) == (3, pytest.approx(2.5), pytest.approx(((1.5**2 + 0.5**2 + 2**2) / 2) ** 0.5))
+    assert any("2.50 ± 1.80 (3)" in line for line in lines(status))
+
+
+def test_a_finished_run_is_told_in_errors() -> None:
+    record = make_record(Cell("mnist_cnn_28", 0.5, 0), error=2.0, test_error_48k=3.0, val_accuracy=0.97, best_epoch=41)
+    said = "test error 2.000 % on 50,000 images, best epoch 41 of 60 (validation 3.00 %), 2 min on toy"
+    assert result_line(record) == said
+
+
+def test_an_epoch_is_told_in_errors() -> None:
+    stream = io.StringIO()
+    display = Display(1, every_epoch=True, stream=stream)
+    report = {"epoch": 3, "epochs": 60, "train_loss": 0.125, "val_accuracy": 0.98, "seconds": 1.5}
+    display(Event("epoch", GRID[0], report))
+    display(Event("epoch", GRID[0], {**report, "val_accuracy": None}))
+    first, second = stream.getvalue().splitlines()
+    assert first == f"{GRID[0]}: epoch 3/60, loss 0.1250, validation error 2.00 %, 1.5 s"
+    assert second == f"{GRID[0]}: epoch 3/60, loss 0.1250, 1.5 s"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal_tells_errors_too() -> None:
+    stream = Terminal()
+    display = Display(1, stream=stream)
+    display(Event("epoch", GRID[0], {"epoch": 3, "epochs": 60, "train_loss": 0.125, "val_accuracy": 0.98, "seconds": 1}))
+    display.close()
+    assert "loss 0.125, validation error 2.00 %" in stream.getvalue()
+    assert "3/60" in stream.getvalue()

@@ -45,6 +45,16 @@ def test_html_is_a_table_with_a_caption_and_escapes() -> None:
     assert 'class="row_heading' not in unnamed
 
 
+def test_nothing_in_a_table_is_taken_for_html() -> None:
+    bad = "<b>&</b>"
+    named = pd.DataFrame({bad: [bad, 1.5]}, index=pd.Index([bad, "x"], name="model"))
+    two = pd.DataFrame({bad: [bad]}, index=pd.MultiIndex.from_tuples([(bad, bad)], names=["a", "b"]))
+    for table, times in ((named, 3), (two, 4), (named.reset_index(drop=True), 2)):
+        html = tables.to_html(table, "c", "n")
+        assert html.count("&lt;b&gt;&amp;&lt;/b&gt;") == times
+        assert "<b>" not in html
+
+
 def test_whose_numbers_they_are_is_seen() -> None:
     """Nested heads share cells; a source has the colour that it has in the figures, and ours are bold."""
     heads = [("CNN", "the paper"), ("CNN", "this repetition"), ("SESN", "another")]

@@ -197,11 +197,9 @@ def test_curves_are_those_that_were_given() -> None:
 
 
 def test_what_is_called_an_error_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    history = [
-        {"epoch": 1, "learning_rate": 0.01, "train_loss": 0.9, "train_accuracy": 0.7, "val_loss": 0.5, "val_accuracy": 0.9},
-        {"epoch": 2, "learning_rate": 0.01, "train_loss": 0.4, "train_accuracy": 0.8, "val_loss": 0.3, "val_accuracy": 0.95},
-        {"epoch": 3, "learning_rate": 0.001, "train_loss": 0.2, "train_accuracy": 0.9, "val_loss": 0.2, "val_accuracy": 0.96},
-    ]  # fmt: skip
+    keys = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    rows = ((1, 0.01, 0.9, 0.7, 0.5, 0.9), (2, 0.01, 0.4, 0.8, 0.3, 0.95), (3, 0.001, 0.2, 0.9, 0.2, 0.96))
+    history = [dict(zip(keys, row)) for row in rows]
     loss, error = training.learning_curve(history, best=3).axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in error.lines}
     assert drawn["training"] == pytest.approx([30.0, 20.0, 10.0])

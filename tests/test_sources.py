@@ -158,7 +158,8 @@ def test_content_of_the_right_size_and_another_md5_is_refused_from_every_source(
         return None
 
     flipped = tiny[TRAIN][:-1] + bytes([tiny[TRAIN][-1] ^ 1])
-    with pytest.raises(DataError, match=f"{TRAIN} MD5 {checksums.md5(flipped)} instead of {checksums.md5(tiny[TRAIN])}"):
+    wrong, right = (checksums.md5(content) for content in (flipped, tiny[TRAIN]))
+    with pytest.raises(DataError, match=f"{TRAIN} MD5 {wrong} instead of {right}"):
         sources.mnist(tmp_path / "data", source=deliver(tiny | {TRAIN: flipped}), progress=False)
     assert f"refused {TRAIN} from" in caplog.text
     assert not (tmp_path / "data" / "MNIST" / "raw" / TRAIN).exists()

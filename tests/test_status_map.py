@@ -78,7 +78,9 @@ class Terminal(io.StringIO):
 def test_a_bar_on_a_terminal_tells_errors_too() -> None:
     stream = Terminal()
     display = Display(1, stream=stream)
-    display(Event("epoch", GRID[0], {"epoch": 3, "epochs": 60, "train_loss": 0.125, "val_accuracy": 0.98, "seconds": 1}))
+    display(
+        Event("epoch", GRID[0], {"epoch": 3, "epochs": 60, "train_loss": 0.125, "val_accuracy": 0.98, "seconds": 1})
+    )
     display.close()
     assert "loss 0.125, validation error 2.00 %" in stream.getvalue()
     assert "3/60" in stream.getvalue()

@@ -81,17 +81,16 @@ def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path, monkeypatch, untra
 
     assert begin() is None
     assert begin() == {"epoch": 2}, "the control: the same data"
-    for spoilt in (0, 1):  # one pixel, one label
-        content = [array.copy() for array in stl10.load(None, "test", progress=False)]
-        content[spoilt].flat[0] ^= 1
-        with monkeypatch.context() as patch:
-            usual = stl10.load
-            patch.setattr(
-                stl10, "load", lambda root, split, progress: content if split == "test" else usual(root, split, progress)
-            )
+    contents = {split: stl10.load(None, split, progress=False) for split in ("train", "test")}
+    for split in contents:
+        for part in (0, 1):  # one pixel, one label
+            spoilt = [array.copy() for array in contents[split]]
+            spoilt[part].flat[0] ^= 1
+            given = {**contents, split: spoilt}
+            monkeypatch.setattr(stl10, "load", lambda root, split, progress, given=given: given[split])
             assert begin() is None
-        assert begin() is None, "nor is that one's by the first"
-        assert begin() is not None
+            monkeypatch.setattr(stl10, "load", lambda root, split, progress: contents[split])
+            assert begin() is None, "nor is that one's by the first"
 
 
 def test_the_record_names_the_commit_that_the_run_began_with(monkeypatch):

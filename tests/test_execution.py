@@ -276,6 +276,30 @@ def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(execution, "_realization", other)
     assert begin() is None
     assert begin() == {"epoch": 3}
+    path = tmp_path / f"{CELL.name}.pt"
+    content = torch.load(path, weights_only=True)
+    content["identity"]["device_type"] = "cuda"  # nor one of another kind of device, whose rounding is another
+    torch.save(content, path)
+    assert begin() is None
+
+
+def test_a_resumed_run_counts_the_time_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(model: Any, *arguments: Any, state: Any, save: Any, **more: Any) -> Any:
+        if state is None:
+            save({"epoch": 1})
+            raise Interrupted
+        return training.FitResult(1, 0.5, [{"epoch": 1, "seconds": 2.0}], {})
+
+    monkeypatch.setattr(training, "fit", fit)
+    with pytest.raises(Interrupted):
+        run_cell(CELL, **options(tmp_path, epochs=1))
+    path = tmp_path / f"{CELL.name}.pt"
+    content = torch.load(path, weights_only=True)
+    assert 0 < content["seconds"] < 100
+    torch.save({**content, "seconds": 5000.0}, path)
+    timing = run_cell(CELL, **options(tmp_path, epochs=1))["timing"]
+    assert 5000 < timing["wall_seconds"] < 5100
+    assert timing["train_seconds"] == 2.0
 
 
 def test_a_checkpoint_with_a_state_that_does_not_fit_is_set_aside(

@@ -44,7 +44,9 @@ def test_number_grids_need_a_symbol_between_each_two() -> None:
 
 
 def test_number_grids_of_zeros() -> None:
-    drawn(layers.number_grids([("nothing", np.zeros((2, 2)))]))
+    figure = layers.number_grids([("nothing", np.zeros((2, 2)))])
+    drawn(figure)
+    assert texts(figure).count("0") == 4
 
 
 def test_same_weights_frames_the_support() -> None:

@@ -213,6 +213,10 @@ def test_what_is_text_stays_text_on_a_page(tmp_path: Path) -> None:
     for name in ("00_a.html", "index.html"):
         page = BeautifulSoup((tmp_path / "out" / name).read_text(), "html.parser")
         assert page.select("img[src=x]") == []
+    front = BeautifulSoup((tmp_path / "out" / "index.html").read_text(), "html.parser")
+    assert (front.h1.get_text(), front.select_one(".lead").get_text()) == (report.TITLE, report.LEAD)
+    assert front.select_one(".cards a").get_text().strip().endswith(f"A {bad} B")
+    assert "00_a stopped before the end" in front.select_one(".stopped").get_text()
     page = BeautifulSoup((tmp_path / "out" / "00_a.html").read_text(), "html.parser")
     assert page.select_one(".stopped").get_text().endswith(f"cell 3: ValueError: {bad} & more")
     assert [code.get_text() for code in page.select(".untranslated")] == [f"\\nosuchcommand {bad}", f"\\nosuch {bad}"]

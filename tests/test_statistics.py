@@ -71,6 +71,16 @@ def test_welch_from_published_means_equals_scipy() -> None:
     assert contrast([a, b], [1, -1]).p == pytest.approx(expected.pvalue, rel=1e-12)
 
 
+def test_a_contrast_by_hand() -> None:
+    """Weights 1/2, 1/2, -1 on s^2 / n = 0.04, 0.16, 0.09: the error is sqrt(0.01 + 0.04 + 0.09)."""
+    samples = [Sample(4, 1.0, 0.4), Sample(9, 2.0, 1.2), Sample(16, 5.0, 1.2)]
+    found = contrast(samples, [0.5, 0.5, -1.0])
+    assert found.estimate == pytest.approx(-3.5)
+    assert found.error == pytest.approx(math.sqrt(0.14))
+    assert found.df == pytest.approx(0.14**2 / (0.01**2 / 3 + 0.04**2 / 8 + 0.09**2 / 15))
+    assert found.p == pytest.approx(2 * stats.t.cdf(-3.5 / math.sqrt(0.14), found.df))
+
+
 def test_one_run_is_held_against_a_prediction_interval() -> None:
     many = sample([2.0, 2.2, 2.1, 1.9, 2.3, 2.1])
     found = difference(sample([2.6]), many)

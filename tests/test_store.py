@@ -67,6 +67,15 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert files(tmp_path) == []
 
 
+def test_who_reads_while_a_file_is_replaced_sees_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_aside(path, b"old", replace=True)
+    with path.open("rb") as reader:
+        write_aside(path, b"the new one", replace=True)
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"the new one"
+
+
 @pytest.mark.parametrize("replace", [False, True])
 def test_the_content_is_synced_before_it_gets_its_name_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool

@@ -77,6 +77,11 @@ def test_markdown() -> None:
     assert lines[3] == "| <CNN> | – | no run yet |"
 
 
+def test_a_bar_in_a_cell_begins_no_new_one() -> None:
+    lines = tables.markdown(pd.DataFrame({"a": ["x|y"], "b": [1]})).splitlines()
+    assert lines == ["| a | b |", "| --- | --- |", r"| x\|y | 1 |"]
+
+
 def test_latex_is_escaped() -> None:
     text = tables.latex(frame(), "50 % of all", "errors")
     assert r"SESN\_A \& B & 2.10 $\pm$ 0.10 (6) &" in text

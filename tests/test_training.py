@@ -165,6 +165,32 @@ def test_every_purpose_has_a_random_stream_of_its_own(train: DeviceSplit, val: D
     assert torch.equal(states[0]["generator"], order.get_state())
 
 
+def test_the_random_state_of_the_device_is_the_one_that_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: asked.append(list(devices)))
+    for device in (torch.device("cuda", 1), torch.device("cpu")):
+        resume.forked(device)
+    assert asked == [[torch.device("cuda", 1)], []]
+
+
+def test_a_state_is_not_changed_by_the_training_that_goes_on(train: DeviceSplit, val: DeviceSplit) -> None:
+    states: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
+
+    def save(state: dict[str, Any]) -> None:
+        states.append(state)
+        kept.append(serialised(state))
+
+    run(train, val, Settings(epochs=3, extra_scaling=0.5), save=save, save_every=1)
+    for state, first in zip(states, kept):
+        assert without_seconds(state["history"]) == without_seconds(first["history"])
+        assert [len(state["history"]), state["epoch"]] == [first["epoch"]] * 2
+        for part in ("model", "best_state"):
+            assert same_weights(state[part], first[part])
+        for index, moments in state["optimizer"]["state"].items():
+            assert same_weights(moments, first["optimizer"]["state"][index])
+
+
 def test_a_state_from_a_gpu_holds_its_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropout draws there; what torch is asked for and given back, without a GPU."""
     device, given = torch.device("cuda", 1), []
@@ -339,6 +365,7 @@ def test_settings_follow_the_protocol() -> None:
     settings = Settings()
     assert (settings.epochs, settings.batch_size, settings.learning_rate) == (60, 128, 0.01)
     assert (settings.milestones, settings.gamma, settings.extra_scaling) == ((20, 40), 0.1, 1.0)
+    assert (settings.precision, settings.seed, settings.eval_batch) == ("float32", 0, 1000)
     assert Settings(milestones=[5, 9]).milestones == (5, 9)  # type: ignore[arg-type]
 
 

@@ -309,13 +309,14 @@ def test_the_exit_code_of_the_report_is_that_of_its_notebooks(
 ) -> None:
     from sesn_lib import report
 
-    asked: list[Any] = []
-    monkeypatch.setattr(report, function, lambda *given: asked.append(given) or code)
+    asked: list[tuple[Any, ...]] = []
+    for name in ("build", "build_poster"):
+        monkeypatch.setattr(report, name, lambda *given, name=name: asked.append((name, *given)) or code)
     assert sesn("report", "--output", "there", *option).code == code
-    assert asked == [(Path("there"),) if option else (Path("there"), "quick")]
+    assert asked == [(function, Path("there")) if option else (function, Path("there"), "quick")]
     if not option:
         sesn("report", "--profile", "full")
-        assert asked[1] == (Path("build/report"), "full")
+        assert asked[1] == (function, Path("build/report"), "full")
 
 
 def test_processes_share_the_processor() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from toy_cells import make_record
 
-from sesn_lib import execution, jobs, runner
+from sesn_lib import execution, jobs, runner, training
 from sesn_lib.experiments import GRID, Cell
 from sesn_lib.status import survey
 from sesn_lib.store import Store
@@ -208,7 +208,7 @@ def test_train_reports_a_failure(sesn: Any, tmp_path: Path, monkeypatch: pytest.
     def diverge(*arguments: Any, **options: Any) -> Any:
         raise FloatingPointError("the loss is nan after epoch 1")
 
-    monkeypatch.setattr(execution, "_fit", diverge)
+    monkeypatch.setattr(training, "fit", diverge)
     result = sesn("train", CELL.model, *SHORT)
     assert result.code == 1
     assert "FAILED, FloatingPointError: the loss is nan after epoch 1" in result.err

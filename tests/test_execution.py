@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_cells import toy_realization
+from toy_cells import toy_realization, use_toy_data
 
 from sesn_lib import execution, models, provenance, training
 from sesn_lib.budget import Estimator, format_duration, measure, parse_duration
@@ -31,7 +31,7 @@ CELL = Cell("mnist_cnn_28", 0.5, 1)
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(execution, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     yield
     torch.set_num_threads(threads)
 
@@ -131,6 +131,7 @@ def test_a_cell_begins_with_weights_of_its_own_seed_on_the_fast_path(monkeypatch
 def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: pytest.MonkeyPatch) -> None:
     correct = torch.arange(50000) < 24000
     factors = np.where(correct, 0.45, 0.95)
+    edges = np.array([0.3, 0.39, 0.4, 0.75, 1.0]), torch.tensor([True, False, False, True, False])
 
     def realization(*arguments: Any) -> SimpleNamespace:
         splits = toy_realization(*arguments)
@@ -141,7 +142,7 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
         return Evaluation(correct[: len(split)], torch.zeros(len(split), dtype=torch.int64), 1.0)
 
-    monkeypatch.setattr(execution, "_realization", realization)
+    use_toy_data(monkeypatch, realization)
     monkeypatch.setattr(training, "evaluate", scripted)
     record = run_cell(CELL, **options(epochs=1))
     assert (record["test_error_48k"], record["test_error_50k"]) == (50.0, 52.0)
@@ -152,7 +153,8 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     }
     monkeypatch.setattr(execution, "TEST_PART", 30000)
     assert run_cell(CELL, **options(epochs=1))["test_error_48k"] == 20.0
-    few = execution._by_scale(np.array([0.3, 0.39, 0.4, 0.75, 1.0]), np.array([True, False, False, True, False]))
+    factors, correct = edges
+    few = run_cell(CELL, **options(epochs=1, test_images=5))["by_scale"]
     assert (few["images"], few["errors"]) == ([2, 1, 0, 0, 1, 0, 1], [1, 1, 0, 0, 0, 0, 1])
 
 
@@ -233,16 +235,16 @@ def test_a_checkpoint_that_cannot_be_set_aside_does_not_end_the_run(
 
 
 def test_a_network_of_nan_makes_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = execution._fit
+    fit = training.fit
 
-    def poisoned(*arguments: Any, **more: Any) -> Any:
-        model, result = fit(*arguments, **more)
+    def poisoned(model: torch.nn.Module, *arguments: Any, **more: Any) -> Any:
+        result = fit(model, *arguments, **more)
         with torch.no_grad():
             next(model.parameters()).fill_(float("nan"))
-        return model, result
+        return result
 
     assert run_cell(CELL, **options(epochs=1))["test_images"] == 30  # the control
-    monkeypatch.setattr(execution, "_fit", poisoned)
+    monkeypatch.setattr(training, "fit", poisoned)
     with pytest.raises(Diverged, match="the test loss is nan: it must be finite"):
         run_cell(CELL, **options(epochs=1))
 
@@ -273,7 +275,7 @@ def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(training, "fit", fit)
     assert begin() is None
     assert begin() == {"epoch": 1}, "the control: the same data"
-    monkeypatch.setattr(execution, "_realization", other)
+    use_toy_data(monkeypatch, other)
     assert begin() is None
     assert begin() == {"epoch": 3}
     path = tmp_path / f"{CELL.name}.pt"

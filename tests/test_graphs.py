@@ -52,12 +52,18 @@ def test_replays_each_batch_and_not_the_recorded_one() -> None:
 
 def test_a_recording_that_forgets_to_copy_is_noticed() -> None:
     # Control: a graph of the caller's own tensors would go on showing the first batch.
-    recording = Recorded(Sum(), repeating)
+    made: list[tuple[Tensor, Callable[[], None]]] = []
+
+    def kept(work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        made.append(repeating(work))
+        return made[-1]
+
+    recording = Recorded(Sum(), kept)
     for value in range(WARM_UP + 1):
         recording(*batch(value))
-    assert recording._recording is not None
-    recording._recording.replay()
-    assert recording._recording.output.tolist() == [12.0 * WARM_UP, 4.0 * WARM_UP]
+    ((output, replay),) = made
+    replay()
+    assert output.tolist() == [12.0 * WARM_UP, 4.0 * WARM_UP]
 
 
 def test_a_batch_of_another_shape_is_not_replayed() -> None:

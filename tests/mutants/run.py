@@ -16,6 +16,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -106,6 +107,13 @@ def verdict(root: Path, tests: tuple[str, ...], seconds: float = SECONDS) -> str
     return "without tests"
 
 
+def first_failure(root: Path) -> str:
+    """Which test failed in the last run."""
+    log = root.with_suffix(".log").read_text(errors="replace")
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
+    return failed[1] if failed else "the time limit"
+
+
 def main() -> int:
     """Runs the chosen mutants and says how many were noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,8 +152,9 @@ def main() -> int:
             said = verdict(root, mutant.tests)
             file.write_bytes(before)
             counts[said] += 1
+            by = f" (by {first_failure(root)})" if said == "killed" else ""
             said = said if said == "killed" else said.upper()
-            print(f"{said:9} {time.monotonic() - start:4.0f} s  {mutant}", flush=True)
+            print(f"{said:9} {time.monotonic() - start:4.0f} s  {mutant}{by}", flush=True)
     tried = counts["killed"] + counts["survived"]
     print(
         ", ".join(f"{number} {word}" for word, number in counts.items()),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_cells import toy_realization, use_toy_data
+from toy_cells import make_record, toy_realization, use_toy_data
 
 from sesn_lib import execution, models, provenance, training
 from sesn_lib.budget import Estimator, format_duration, measure, parse_duration
@@ -283,6 +283,45 @@ def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path: Path, monkeypatch:
     content["identity"]["device_type"] = "cuda"  # nor one of another kind of device, whose rounding is another
     torch.save(content, path)
     assert begin() is None
+
+
+def test_a_run_of_the_whole_protocol_is_complete_and_one_on_fewer_test_images_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    history = [{**epoch, "learning_rate": 0.01} for epoch in make_record(CELL)["history"]]
+
+    def realization(*arguments: Any) -> SimpleNamespace:
+        asked.append(arguments[1:3])
+        splits = toy_realization(*arguments)
+        for name, count in (("train", 10000), ("test", 50000)):
+            images, labels = np.zeros((count, 28, 28), dtype=np.uint8), np.zeros(count, dtype=np.int64)
+            setattr(splits, name, SimpleNamespace(images=images, labels=labels, factors=np.full(count, 0.5)))
+        return splits
+
+    def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
+        assert more["batch_size"] == 1000
+        return Evaluation(torch.ones(len(split), dtype=torch.bool), torch.zeros(len(split)), 1.0)
+
+    use_toy_data(monkeypatch, realization)
+    monkeypatch.setattr(training, "evaluate", scripted)
+    monkeypatch.setattr(training, "fit", lambda *arguments, **more: training.FitResult(7, 0.5, history, {}))
+    whole = {"epochs": None, "batch_size": None}
+    record = run_cell(CELL, **options(**whole))
+    assert validate(record) == CELL
+    assert (record["complete"], record["test_images"], record["best_epoch"]) == (True, 50000, 7)
+    fewer = run_cell(CELL, **options(**whole, test_images=48000))
+    assert validate(fewer) == CELL
+    assert (fewer["complete"], fewer["test_images"]) == (False, 48000)
+    assert asked == [(CELL.realization, "paper")] * 2
+
+
+def test_the_settings_of_a_cell_are_its_own() -> None:
+    for scaling in (0.5, 1.0):
+        settings = settings_of(Cell("mnist_cnn_28", scaling, 1))
+        assert (settings.extra_scaling, settings.epochs, settings.precision) == (scaling, 60, "float32")
+        assert settings.seed == provenance.cell_seed(f"mnist_cnn_28-x{scaling}-r1")
+    assert settings_of(CELL, epochs=9, batch_size=32, precision="bf16").milestones == (3, 6)
 
 
 def test_a_resumed_run_counts_the_time_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,9 @@ def draw() -> list[float]:
 def test_seed_everything_repeats() -> None:
     state = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     try:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
         assert provenance.seed_everything(3) == 3
+        assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
         first = draw()
         provenance.seed_everything(3)
         assert draw() == first

@@ -306,6 +306,25 @@ def test_asked_to_stop_it_writes_checkpoints_and_ends(tmp_path: Path, number: si
     assert results(tmp_path) == undisturbed(20)
 
 
+def test_the_second_signal_ends_as_usual(tmp_path: Path) -> None:
+    """The first lets the cell come to an end; whoever asks twice does not want to wait. Handlers are given back."""
+    before = signal.getsignal(signal.SIGINT)
+    ended = []
+
+    def impatient(cell: Cell, *, on_epoch: Any, stop: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        ended.append("asked once")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        raise AssertionError("it went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Job(GRID[:2], tmp_path, impatient))
+    assert ended == ["asked once"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_several_processes_share_the_work(tmp_path: Path) -> None:
     bad = GRID[4]
     job = job_of(tmp_path, 16, broken=(bad.name,))

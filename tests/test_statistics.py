@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from sesn_lib.statistics import (
+    NOMINAL,
     Difference,
     Sample,
     bootstrap_difference,
@@ -154,6 +155,9 @@ def test_bootstrap_agrees_with_the_normal_approximation_and_finds_a_shift() -> N
     assert found.equivalent(0.2) < 0.001 < 0.4 < found.equivalent(0.001)
     assert found.p > 0.01
     assert bootstrap_difference(a, [g + 0.3 for g in b]).p < 0.001
+    moved = bootstrap_difference(a, [g - found.estimate + found.estimate + 2 * error for g in b])
+    two_sided = 2 * stats.norm.sf(abs(moved.estimate) / error)
+    assert moved.p == pytest.approx(two_sided, rel=0.25)
     assert astuple(bootstrap_difference(a, b)) == astuple(found)  # the seed is an argument, not ambient
 
 
@@ -194,3 +198,10 @@ def test_detectable_difference_equals_cohens_tables() -> None:
     """Cohen (1988), table 2.4.1: two-sided 0.05, power 0.80, d = 0.50 needs 64 in each group."""
     assert detectable_difference(1.0, 64) == pytest.approx(0.50, abs=0.005)
     assert math.isnan(detectable_difference(0.1, 1))
+
+
+def test_the_level_is_the_usual_one() -> None:
+    assert NOMINAL == 0.05
+    found = paired([0.1, 0.2, 0.3, 0.25])
+    assert found.level == 1 - NOMINAL
+    assert found.high - found.estimate == pytest.approx(stats.t.ppf(0.975, 3) * found.error)

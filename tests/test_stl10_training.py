@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 
 import pytest
 import torch
@@ -208,6 +209,17 @@ class Plain(nn.Module):
 
     def forward(self, x):
         return self.layer(x.flatten(1))
+
+
+def test_what_an_epoch_reports_is_a_mean_over_its_images(train, test):
+    """A network of zeros that hardly moves: the loss is log 4 for each image, and all are taken for the first class."""
+    model, reports = Plain(), []
+    nn.init.constant_(model.layer.bias[0], 1e-6)
+    result = fit(model, train, test, dataclasses.replace(SHORT, epochs=1, learning_rate=1e-30), on_epoch=reports.append)
+    assert result.history[0]["train_loss"] == pytest.approx(math.log(4), rel=1e-5)
+    assert result.history[0]["train_accuracy"] == pytest.approx(0.25)
+    assert reports[0].test_error == result.test_error == pytest.approx(75.0)
+    assert reports[0].test_loss == pytest.approx(math.log(4), rel=1e-5)
 
 
 @pytest.mark.parametrize("micro_batch", [2, 5, 16])

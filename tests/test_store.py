@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from toy_cells import make_record
 
 from sesn_lib.durable import write_aside
 from sesn_lib.experiments import GRID, Cell
-from sesn_lib.store import RecordError, Store, collect, deterministic_part, validate
+from sesn_lib.store import RecordError, Store, collect, deterministic_part, now, validate
 
 CELL = Cell("mnist_ses_vector_28", 0.5, 3)
 
@@ -310,3 +312,14 @@ def test_collect_of_nothing_says_so(tmp_path: Path) -> None:
 def test_the_store_needs_no_torch() -> None:
     code = "import sys, sesn_lib.store, sesn_lib.runner, sesn_lib.cli; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_moments_are_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        moment = datetime.strptime(now(), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 60

@@ -45,6 +45,20 @@ def test_html_is_a_table_with_a_caption_and_escapes() -> None:
     assert 'class="row_heading' not in unnamed
 
 
+def test_verdicts_of_different_meaning_have_different_grounds() -> None:
+    """Good, bad, open and nothing yet: a ground each, and no verdict that is said is without one."""
+    groups = (
+        {"reproduced", "supported", "the same"},
+        {"not reproduced", "not supported", "differs"},
+        {"undecided"},
+        {"no data", "no run yet"},
+    )
+    grounds = [{tables.TINTS[word] for word in group} for group in groups]
+    assert [len(ground) for ground in grounds] == [1, 1, 1, 1]
+    assert len(set.union(*grounds)) == 4
+    assert set.union(*groups) == set(tables.TINTS)
+
+
 def test_nothing_in_a_table_is_taken_for_html() -> None:
     bad = "<b>&</b>"
     named = pd.DataFrame({bad: [bad, 1.5]}, index=pd.Index([bad, "x"], name="model"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -315,6 +316,28 @@ def test_the_first_epoch_equals_a_plain_loop(train: DeviceSplit, val: DeviceSpli
         optimizer.step()
     for ours, theirs in zip(model.state_dict().values(), plain.state_dict().values()):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_what_an_epoch_reports_is_a_mean_over_its_images(train: DeviceSplit, val: DeviceSplit) -> None:
+    """A network of zeros that hardly moves: the loss is log 10 for every image, and all are taken for zeros."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    nn.init.constant_(model[1].bias[0], 1e-6)
+    (row,) = fit(model, train, val, Settings(epochs=1, learning_rate=1e-30)).history
+    assert row["train_loss"] == pytest.approx(math.log(10), rel=1e-5)
+    assert row["val_loss"] == pytest.approx(math.log(10), rel=1e-5)
+    assert row["train_accuracy"] == pytest.approx((train.labels == 0).double().mean().item())
+    assert row["val_accuracy"] == pytest.approx((val.labels == 0).double().mean().item())
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(
+    train: DeviceSplit, val: DeviceSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = training.Evaluation(torch.zeros(len(val), dtype=torch.bool), torch.zeros(len(val)), math.inf)
+    monkeypatch.setattr(training, "evaluate", lambda *arguments, **options: nothing)
+    with pytest.raises(Diverged, match="the validation loss is inf after epoch 1: it must be finite"):
+        run(train, val)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

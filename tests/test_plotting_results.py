@@ -267,7 +267,7 @@ def test_whose_point_is_whose_in_the_forest() -> None:
 
 
 def test_learning_curves_are_validation_errors_and_their_means(tmp_path: Path) -> None:
-    for realization, accuracies in enumerate(((0.9, 0.96, 0.97), (0.9, 0.92, 0.93), (0.9, 0.94, 0.95))):
+    for realization, accuracies in enumerate(((0.9, 0.96, 0.97), (0.9, 0.92, 0.93), (0.9, 0.91, 0.92))):
         record = make_record(Cell("mnist_cnn_28", 0.5, realization), epochs=60)
         for place, entry in enumerate(record["history"]):
             entry["val_accuracy"] = accuracies[min(place, 2)]
@@ -278,7 +278,7 @@ def test_learning_curves_are_validation_errors_and_their_means(tmp_path: Path) -
     drawn = by_label(axis)
     epochs, errors, colour = drawn["with augmentation"]
     assert (epochs[:3], colour) == ([1, 2, 3], figures.SCALED)
-    assert errors[:3] == pytest.approx([10.0, 6.0, 5.0])
+    assert errors[:3] == pytest.approx([10.0, 7.0, 6.0])
     assert drawn["without augmentation"][1][:2] == pytest.approx([50.0, 50.0])
     assert axis.get_title() == "cnn 28 (n = 4)"
 

@@ -153,7 +153,7 @@ def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None
         assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, 1025])
 def test_an_impossible_number_of_threads_is_refused(threads: Any) -> None:
     before = torch.get_num_threads()
     with pytest.raises(ValueError, match=f"threads is {threads!r}: it must be an integer, 1 or greater"):

@@ -81,6 +81,32 @@ def test_a_bar_on_a_terminal_tells_errors_too() -> None:
     display(
         Event("epoch", GRID[0], {"epoch": 3, "epochs": 60, "train_loss": 0.125, "val_accuracy": 0.98, "seconds": 1})
     )
-    display.close()
     assert "loss 0.125, validation error 2.00 %" in stream.getvalue()
     assert "3/60" in stream.getvalue()
+    display(Event("epoch", GRID[0], {"epoch": 4, "epochs": 60, "train_loss": 0.1, "val_accuracy": 0.5, "seconds": 1}))
+    display.close()
+    assert "4/60" in stream.getvalue()
+    assert "7/60" not in stream.getvalue()
+
+
+def test_a_finished_run_of_stl10_is_told_in_errors() -> None:
+    record = make_record(GRID[0], reported_epoch=1000, test_error=8.25, test_images=8000)
+    record["protocol"]["epochs"] = 1000
+    said = "test error 8.25 % on 8,000 images, after epoch 1000 of 1000, 2 min on toy"
+    assert result_line(record) == said
+
+
+def test_the_time_left_is_judged_by_whole_runs_on_the_newest_device(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number, (device, day, seconds, epochs) in enumerate(
+        (("old", 1, 9.0, 60), ("new", 2, 1.0, 60), ("new", 3, 99.0, 3))
+    ):
+        record = make_record(Cell("mnist_cnn_28", 1.0, number), epochs=epochs)
+        record["environment"]["device"] = device
+        record["timing"]["finished"] = f"2026-01-0{day}T00:00:00Z"
+        record["history"] = [{**epoch, "seconds": seconds} for epoch in record["history"]]
+        store.write(record)
+    cells = [Cell("mnist_cnn_28", 1.0, number) for number in range(5)]
+    status = survey(tmp_path, cells=[*cells, Cell("mnist_cnn_56", 1.0, 0)])
+    assert status.seconds_left == pytest.approx(2 * (60 * 1.0 + 5.0))
+    assert (status.unknown, status.counts()["done"], status.counts()["partial"]) == (1, 2, 1)

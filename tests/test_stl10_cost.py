@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -65,6 +67,15 @@ def test_the_estimate():
     assert estimate("wrn_16_8", speed, halved) == pytest.approx(2_500_000 / speed, rel=2e-3)
     with pytest.raises(ValueError, match="images_per_second is 0"):
         estimate("wrn_16_8", 0)
+
+
+def test_the_steps_before_the_clock_starts_do_not_count(monkeypatch):
+    monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1, input_size=12))
+    monkeypatch.setattr(stl10_cost, "SIZE", 12)
+    moments = iter([0.0, 100.0, 100.0, 102.0])  # the first step compiles and allocates
+    monkeypatch.setattr(stl10_cost, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    found = measure("wrn_16_8", device="cpu", batch_size=4, steps=1)
+    assert (found["step_seconds"], found["images_per_second"], found["steps"]) == (2.0, 2.0, 1)
 
 
 def test_what_is_left_of_a_run_is_estimated_with_a_margin(monkeypatch):

@@ -146,6 +146,7 @@ BAD_VALUES = [
     ("protocol.precision", ..., "protocol.precision is missing"),
     ("history.3.train_loss", float("inf"), "history: epoch 4: train_loss cannot be inf"),
     ("history.3.epoch", 5, "history: epoch 5 stands at place 4"),
+    ("history.3.epoch", 3, "history: epoch 3 stands at place 4"),
     ("history.0", None, "history: epoch 1 cannot be None"),
     ("timing.train_seconds", -1.0, "timing.train_seconds cannot be -1.0"),
     ("environment.device", "", "environment.device cannot be ''"),

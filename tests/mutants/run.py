@@ -31,8 +31,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("mutants.toml")
 SECONDS = 300.0  # for the tests of one mutant: one that hangs has been noticed
-# Imported once, before each mutant's tests run in a fork: half of the time would go into it.
-HEAVY = ("torch", "numpy", "scipy.stats", "pandas", "hypothesis", "yaml", "rich.console", "typer", "pytest")
+# Imported once, before each mutant's tests run in a fork: most of the time would go into it.
+HEAVY = (
+    *("pytest", "hypothesis", "torch", "torch.optim", "torch._dynamo", "torch.utils.flop_counter", "torchvision"),
+    *("pandas", "pandas.io.formats.style", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "PIL.Image"),
+    *("scipy.stats", "statsmodels.stats.multitest", "statsmodels.stats.power", "statsmodels.stats.proportion"),
+    *("nbformat", "nbconvert", "papermill", "bs4", "fontTools.ttLib", "latex2mathml.converter", "IPython"),
+    *("yaml", "rich.console", "rich.table", "typer", "filelock", "sklearn.model_selection"),
+)
 
 
 @dataclass(frozen=True)

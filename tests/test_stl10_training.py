@@ -152,6 +152,15 @@ def test_same_seed_same_run_and_ambient_randomness_untouched(train, test):
     assert not same(weights(first), weights(third))
 
 
+def test_a_model_is_trained_in_training_mode_however_it_comes(train, test):
+    recipe = dataclasses.replace(SHORT, epochs=1)
+    models = network("wrn_16_8").train(), network("wrn_16_8").eval()
+    for model in models:
+        fit(model, train, test, recipe)
+        assert not model.training
+    assert same(*map(weights, models))
+
+
 @pytest.mark.parametrize("stop_after", [1, 3])
 @pytest.mark.parametrize("selection", ["final", "validation"])
 def test_a_resumed_run_equals_the_undisturbed_one(train, test, stop_after, selection):

@@ -101,6 +101,11 @@ def test_another_seed_or_precision_is_another_run(train: DeviceSplit, val: Devic
     assert not same_result(first, run(train, val, Settings(epochs=2, seed=1, extra_scaling=0.5)))
 
 
+def test_a_model_is_trained_in_training_mode_however_it_comes(train: DeviceSplit, val: DeviceSplit) -> None:
+    results = [fit(model, train, val, Settings(epochs=1)) for model in (Tiny().train(), Tiny().eval())]
+    assert same_result(*results)
+
+
 def test_global_randomness_is_left_alone(train: DeviceSplit, val: DeviceSplit) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()

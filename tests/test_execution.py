@@ -280,6 +280,7 @@ def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path: Path, monkeypatch:
     assert begin() == {"epoch": 3}
     path = tmp_path / f"{CELL.name}.pt"
     content = torch.load(path, weights_only=True)
+    assert content["identity"]["device_type"] == "cpu"
     content["identity"]["device_type"] = "cuda"  # nor one of another kind of device, whose rounding is another
     torch.save(content, path)
     assert begin() is None

@@ -110,3 +110,9 @@ def test_the_time_left_is_judged_by_whole_runs_on_the_newest_device(tmp_path: Pa
     status = survey(tmp_path, cells=[*cells, Cell("mnist_cnn_56", 1.0, 0)])
     assert status.seconds_left == pytest.approx(2 * (60 * 1.0 + 5.0))
     assert (status.unknown, status.counts()["done"], status.counts()["partial"]) == (1, 2, 1)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / f"{cells[4].name}.pt").touch()
+    (tmp_path / "kept" / f"{cells[4].name}.json").write_text('{"epoch": 45, "epochs": 60}')
+    begun = survey(tmp_path, cells=cells, checkpoints=tmp_path / "kept")
+    assert begun.progress == {cells[4]: 0.75}
+    assert begun.seconds_left == pytest.approx(1.25 * (60 * 1.0 + 5.0))

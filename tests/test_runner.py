@@ -308,13 +308,13 @@ def test_asked_to_stop_it_writes_checkpoints_and_ends(tmp_path: Path, number: si
 
 def test_what_a_dead_writer_left_of_a_cell_goes_when_it_is_run(tmp_path: Path) -> None:
     job = job_of(tmp_path, 2)
-    runs = Store(job.results).runs
-    runs.mkdir(parents=True)
-    leftovers = [runs / f".{GRID[number].name}.json.0123456789ab.tmp" for number in (1, 5)]
+    folders = Store(job.results).runs, Store(job.results).failed
+    leftovers = [folder / f".{GRID[number].name}.json.0123456789ab.tmp" for number in (1, 5) for folder in folders]
     for left in leftovers:
+        left.parent.mkdir(parents=True, exist_ok=True)
         left.write_text("{")
     assert len(run(job).finished) == 2
-    assert [left.exists() for left in leftovers] == [False, True], "another cell's is left to whoever runs that"
+    assert [left.exists() for left in leftovers] == [False, False, True, True], "others' are left to whoever runs them"
 
 
 def test_the_second_signal_ends_as_usual(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ def grey(*values: int) -> np.ndarray:
 
 
 def test_confusion_counts_true_digits_down_and_taken_ones_across() -> None:
-    figure, counts = training.confusion(np.array([1, 1, 1, 2, 9]), np.array([1, 2, 2, 2, 0]))
-    assert counts.sum() == 5
-    assert (counts[1, 1], counts[1, 2], counts[2, 2], counts[9, 0]) == (1, 2, 1, 1)
+    figure, counts = training.confusion(np.array([1, 1, 1, 2, 2, 9]), np.array([1, 2, 2, 2, 2, 0]))
+    assert counts.sum() == 6
+    assert (counts[1, 1], counts[1, 2], counts[2, 2], counts[9, 0]) == (1, 2, 2, 1)
     axes = figure.axes[0]
     assert {text.get_position(): text.get_text() for text in axes.texts}[2, 1] == "2"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("taken for", "true digit")

@@ -100,13 +100,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """Runs the command in an empty folder, on noise in place of digits; gives (exit code, output, errors)."""
     import torch
-    from toy_cells import toy_realization
+    from toy_cells import use_toy_data
 
-    from sesn_lib import cli, execution
+    from sesn_lib import cli
 
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(execution, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     monkeypatch.setenv("COLUMNS", "100")
 
     def call(*arguments: str) -> SimpleNamespace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,7 +61,12 @@ def test_an_error_inside_passes_and_the_memory_goes_back(monkeypatch: pytest.Mon
 
 
 def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: asked.append("the C library") or SimpleNamespace())
+    with memory.kept():  # another C library: without glibc's functions
+        memory.give_back()
+    assert asked == ["the C library"] * 2, "the control: it was asked for them"
     monkeypatch.setattr(sys, "platform", "darwin")
     with memory.kept():
-        pass
-    memory.give_back()
+        memory.give_back()
+    assert len(asked) == 2

@@ -181,6 +181,8 @@ def test_the_whole_experiment_is_the_default(tmp_path):
     assert job.cells == (STL10Cell("wrn_16_8", 2),)
     recipe = job.execute.keywords["recipe"]
     assert (recipe.batch_size, recipe.learning_rate, recipe.micro_batch) == (64, 0.05, 16)
+    recipe = stl10_job(None, None, tmp_path, None, None, **given(epochs=100)).execute.keywords["recipe"]
+    assert (recipe.epochs, recipe.milestones, recipe.evaluate_after[:2]) == (100, (30, 40, 60, 80), (5, 30))
 
 
 def test_the_estimate_of_a_run(tmp_path, monkeypatch):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from sesn_lib.layers import set_method
 from sesn_lib.models import MNIST_CONFIGURATIONS, build, configuration, load_official, names
+from sesn_lib.models.rivals import RIVALS
 
-MNIST = [name for name in names() if name.startswith("mnist_")]
+MNIST = [name for name in names() if name.startswith("mnist_") and name not in RIVALS]
 REFERENCE = [
     "mnist_ses_scalar_28",
     "mnist_ses_vector_28p",

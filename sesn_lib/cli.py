@@ -83,6 +83,7 @@ def train(
         data=data and data.expanduser().resolve(),
         threads=threads,
     )
+    arguments.warn_if_slow(precision, device)
     kept = checkpoints or folder / "checkpoints"
     arguments.check_folders({"--weights": weights, "--checkpoints": checkpoints})
     execute = partial(run_cell, **options, checkpoints=kept, weights=weights, progress=sys.stderr.isatty())
@@ -169,6 +170,7 @@ def run(
         sent = submit(job, jobs=jobs, engine=cluster.value, say=typer.echo, **options)
         _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
         return
+    arguments.warn_if_slow(precision, device)
     missing = [cell for cell in cells if not store.has(cell)]
     typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
     if jobs > 1:  # or each process would fetch the same data

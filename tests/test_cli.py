@@ -45,7 +45,7 @@ BAD_INPUT = [
     ("train mnist_cnn_28 --train-images 10001", "not 10001"),
     ("train mnist_cnn_28 --train-images 129", "use 128"),
     ("train mnist_cnn_28 --test-images 0", "--test-images must be 1 to 50000, not 0"),
-    ("train mnist_cnn_28 --precision fp8", "precision is 'fp8': it must be one of float32, bf16"),
+    ("train mnist_cnn_28 --precision fp8", "precision is 'fp8': it must be one of auto, float32, bf16"),
     ("train mnist_cnn_28 --device tpu", "device is 'tpu'"),
     ("train mnist_cnn_28 --threads 0", "threads is 0"),
     ("bench --rounds 0", "rounds is 0"),

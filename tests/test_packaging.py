@@ -27,9 +27,9 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
-        checks memory
+        checks memory settings precision
         basis spectral layers models fast equivariance
-        settings augment data gauges graphs resume training provenance
+        augment data gauges graphs resume training provenance
         durable experiments stl10 schema store
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget
         worker pool runner cluster status

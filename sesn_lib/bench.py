@@ -24,6 +24,7 @@ from sesn_lib.arguments import check_folders, warn_if_slow
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.data import CHUNK, DeviceSplit, normalise, rescale
 from sesn_lib.graphs import WARM_UP
+from sesn_lib.heartbeat import Heartbeat, to_stderr
 from sesn_lib.training import new_optimizer, new_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
@@ -118,7 +119,7 @@ def run(
         _Step(names[0], ways[-1], target, batch_size).warm_up()
     rows: list[Measurement] = []
     for name in names:
-        with console.status(f"{name}"):
+        with console.status(name) if console.is_terminal else Heartbeat(lambda: name, to_stderr):  # noqa: B023
             # Beside each network anew: a peak taken while something else runs would flatter every share.
             peaks = {name: max(peak, gauges.matrix_peak(target, name)) for name, peak in peaks.items()}
             rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways)

@@ -13,6 +13,7 @@ from rich.table import Table
 from .arguments import check_folders
 from .budget import format_duration
 from .checkpoint import Checkpoint
+from .heartbeat import Heartbeat, to_stderr
 from .jobs import stl10_folders
 from .precision import precisions_on
 from .provenance import resolve_device, use_threads
@@ -63,7 +64,8 @@ def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Pa
     for cell in select(models):
         for precision in precisions_on(resolve_device(device)):
             try:
-                found = measure(cell.model, device=device, precision=precision, batch_size=batch_size)
+                with Heartbeat(lambda: f"{cell.model}, {precision}", to_stderr):  # noqa: B023
+                    found = measure(cell.model, device=device, precision=precision, batch_size=batch_size)
             except torch.OutOfMemoryError:
                 console.print(f"{cell.model}, {precision}, batch {batch_size}: the device's memory does not hold it")
                 continue

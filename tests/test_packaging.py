@@ -31,7 +31,7 @@ ORDER = {
         basis spectral layers models fast equivariance
         augment data gauges graphs resume training provenance
         durable experiments stl10 schema store
-        stl10_training stl10_cost checkpoint weights execution stl10_execution budget
+        stl10_training stl10_cost checkpoint weights execution stl10_execution budget heartbeat
         worker pool runner cluster status
         statistics published results claims tables summary plotting report
         options arguments jobs display bench stl10_commands data_commands cli __main__

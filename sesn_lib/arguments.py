@@ -23,6 +23,7 @@ __all__ = [
     "results_folder",
     "share_threads",
     "training_options",
+    "warn_if_slow",
     "whole_numbers",
     "words",
 ]
@@ -114,6 +115,16 @@ def training_options(cell: Cell, **options: Any) -> dict[str, Any]:
     if options["test_images"] is not None and not 1 <= options["test_images"] <= TEST_IMAGES:
         raise ValueError(f"--test-images must be 1 to {TEST_IMAGES}, not {options['test_images']}")
     return {name: value for name, value in options.items() if value is not None}
+
+
+def warn_if_slow(precision: str, device: str) -> None:
+    """Says in one line on standard error that a precision is slow on a device, where it is."""
+    from .precision import slow
+    from .provenance import resolve_device
+
+    line = slow(precision, resolve_device(device))
+    if line is not None:
+        print(line, file=sys.stderr, flush=True)
 
 
 def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -> int | None:

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import bench_jobs, fast, gauges, layers, memory, models, provenance
-from sesn_lib.arguments import check_folders
+from sesn_lib import bench_jobs, fast, gauges, layers, memory, models, precision, provenance
+from sesn_lib.arguments import check_folders, warn_if_slow
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.data import CHUNK, DeviceSplit, normalise, rescale
 from sesn_lib.graphs import WARM_UP
-from sesn_lib.settings import PRECISIONS
+from sesn_lib.heartbeat import Heartbeat, to_stderr
 from sesn_lib.training import new_optimizer, new_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
@@ -91,7 +91,8 @@ def run(
 ) -> int:
     """Measure, print a table, write JSON if `output` is given; returns the exit code 0.
 
-    `ways` are all that differ on the device by default; `jobs` as of `bench_jobs.jobs_to_time`.
+    `ways` are by default all that differ on the device, in the precisions that it has units for; `jobs` as of
+    `bench_jobs.jobs_to_time`.
 
     Raises:
         ValueError: unknown model or way, absent device, impossible batch size or number of rounds.
@@ -105,21 +106,24 @@ def run(
         check_choice(WAYS, way=way)
     target = provenance.resolve_device(device)
     ways, jobs = ways or ways_on(target), bench_jobs.jobs_to_time(jobs, target)
+    wanted = sorted({WAYS[way].precision for way in ways}, reverse=True)
+    for name in wanted:
+        warn_if_slow(name, device)
     names = list(DEFAULT_MODELS if models is None else models)
     for name in names:
         _network(name)  # refuse an unknown name before anything is measured
     if output is not None:
         check_folders({"--output: the folder": output.parent})
     console = Console()
-    peaks = dict.fromkeys(PRECISIONS, 0.0)
+    peaks = dict.fromkeys(wanted, 0.0)
     augmentation = _augmentation_seconds(target, batch_size)
     if target.type == "cuda":  # what its libraries keep for themselves is counted to no network
         _Step(names[0], ways[-1], target, batch_size).warm_up()
     rows: list[Measurement] = []
     for name in names:
-        with console.status(f"{name}"):
+        with console.status(name) if console.is_terminal else Heartbeat(lambda: name, to_stderr):  # noqa: B023
             # Beside each network anew: a peak taken while something else runs would flatter every share.
-            peaks = {precision: max(peak, gauges.matrix_peak(target, precision)) for precision, peak in peaks.items()}
+            peaks = {name: max(peak, gauges.matrix_peak(target, name)) for name, peak in peaks.items()}
             rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways)
     report = {
         "device": provenance.device_description(target),
@@ -141,8 +145,10 @@ def run(
 
 
 def ways_on(device: torch.device) -> tuple[str, ...]:
-    """The ways that differ there: where there are no graphs, nothing is done without."""
-    return tuple(name for name, way in WAYS.items() if device.type == "cuda" or way.method or way.graph)
+    """The ways that differ there and that it has units for: where there are no graphs, nothing is done without."""
+    good = precision.precisions_on(device)
+    ways = ((name, way) for name, way in WAYS.items() if way.precision in good)
+    return tuple(name for name, way in ways if device.type == "cuda" or way.method or way.graph)
 
 
 @memory.kept()
@@ -264,8 +270,9 @@ def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:
     table = Table(
         title=f"Training step, batch {report['batch_size']}, {report['device']}",
         caption=(
-            f"median of {report['rounds']} rounds; matrix peak {peaks['float32'] / 1e12:.2f} TFLOP/s in float32, "
-            f"{peaks['bf16'] / 1e12:.2f} in bf16; rescaling a batch {1e3 * report['augmentation_seconds']:.1f} ms; "
+            f"median of {report['rounds']} rounds; matrix peak "
+            + ", ".join(f"{peak / 1e12:.3g} TFLOP/s in {name}" for name, peak in peaks.items())
+            + f"; rescaling a batch {1e3 * report['augmentation_seconds']:.1f} ms; "
             "the share counts taps on padding, which a library may skip"
         ),
     )

@@ -116,11 +116,13 @@ class Estimator:
         return MARGIN * (1 - done) * whole
 
     def _like(self, cell: Cell) -> list[dict[str, Any]]:
+        from .precision import resolve
         from .provenance import device_description, resolve_device, use_threads
 
         use_threads(self.options.get("threads"))
-        device = device_description(resolve_device(self.options.get("device", "auto")))
-        precision = self.options.get("precision", "float32")
+        target = resolve_device(self.options.get("device", "auto"))
+        device = device_description(target)
+        precision = resolve(self.options.get("precision", "float32"), target)
         return [
             record
             for record in Store(self.folder).load_all()

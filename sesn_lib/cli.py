@@ -83,12 +83,12 @@ def train(
         data=data and data.expanduser().resolve(),
         threads=threads,
     )
+    arguments.warn_if_slow(precision, device)
     kept = checkpoints or folder / "checkpoints"
     arguments.check_folders({"--weights": weights, "--checkpoints": checkpoints})
     execute = partial(run_cell, **options, checkpoints=kept, weights=weights, progress=sys.stderr.isatty())
-    display = Display(1, every_epoch=True)
-    summary = run(Job((cell,), folder, execute, kept), retry_failed=True, notify=display)
-    display.close()
+    with Display(1, every_epoch=True) as display:
+        summary = run(Job((cell,), folder, execute, kept), retry_failed=True, notify=display)
     if summary.elsewhere:
         raise ValueError(f"another process trains {cell} into {folder}; wait for it, or name another --results")
     if summary.finished:
@@ -126,6 +126,7 @@ def run(
     """Run the cells of the grid whose records are missing. Safe to stop, to kill, to start again and to start twice."""
     from .budget import parse_duration
     from .display import Display
+    from .heartbeat import Heartbeat, to_stderr
     from .jobs import fetch_data, mnist_job, processes, stl10_job
     from .runner import forget_failures
     from .runner import run as run_job
@@ -171,15 +172,16 @@ def run(
         sent = submit(job, jobs=jobs or 1, engine=cluster.value, say=typer.echo, **options)
         _exit(cluster is Engine.local and any(one.result().failed for one in sent), False)
         return
+    arguments.warn_if_slow(precision, device)
     store.set_aside_damaged()
     missing = [cell for cell in cells if not store.has(cell)]
     typer.echo(f"{len(missing)} of {len(cells)} cells to run into {job.results}", err=True)
     with processes(job, jobs, device, len(missing), partial(typer.echo, err=True)) as (shared, number):
         if number > 1:  # or each process would fetch the same data
-            fetch_data(missing, data)
-        display = Display(len(missing))
-        summary = run_job(shared, jobs=number, retry_failed=retry_failed, notify=display)
-        display.close()
+            with Heartbeat(lambda: "the data", to_stderr):
+                fetch_data(missing, data)
+        with Display(len(missing)) as display:
+            summary = run_job(shared, jobs=number, retry_failed=retry_failed, notify=display)
     left = [cell for cell in cells if not store.has(cell)]
     line = f"{len(summary.finished)} finished, {len(summary.failed)} failed, {len(left)} of {len(cells)} left"
     elsewhere = sum(cell in summary.elsewhere for cell in left)

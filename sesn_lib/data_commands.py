@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from .heartbeat import Heartbeat, to_stderr
 from .options import DataOption, SourceOption
 
 __all__ = ["app"]
@@ -27,16 +29,17 @@ def mnist_scale(
     """Make and verify MNIST-scale, fetching MNIST if need be."""
     from data_prep import commands
 
-    commands.mnist_scale(
-        data,
-        protocol=protocol,
-        realization=realization,
-        source=source,
-        png=png,
-        png_md5=png_md5,
-        progress=sys.stderr.isatty(),
-        write=typer.echo,
-    )
+    with _calm("MNIST-scale"):
+        commands.mnist_scale(
+            data,
+            protocol=protocol,
+            realization=realization,
+            source=source,
+            png=png,
+            png_md5=png_md5,
+            progress=sys.stderr.isatty(),
+            write=typer.echo,
+        )
 
 
 @app.command("stl10")
@@ -44,4 +47,10 @@ def stl10(data: DataOption = None, source: SourceOption = None) -> None:
     """Fetch and verify STL-10."""
     from data_prep import commands
 
-    commands.stl10_files(data, source=source, progress=sys.stderr.isatty(), write=typer.echo)
+    with _calm("STL-10"):
+        commands.stl10_files(data, source=source, progress=sys.stderr.isatty(), write=typer.echo)
+
+
+def _calm(what: str) -> AbstractContextManager[Any]:
+    """A line every half minute where there is no terminal for the bars."""
+    return nullcontext() if sys.stderr.isatty() else Heartbeat(lambda: what, to_stderr)

@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from .budget import format_duration
 from .experiments import MODELS, REALIZATIONS, SCALINGS, Cell
+from .heartbeat import QUIET_SECONDS, Heartbeat
 from .schema import AnyCell
 from .status import SYMBOLS, Status
 from .worker import Event
 
 __all__ = ["Display", "result_line", "show_audit", "show_status"]
 
-QUIET_SECONDS = 30.0
 STYLES = {
     "done": "bold green",
     "partial": "green",
@@ -48,7 +48,8 @@ def result_line(record: dict[str, Any]) -> str:
 
 
 class Display:
-    """Shows the events of a run: a bar for each running cell on a terminal, else lines.
+    """Shows the events of a run: a bar for each running cell on a terminal, else lines; within its block, at least one
+    every half minute.
 
     Arguments:
         total: number of cells to run.
@@ -62,12 +63,23 @@ class Display:
         self.every_epoch, self.total, self.ended = every_epoch, total, 0
         self.bars: dict[AnyCell, tqdm[Any]] = {}
         self.last_line: dict[AnyCell, float] = {}
+        self.at_work: dict[AnyCell, str] = {}
+        self.heartbeat = Heartbeat(lambda: "; ".join(list(self.at_work.values())) or "getting ready", self._line)
+
+    def __enter__(self) -> Display:
+        self.heartbeat.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.heartbeat.__exit__(*error)
+        self.close()
 
     def __call__(self, event: Event) -> None:
         """Shows an event."""
         cell = event.cell
         if event.kind == "started":
             self.last_line[cell] = time.monotonic()
+            self.at_work[cell] = f"{cell}, epoch 1"
             if not self.lively:
                 self._line(f"{cell}: started")
         elif event.kind == "epoch":
@@ -88,6 +100,8 @@ class Display:
             self._close(cell)
 
     def _epoch(self, cell: AnyCell, report: dict[str, Any]) -> None:
+        done, epochs = report["epoch"], report["epochs"]
+        self.at_work[cell] = f"{cell}, " + (f"epoch {done + 1}/{epochs}" if done < epochs else "the test")
         accuracy = report["val_accuracy"]
         validation = "" if accuracy is None else f", validation error {100 * (1 - accuracy):.2f} %"
         if self.lively:
@@ -98,6 +112,7 @@ class Display:
             bar = self.bars[cell]
             bar.update(report["epoch"] - bar.n)
             bar.set_postfix_str(f"loss {report['train_loss']:.3f}{validation}")
+            self.heartbeat.beat()
         elif self.every_epoch or time.monotonic() - self.last_line.get(cell, 0.0) >= QUIET_SECONDS:
             self.last_line[cell] = time.monotonic()
             self._line(
@@ -111,11 +126,13 @@ class Display:
         self._line(f"[{self.ended}/{self.total}] {cell}: {text}" if self.total > 1 else f"{cell}: {text}")
 
     def _close(self, cell: AnyCell) -> None:
+        self.at_work.pop(cell, None)
         bar = self.bars.pop(cell, None)
         if bar is not None:
             bar.close()
 
     def _line(self, text: str) -> None:
+        self.heartbeat.beat()
         if self.lively:
             tqdm.write(text, file=self.stream)
         else:

@@ -115,7 +115,7 @@ def train_cell(
     Arguments:
         epochs, batch_size: other than the protocol's; the record then says `complete: false`.
         train_images, test_images: use only so many, the first of their split; likewise.
-        precision: "float32" or "bf16" (autocast).
+        precision: "float32", "bf16" (autocast), or "auto": what `precision.resolve` says, which the record then holds.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: of torch, on a CPU.
         data: the data folder; None for the default one. Missing data are fetched and made.
@@ -133,12 +133,14 @@ def train_cell(
         Diverged: the loss is not finite.
         Interrupted: `stop` said so.
     """
+    from . import precision as precisions
     from . import provenance
     from .data import to_device
 
     start = time.perf_counter()
     provenance.use_threads(threads)
     target = provenance.resolve_device(device)
+    precision = precisions.resolve(precision, target)
     environment = provenance.environment(target)  # now, not in hours: of the code that runs
     settings = settings_of(cell, epochs=epochs, batch_size=batch_size, precision=precision)
     splits = _realization(None if data is None else str(data), cell.realization, PROTOCOL["data"], progress)

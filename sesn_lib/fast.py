@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from sesn_lib.layers import _SteerableConv
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.norms import batch_norm
+from sesn_lib.precision import matmul
 from sesn_lib.spectral import SpectralConv, max_pool
 
 __all__ = ["accelerate"]
@@ -129,8 +130,8 @@ class _FirstLayer:
         channels = weight.shape[0]
         maps = []
         for table in tables:
-            filters = (weight @ table).view(channels, 4, -1).transpose(0, 1).flatten(0, 1)  # [4 C', taps]
-            maps.append((filters @ patches[: filters.shape[1]]).view(2, 2, channels, -1))
+            filters = matmul(weight, table).view(channels, 4, -1).transpose(0, 1).flatten(0, 1)  # [4 C', taps]
+            maps.append(matmul(filters, patches[: filters.shape[1]]).view(2, 2, channels, -1))
         return maps
 
 

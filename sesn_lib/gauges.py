@@ -15,6 +15,10 @@ from sesn_lib import memory
 
 __all__ = ["forget_peak_memory", "matrix_peak", "peak_memory", "seconds_of", "wait"]
 
+Work = tuple[Callable[[], Any], int]  # and the floating-point operations in it
+PEAK_SECONDS = 0.03  # of one piece of work: long enough for all cores to be at it
+LARGEST = {"cpu": 3, "cuda": 5}  # doublings of 256 x 256: enough for the fastest, and no more memory than that
+
 
 def wait(device: torch.device) -> None:
     """Returns when the device has done all that it was asked for."""
@@ -39,20 +43,35 @@ def matrix_peak(device: torch.device, precision: str) -> float:
     """Floating-point operations a second, "float32" or "bf16", in the faster of two large pieces of work.
 
     A product of two square matrices, and a 3x3 convolution of 128 channels without padding, channels last: on some
-    processors a library's convolutions are faster than another one's products.
+    processors a library's convolutions are faster than another one's products. Each grows until it takes
+    `PEAK_SECONDS`, so that a slow device does not work at it for minutes.
     """
-    small = device.type == "cpu"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    size, batch = (2048, 32) if small else (8192, 512)
+    with torch.inference_mode():
+        return max(_rate(work, device, dtype) for work in (_product, _convolution))
+
+
+def _rate(work: Callable[[int, torch.device, torch.dtype], Work], device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the smallest piece of work that takes `PEAK_SECONDS`, or of the largest."""
+    for doublings in range(LARGEST[device.type] + 1):
+        once, operations = work(doublings, device, dtype)
+        if min(seconds_of(once, device, 1)) >= PEAK_SECONDS:
+            break
+    return operations / min(seconds_of(once, device, 5))
+
+
+def _product(doublings: int, device: torch.device, dtype: torch.dtype) -> Work:
+    size = 256 * 2**doublings
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    channels, taps, side = 128, 3, 28
+    return lambda: a @ b, 2 * size**3
+
+
+def _convolution(doublings: int, device: torch.device, dtype: torch.dtype) -> Work:
+    batch, channels, taps, side = min(8**doublings, 512), 128, 3, 28  # eightfold, as the product grows
     images = torch.randn(batch, channels, side + taps - 1, side + taps - 1, device=device).to(dtype)
     kernels = torch.randn(channels, channels, taps, taps, device=device).to(dtype)
     images, kernels = (x.contiguous(memory_format=torch.channels_last) for x in (images, kernels))
-    with torch.inference_mode():
-        product = 2 * size**3 / min(seconds_of(lambda: a @ b, device))
-        operations = 2 * batch * (channels * side * taps) ** 2
-        return max(product, operations / min(seconds_of(lambda: F.conv2d(images, kernels), device)))
+    return lambda: F.conv2d(images, kernels), 2 * batch * (channels * side * taps) ** 2
 
 
 def forget_peak_memory(device: torch.device) -> int:

@@ -29,7 +29,7 @@ __all__ = [
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; fetched into when empty. [data/]")]
 SourceOption = Annotated[Path | None, typer.Option("--source", "--from", help="Folder to look for the files in first.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16.")]
+PrecisionOption = Annotated[str, typer.Option(help="float32, bf16, or auto: bf16 where the device has units for it.")]
 EpochsOption = Annotated[int | None, typer.Option(help="Other than the protocol's 60; the run is then partial.")]
 ImagesOption = Annotated[int | None, typer.Option(help="Fewer than the 10,000 training images; likewise.")]
 TestOption = Annotated[int | None, typer.Option(help="Fewer than the 50,000 test images; likewise.")]

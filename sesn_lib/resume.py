@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from . import precision as precisions
 from .checks import check_whole
 
 __all__ = ["State", "autocast", "capture", "check_same", "forked", "restore", "run_epochs", "stream", "to_cpu"]
@@ -69,8 +70,9 @@ def stream(seed: int, purpose: str) -> int:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 autocast for the precision "bf16", nothing for "float32"."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """bfloat16 autocast for the precision "bf16", nothing for "float32", and for "auto" one of them."""
+    enabled = precisions.resolve(precision, device) == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def to_cpu(values: dict[str, Any]) -> dict[str, Any]:

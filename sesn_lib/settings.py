@@ -9,6 +9,7 @@ from .checks import check_choice, check_epochs, check_number, check_whole
 
 __all__ = [
     "PRECISIONS",
+    "PRECISION_CHOICES",
     "DeviceError",
     "Settings",
     "check_device",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bf16")
+PRECISION_CHOICES = ("auto", *PRECISIONS)
 MOST_THREADS = 1024
 
 
@@ -28,8 +30,8 @@ class Settings:
     """The protocol by default. Raises ValueError on construction, naming the value and what would be right.
 
     `milestones`: the learning rate is multiplied by `gamma` after these epochs. `extra_scaling`: e of the scale
-    augmentation, 1 for none. `precision`: ``float32``, or ``bf16`` for bfloat16 autocast (weights, loss and optimiser
-    stay float32). `eval_batch`: images a batch in evaluation.
+    augmentation, 1 for none. `precision`: ``float32``, ``bf16`` for bfloat16 autocast (weights, loss and optimiser
+    stay float32), or ``auto`` (`precision.resolve`). `eval_batch`: images a batch in evaluation.
     """
 
     epochs: int = 60
@@ -49,7 +51,7 @@ class Settings:
             raise ValueError("batch_size is 1: it must be at least 2, batch normalisation needs more than one image")
         check_number(0, learning_rate=self.learning_rate, gamma=self.gamma)
         check_number(0, most=1, extra_scaling=self.extra_scaling)
-        check_choice(PRECISIONS, precision=self.precision)
+        check_choice(PRECISION_CHOICES, precision=self.precision)
         object.__setattr__(self, "milestones", check_epochs("milestones", self.milestones))
 
     def shortened(self, epochs: int) -> Settings:

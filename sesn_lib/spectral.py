@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.precision import matmul
+
 __all__ = ["SpectralConv", "max_pool"]
 
 # Above this map width two passes, along rows and along columns, beat one product with the full two-dimensional
@@ -62,24 +64,24 @@ class SpectralConv:
         out_channels = weight.shape[0]
         spectrum = self._forward(x, tables).view(self.bins, 2 * channels, batch)
         # [bin, part of y, part of x, C', C] -> one real matrix per bin, [[Re, -Im], [Im, Re]]
-        kernel = (tables["filters"] @ weight.flatten(0, 1).t()).view(self.bins, 2, 2, out_channels, channels)
+        kernel = matmul(tables["filters"], weight.flatten(0, 1).t()).view(self.bins, 2, 2, out_channels, channels)
         matrix = kernel.transpose(2, 3).reshape(self.bins, 2 * out_channels, 2 * channels)
-        product = torch.bmm(matrix, spectrum)
+        product = matmul(matrix, spectrum)
         return self._inverse(product, tables, out_channels, batch)
 
     def _forward(self, x: Tensor, tables: dict[str, Tensor]) -> Tensor:
         if not self.separable:
-            return tables["forward"] @ x.reshape(self.size**2, -1)
-        rows = (tables["forward_rows"] @ x.reshape(self.size, -1)).view(self.period // 2 + 1, 2 * self.size, -1)
-        return torch.matmul(tables["forward_columns"], rows)
+            return matmul(tables["forward"], x.reshape(self.size**2, -1))
+        rows = matmul(tables["forward_rows"], x.reshape(self.size, -1)).view(self.period // 2 + 1, 2 * self.size, -1)
+        return matmul(tables["forward_columns"], rows)
 
     def _inverse(self, product: Tensor, tables: dict[str, Tensor], channels: int, batch: int) -> Tensor:
         if not self.separable:
-            flat = tables["inverse"] @ product.view(2 * self.bins, channels * batch)
+            flat = matmul(tables["inverse"], product.view(2 * self.bins, channels * batch))
         else:
             half = self.period // 2 + 1
-            columns = torch.matmul(tables["inverse_columns"], product.view(half, 2 * self.period, -1))
-            flat = tables["inverse_rows"] @ columns.view(2 * half, -1)
+            columns = matmul(tables["inverse_columns"], product.view(half, 2 * self.period, -1))
+            flat = matmul(tables["inverse_rows"], columns.view(2 * half, -1))
         return flat.view(self.outputs, self.outputs, channels, batch)
 
     def _constants(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .checks import check_choice, check_epochs, check_number, check_whole
-from .settings import PRECISIONS
+from .settings import PRECISION_CHOICES
 
 __all__ = ["EXPERIMENT", "GRID", "MODELS", "Recipe", "STL10Cell", "is_complete", "select"]
 
@@ -40,7 +40,7 @@ class Recipe:
             gradients are added. None: all of a batch. Batch normalisation sees micro-batches, so this changes the
             result somewhat, and the record says so.
         augmentation: "authors" or "report", see `sesn_lib.augment`; "none" for none.
-        precision: "float32", or "bf16" for autocast (weights, loss and optimiser stay float32).
+        precision: "float32", "bf16" for autocast (weights, loss and optimiser stay float32), or "auto".
         seed: of the order, the augmentation, the dropout and the held-out images.
         eval_batch: images at a time in evaluation.
 
@@ -77,7 +77,7 @@ class Recipe:
             check_whole(micro_batch=self.micro_batch)
         check_choice(("authors", "report", "none"), augmentation=self.augmentation)
         check_choice(SELECTIONS, selection=self.selection)
-        check_choice(PRECISIONS, precision=self.precision)
+        check_choice(PRECISION_CHOICES, precision=self.precision)
         if self.selection == "validation" and not self.validation_images:
             raise ValueError("selection is 'validation', but validation_images is 0: hold out some, e.g. 500")
 

@@ -13,9 +13,10 @@ from rich.table import Table
 from .arguments import check_folders
 from .budget import format_duration
 from .checkpoint import Checkpoint
+from .heartbeat import Heartbeat, to_stderr
 from .jobs import stl10_folders
-from .provenance import use_threads
-from .settings import PRECISIONS
+from .precision import precisions_on
+from .provenance import resolve_device, use_threads
 from .status import state_of
 from .stl10 import GRID, MODELS, STL10Cell, select
 from .stl10_cost import add_measurement, count, estimate, measure
@@ -49,7 +50,9 @@ def show_status(results: Path | None, checkpoints: Path | None, console: Console
 
 
 def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Path | None, threads: int | None) -> None:
-    """Measures training steps in both precisions and prints what a full run takes; adds the numbers to a JSON file.
+    """Measures training steps in the precisions that the device has units for; prints what a full run takes.
+
+    Adds the numbers to a JSON file.
 
     Raises:
         ValueError: an unknown model, an absent device, an impossible value.
@@ -59,9 +62,10 @@ def bench(models: Iterable[str] | None, device: str, batch_size: int, output: Pa
         check_folders({"--output: the folder": output.parent})
     console = Console()
     for cell in select(models):
-        for precision in PRECISIONS:
+        for precision in precisions_on(resolve_device(device)):
             try:
-                found = measure(cell.model, device=device, precision=precision, batch_size=batch_size)
+                with Heartbeat(lambda: f"{cell.model}, {precision}", to_stderr):  # noqa: B023
+                    found = measure(cell.model, device=device, precision=precision, batch_size=batch_size)
             except torch.OutOfMemoryError:
                 console.print(f"{cell.model}, {precision}, batch {batch_size}: the device's memory does not hold it")
                 continue

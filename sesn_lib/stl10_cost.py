@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sesn_lib import gauges, models
 from sesn_lib.augment import ColourSplit
 from sesn_lib.durable import write_aside
+from sesn_lib.precision import resolve
 from sesn_lib.provenance import environment, resolve_device, seeded
 from sesn_lib.resume import autocast
 from sesn_lib.stl10 import MODELS, TEST_IMAGES, TRAIN_IMAGES, Recipe, STL10Cell
@@ -102,6 +103,7 @@ def measure(
     target = resolve_device(device)
     cuda = target.type == "cuda"
     warm, timed = (3, steps or 10) if cuda else (1, steps or 2)
+    precision = resolve(precision, target)
     recipe = Recipe(batch_size=batch_size, micro_batch=micro_batch, precision=precision)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (batch_size, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)

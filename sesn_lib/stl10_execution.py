@@ -51,13 +51,14 @@ def run_cell(
         Diverged: the loss is not finite.
         Interrupted: `stop` said so.
     """
-    from . import provenance
+    from . import precision, provenance
 
     start = time.perf_counter()
     provenance.use_threads(threads)
     target = provenance.resolve_device(device)
     environment = provenance.environment(target)  # now, not in hours: of the code that runs
-    recipe = replace(recipe or Recipe(), seed=provenance.cell_seed(cell))
+    recipe = recipe or Recipe()
+    recipe = replace(recipe, seed=provenance.cell_seed(cell), precision=precision.resolve(recipe.precision, target))
     train, checksum_train = _split(data, "train", train_images, target, progress)
     test, checksum_test = _split(data, "test", test_images, target, progress)
     protocol = recipe.protocol(len(train) - recipe.validation_images)

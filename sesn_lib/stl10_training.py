@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sesn_lib import training
 from sesn_lib.augment import ColourSplit, Draws, augment, normalise
+from sesn_lib.precision import resolve
 from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
 from sesn_lib.stl10 import Recipe
 from sesn_lib.training import Evaluation, check_finite
@@ -189,6 +190,7 @@ def fit(
     if train.device != test.device:
         raise ValueError(f"training images on {train.device}, test images on {test.device}: they must be on one device")
     device = train.device
+    recipe = replace(recipe, precision=resolve(recipe.precision, device))
     model.to(device)
     kept, val = hold_out(train, recipe.validation_images, recipe.seed)
     with forked(device):

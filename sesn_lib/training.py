@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,9 @@ from sesn_lib import memory
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.data import DeviceSplit, Split, epoch_batches, normalise
 from sesn_lib.graphs import recorded
+from sesn_lib.precision import resolve
 from sesn_lib.resume import State, autocast, capture, check_same, forked, restore, run_epochs, stream, to_cpu
-from sesn_lib.settings import PRECISIONS, Settings
+from sesn_lib.settings import PRECISION_CHOICES, PRECISIONS, Settings
 
 __all__ = [
     "PRECISIONS",
@@ -118,6 +119,7 @@ def fit(
     """
     _check_data(train, val, settings)
     device = train.device
+    settings = replace(settings, precision=resolve(settings.precision, device))
     model.to(device)
     with forked(device), memory.kept():
         run = _Run(model, settings, device, len(train))
@@ -141,7 +143,7 @@ def evaluate(
     `normalise` makes the model's input of the bytes; that of MNIST-scale by default.
     """
     check_whole(batch_size=batch_size)
-    check_choice(PRECISIONS, precision=precision)
+    check_choice(PRECISION_CHOICES, precision=precision)
     if not len(split):
         raise ValueError("there are 0 images to evaluate on, must be at least 1")
     was_training = model.training

@@ -70,6 +70,13 @@ def opened(browser: Any, address: str, size: tuple[int, int] = DESKTOP) -> Visit
     return visit
 
 
+def follow(visit: Visit, link: Any) -> None:
+    """Clicks a link and waits until the page that it leads to is there as a whole: a click alone returns before."""
+    address = link.evaluate("a => a.href")
+    link.click()
+    visit.page.wait_for_url(address, wait_until="load")
+
+
 def console_errors(visit: Visit) -> list[str]:
     return [*visit.said, *(f"not loaded: {address[:100]}" for address in visit.failed)]
 

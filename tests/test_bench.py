@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import bench, gauges
+from sesn_lib import bench, gauges, precision
 
 
 def test_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,20 +67,51 @@ def test_bad_input_is_refused_first(options: dict, message: str) -> None:
         bench.run(device="cpu", **options)
 
 
-def test_peak_counts_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = []
+@pytest.mark.parametrize("speed", [1e9, 1e11, 1e14], ids="{:g} a second".format)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_peak_counts_what_was_done_in_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch, precision: str, speed: float
+) -> None:
+    """On a device of known speed, on which products alone are counted, nothing computed."""
+    spent: list[float] = []
+    dtypes = set()
 
     def seconds_of(work: Callable[[], torch.Tensor], device: torch.device, times: int = 9) -> list[float]:
-        with FlopCounterMode(display=False) as counter:
-            work()
-        done.append(counter.get_total_flops())
-        return [4.0, 2.0, 3.0]
+        with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+            dtypes.add(work().dtype)
+        spent.extend((1 + times) * [counter.get_total_flops() / speed])
+        return times * [spent[-1]]
 
     monkeypatch.setattr(gauges, "seconds_of", seconds_of)
-    for precision in ("float32", "bf16"):
-        done.clear()
-        assert gauges.matrix_peak(torch.device("cpu"), precision) == max(done) / 2.0
-        assert len(done) == 2
+    assert gauges.matrix_peak(torch.device("cpu"), precision) == pytest.approx(speed, rel=1e-12)
+    assert sum(spent) < 10, "seconds: sized to a time, not to a shape"
+    assert max(spent) >= gauges.PEAK_SECONDS or speed == 1e14, "the control: as long as is needed to be measured"
+    assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+
+
+def test_only_the_peaks_of_the_precisions_in_use_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(ways: list[str] | None) -> set[str]:
+        asked: set[str] = set()
+        monkeypatch.setattr(gauges, "matrix_peak", lambda device, precision: asked.add(precision) or 1e12)
+        output = tmp_path / "bench.json"
+        bench.run(device="cpu", models=["mnist_cnn_28"], batch_size=2, output=output, rounds=1, ways=ways)
+        assert set(json.loads(output.read_text())["matrix_peak_flops"]) == asked
+        return asked
+
+    monkeypatch.setattr(bench._Step, "warm_up", lambda step: setattr(step, "flops", 1.0))
+    monkeypatch.setattr(bench._Step, "timed", lambda step: 1.0)
+    assert measured(["fast float32"]) == {"float32"}
+    assert measured(["fast bf16"]) == {"bf16"}
+    for units in (True, False):
+        capsys.readouterr()
+        monkeypatch.setattr(precision, "has_bf16_units", lambda device, units=units: units)
+        assert measured(None) == ({"float32", "bf16"} if units else {"float32"})
+        assert ("fast bf16" in bench.ways_on(torch.device("cpu"))) is units
+        assert capsys.readouterr().err == ""
+        assert measured(["fast bf16"]) == {"bf16"}, "what is asked for is done"
+        assert ("bf16 will be slow" in capsys.readouterr().err) is not units
 
 
 def test_the_first_call_does_not_count() -> None:

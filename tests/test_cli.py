@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ BAD_INPUT = [
     ("train mnist_cnn_28 --train-images 10001", "not 10001"),
     ("train mnist_cnn_28 --train-images 129", "use 128"),
     ("train mnist_cnn_28 --test-images 0", "--test-images must be 1 to 50000, not 0"),
-    ("train mnist_cnn_28 --precision fp8", "precision is 'fp8': it must be one of float32, bf16"),
+    ("train mnist_cnn_28 --precision fp8", "precision is 'fp8': it must be one of auto, float32, bf16"),
     ("train mnist_cnn_28 --device tpu", "device is 'tpu'"),
     ("train mnist_cnn_28 --threads 0", "threads is 0"),
     ("bench --rounds 0", "rounds is 0"),
@@ -357,6 +358,30 @@ def test_progress_is_calm_in_a_file() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4
     assert lines[-1].startswith(f"[2/2] {GRID[1].name}: test error 2.000 % on 50,000 images")
+
+
+def test_an_epoch_that_takes_long_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sesn_lib import heartbeat
+    from sesn_lib.display import Display
+    from sesn_lib.worker import Event
+
+    report = {"epoch": 1, "epochs": 2, "train_loss": 0.1, "val_accuracy": 0.98, "seconds": 0.1}
+    monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.05)
+    with Display(1, every_epoch=True, stream=(stream := io.StringIO())) as display:
+        for event, where in (
+            (Event("started", CELL), f"{CELL}, epoch 1: at work, 0 s so far"),
+            (Event("epoch", CELL, report), f"{CELL}, epoch 2/2: at work, 0 s so far"),
+            (Event("epoch", CELL, {**report, "epoch": 2}), f"{CELL}, the test: at work, 0 s so far"),
+        ):
+            display(event)
+            end = time.monotonic() + 60
+            while where not in stream.getvalue().splitlines():
+                assert time.monotonic() < end, stream.getvalue()
+                time.sleep(0.01)
+        display(Event("finished", CELL, make_record(CELL)))
+    ended = stream.getvalue()
+    time.sleep(0.2)
+    assert stream.getvalue() == ended, "nothing more is said at the end"
 
 
 @pytest.mark.slow

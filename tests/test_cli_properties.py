@@ -56,7 +56,7 @@ RIGHT: dict[str, list[str]] = {
     "--test-images": ["1", "50000", "8000"],
     "--batch-size": ["2", "128"],
     "--micro-batch": ["1", "64"],
-    "--precision": ["float32", "bf16"],
+    "--precision": ["auto", "float32", "bf16"],
     "--device": ["cpu", "auto"],
     "--experiment": ["mnist-scale", "stl10"],
     "--models": ["mnist_cnn_28", "mnist_cnn_28,mnist_ses_scalar_28", "wrn_16_8", "wrn_16_8_ses_a,wrn_16_8"],

@@ -212,7 +212,7 @@ def move_sliders(page: Any, cell: str) -> None:
     group = page.locator(".jp-Notebook .jp-CodeCell.jp-mod-active .widget-interact")
     handles, picture = group.locator("[role=slider]"), group.locator("img")
     picture.wait_for()
-    assert handles.count() >= 1
+    handles.first.wait_for()
     for number in range(handles.count()):
         handle, readout = handles.nth(number), group.locator(".widget-readout").nth(number)
         for way in ("key", "mouse"):

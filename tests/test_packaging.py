@@ -27,11 +27,11 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
-        checks memory mps
+        checks memory mps settings precision
         basis spectral norms layers models fast equivariance
-        settings augment data gauges graphs resume training provenance
+        augment data gauges graphs resume training provenance
         durable experiments stl10 correctness schema store
-        stl10_training stl10_cost checkpoint weights execution stl10_execution budget
+        stl10_training stl10_cost checkpoint weights execution stl10_execution budget heartbeat
         worker pool runner cluster status audit
         statistics published results claims tables summary devices speed plotting report
         options arguments jobs display bench_jobs bench stl10_commands data_commands cli __main__

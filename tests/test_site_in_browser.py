@@ -60,13 +60,13 @@ def test_every_piece_of_a_page_is_accessible(chromium: Any, site: Path, name: st
 def test_every_page_can_be_reached_by_clicking(chromium: Any, site: Path) -> None:
     visit = looking.opened(chromium, (site / "index.html").as_uri())
     seen = []
-    visit.page.locator(".cards a").first.click()
+    looking.follow(visit, visit.page.locator(".cards a").first)
     while True:
         seen.append(Path(visit.page.url).stem)
         after = visit.page.locator(".neighbours a[rel=next]")
         if not after.count():
             break
-        after.first.click()
+        looking.follow(visit, after.first)
     assert seen == PAGES[1:]
     assert looking.console_errors(visit) == []
     visit.close()
@@ -77,9 +77,9 @@ def test_the_menu_opens_on_a_phone(chromium: Any, site: Path) -> None:
     link = visit.page.locator(".menu nav a").first
     assert not link.is_visible()
     visit.page.locator(".menu summary").click()
-    assert link.is_visible()
+    link.wait_for(state="visible")
     assert looking.sideways(visit) == []
-    link.click()
+    looking.follow(visit, link)
     assert Path(visit.page.url).stem == PAGES[1]
     visit.close()
 

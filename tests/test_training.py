@@ -340,7 +340,7 @@ def test_shortened_moves_the_steps_to_thirds() -> None:
         ("extra_scaling", -0.5, "a finite number above 0 and at most 1"),
         ("extra_scaling", float("nan"), "a finite number above 0 and at most 1"),
         ("extra_scaling", None, "a finite number above 0 and at most 1"),
-        ("precision", "fp8", "one of float32, bf16"),
+        ("precision", "fp8", "one of auto, float32, bf16"),
         ("milestones", (40, 20), "increasing such as"),
         ("milestones", (20, 20), "increasing such as"),
         ("milestones", (0, 20), "an integer, 1 or greater"),
@@ -370,7 +370,7 @@ def test_bad_data_and_options_are_named(train: DeviceSplit, val: DeviceSplit) ->
         evaluate(Tiny(), nothing)
     with pytest.raises(ValueError, match="save_every is 0"):
         run(train, val, save_every=0)
-    with pytest.raises(ValueError, match="precision is 'fp16': it must be one of float32, bf16"):
+    with pytest.raises(ValueError, match="precision is 'fp16': it must be one of auto, float32, bf16"):
         evaluate(Tiny(), val, precision="fp16")
 
 

@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from sesn_lib.budget import format_duration
 from sesn_lib.durable import write_aside
+from sesn_lib.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from sesn_lib.report.execute import Outcome
@@ -106,7 +107,8 @@ def build(
         outcomes.append(outcome)
         state = "[green]done[/]" if outcome.error is None else f"[red]failed[/], {escape(outcome.error)}"
         console.print(f"{escape(label)}: {state}, {outcome.seconds:.0f} s", highlight=False, soft_wrap=True)
-    render_site(folder, sources, outcomes, profile=profile)
+    with Heartbeat(lambda: "writing the pages", lambda text: console.print(text, highlight=False)):
+        render_site(folder, sources, outcomes, profile=profile)
     failed = [outcome.name for outcome in outcomes if outcome.error is not None]
     console.print(
         f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to their end in "
@@ -280,7 +282,16 @@ def _progress(console: Console, label: str) -> Iterator[Any]:
     """A bar of cells on a terminal, a line where there is none; yields the function to tell (done, total)."""
     if not console.is_terminal:
         console.print(f"{escape(label)}: started", highlight=False, soft_wrap=True)
-        yield None
+        where = ["the first cell"]
+
+        def tell(done: int, total: int) -> None:
+            where[:] = [f"cell {done + 1} of {total}" if done < total else "its last cell"]
+
+        def say(text: str) -> None:
+            console.print(escape(text), highlight=False, soft_wrap=True)
+
+        with Heartbeat(lambda: f"{label}, {where[0]}", say):
+            yield tell
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

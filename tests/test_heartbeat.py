@@ -1,0 +1,75 @@
+"""Nothing that works is silent for long, and nothing that talks is talked over."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from sesn_lib import bench, gauges, heartbeat
+from sesn_lib.heartbeat import Heartbeat
+
+
+def test_silence_is_ended_by_a_line_that_says_what_is_at_work() -> None:
+    lines: list[str] = []
+    enough = threading.Event()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            enough.set()
+
+    began = time.monotonic()
+    with Heartbeat(lambda: f"part {len(lines)}", say, 0.05):
+        assert enough.wait(60)
+    assert time.monotonic() - began >= 3 * 0.05, "no more often than said"
+    assert lines[:3] == [f"part {number}: at work, 0 s so far" for number in range(3)]
+
+
+def test_the_time_is_said_that_it_took_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes ten minutes at each look."""
+    lines: list[str] = []
+    said = threading.Event()
+    clock = iter(range(0, 10**9, 600))
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: float(next(clock)))
+
+    def say(line: str) -> None:
+        lines.append(line)
+        said.set()
+
+    with Heartbeat(lambda: "this", say):
+        assert said.wait(60)
+    first = lines[0]
+    assert first.startswith("this: at work, ")
+    assert first.endswith(" min so far")
+    assert int(first.split()[3]) % 10 == 0
+
+
+def test_who_shows_something_is_not_talked_over() -> None:
+    lines: list[str] = []
+    with Heartbeat(lambda: "this", lines.append, 5.0) as at_work:
+        for _ in range(20):
+            time.sleep(0.01)
+            at_work.beat()
+    assert lines == []
+
+
+def test_the_bench_says_which_network_it_is_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = threading.Event()
+
+    def say(line: str) -> None:
+        heartbeat_lines.append(line)
+        said.set()
+
+    heartbeat_lines: list[str] = []
+    monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(bench, "to_stderr", say)
+    monkeypatch.setattr(gauges, "matrix_peak", lambda device, precision: float(said.wait(60)))
+    monkeypatch.setattr(bench._Step, "warm_up", lambda step: setattr(step, "flops", 1.0))
+    monkeypatch.setattr(bench._Step, "timed", lambda step: 1.0)
+    bench.run(device="cpu", models=["mnist_cnn_28"], batch_size=2, rounds=1, ways=["fast float32"])
+    assert heartbeat_lines[0] == "mnist_cnn_28: at work, 0 s so far"
+    assert "Training step" in capsys.readouterr().out

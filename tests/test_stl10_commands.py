@@ -54,6 +54,7 @@ def sesn(tmp_path, tmp_path_factory, monkeypatch, capfd):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_one_command_runs_what_is_missing(sesn):
     command = ("run", "--experiment", "stl10", "--models", "wrn_16_8,wrn_16_8_ses_a", *SHORT, "--threads", "1")
     done = sesn(*command)

@@ -37,6 +37,7 @@ def options(*, epochs=3, **changes):
     return {"recipe": replace(Recipe(batch_size=5).shortened(epochs), **changes), "device": "cpu"}
 
 
+@pytest.mark.slow
 def test_a_record_that_says_all(tmp_path):
     seen = []
     record = run_cell(CELL, **options(), on_epoch=seen.append)

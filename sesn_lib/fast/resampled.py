@@ -7,7 +7,6 @@ patches: no resized image and no resized response is ever made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -75,54 +74,42 @@ class ResampledConv(SpectralConv):
         return F.pad(y, [0, 0, 0, 0, *self.margins, *self.margins], value=NOWHERE) if any(self.margins) else y
 
 
-class ResampledPatches:
-    """The first layer at one scale, up to 2 x 2 pooling: [B, 1, 28, 28] -> [4, C', H H B] of H x H windows."""
+class ResampledFirstLayer:
+    """The first layer at one scale and 2 x 2 pooling's candidates: [B, 1, 28, 28] -> four maps [H, C', W, B].
+
+    Each map holds one of the four pixels of every pooling window. Windows without answer are left out, `margins` of
+    them on either side.
+    """
 
     def __init__(self, plan: Plan, upsample: int) -> None:
         enlarge = np.kron(np.eye(INPUT_SIZE), np.ones((upsample, 1)))
         frame = plan.before @ enlarge
         offsets = [plan.dilation * (tap - KERNEL_SIZE // 2) for tap in range(KERNEL_SIZE)]
-        size = len(frame)
-        shifted = [np.eye(size, k=offset) @ frame for offset in offsets]
-        seen = np.stack([plan.after @ tap for tap in shifted], axis=1)  # [output, tap, input pixel]
-        seen = np.pad(seen, [plan.margin, (0, 0), (0, 0)])
-        self.windows = len(seen) // 2
-        rows = seen.reshape(self.windows, 2, KERNEL_SIZE, INPUT_SIZE).transpose(1, 2, 0, 3)  # [a, u, window, input]
-        self.rows = Constant(rows.reshape(-1, INPUT_SIZE))
-        inside = np.pad(np.ones(len(plan.after)), plan.margin).reshape(self.windows, 2).T  # [a, window]
-        outside = 1 - np.einsum("ai,bj->abij", inside, inside)
-        self.outside = Constant(NOWHERE * outside.reshape(4, 1, -1, 1)) if outside.any() else None
+        seen = np.stack([plan.after @ np.eye(len(frame), k=offset) @ frame for offset in offsets])  # [tap, output, x]
+        first, last = plan.margin[0] // 2, plan.margin[1] // 2
+        self.margins = (first, last)
+        edges = plan.margin[0] - 2 * first, plan.margin[1] - 2 * last
+        seen = np.pad(seen, [(0, 0), edges, (0, 0)])
+        self.windows = seen.shape[1] // 2
+        by_pixel = seen.reshape(KERNEL_SIZE, self.windows, 2, INPUT_SIZE)
+        self.down = Constant(by_pixel.transpose(2, 1, 0, 3).reshape(-1, INPUT_SIZE))  # [(pixel, window, tap), x]
+        self.across = [Constant(by_pixel[:, :, a].reshape(-1, INPUT_SIZE)) for a in (0, 1)]  # [(tap, window), x]
+        outside = np.pad(np.zeros(len(plan.after)), edges, constant_values=1).reshape(self.windows, 2).T
+        self.outside = None
+        if outside.any():  # [pixel down, window down, 1, window across, 1], for each pixel across
+            nowhere = [np.maximum(outside[:, :, None], outside[a]) * NOWHERE for a in (0, 1)]
+            self.outside = [Constant(n[:, :, None, :, None]) for n in nowhere]
 
-    def __call__(self, images: Tensor, weight: Tensor) -> Tensor:
-        """weight [C', 49]."""
-        dtype = weight.dtype
-        rows = self.rows.on(images.device, dtype)
-        batch, side = len(images), self.windows
-        x = images[:, 0].to(dtype).permute(1, 2, 0)  # [28, 28, B]
-        down = (rows @ x.reshape(INPUT_SIZE, -1)).view(-1, INPUT_SIZE, batch)
-        both = torch.matmul(rows, down)  # [(a, u, i), (b, v, j), B]
-        both = both.view(2, KERNEL_SIZE, side, 2, KERNEL_SIZE, side, batch).permute(0, 3, 1, 4, 2, 5, 6)
-        patches = both.reshape(4, KERNEL_SIZE**2, -1)
-        maps = torch.matmul(weight, patches)
-        if self.outside is None:
-            return maps
-        outside = self.outside.on(images.device, dtype)
-        return (maps.view(4, -1, side**2, batch) + outside).view(maps.shape)
-
-
-class Weighted(Protocol):
-    def weight(self, dtype: torch.dtype) -> Tensor:
-        """[C', C, 49]"""
-
-
-class ResampledFirstLayer:
-    """`ResampledPatches` at every scale."""
-
-    def __init__(self, conv: Weighted, plans: list[Plan], upsample: int) -> None:
-        self.conv = conv
-        self.patches = [ResampledPatches(plan, upsample) for plan in plans]
-        self.outputs = self.patches[0].windows
-
-    def __call__(self, images: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        weight = self.conv.weight(dtype)[:, 0]
-        return [patches(images, weight).view(2, 2, len(weight), -1) for patches in self.patches]
+    def __call__(self, columns: Tensor, weight: Tensor) -> list[Tensor]:
+        """columns [28, 28 B]: the images, column by column; weight [C', 49]."""
+        down, side = self.down.like(weight), self.windows
+        maps: list[Tensor] = []
+        for a, table in enumerate(self.across):
+            # Laid out so that each product's result is the next one's operand.
+            across = (table.like(weight) @ columns).view(KERNEL_SIZE * side, INPUT_SIZE, -1).transpose(0, 1)
+            patches = (down @ across.reshape(INPUT_SIZE, -1)).view(2 * side, KERNEL_SIZE**2, -1)
+            answers = torch.bmm(weight.expand(len(patches), -1, -1), patches).view(2, side, len(weight), side, -1)
+            if self.outside is not None:
+                answers = answers + self.outside[a].like(weight)
+            maps += answers.unbind(0)
+        return maps

@@ -16,17 +16,15 @@ from torch import Tensor, nn
 from sesn_lib.checks import check_input
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
 from sesn_lib.models.rivals.constants import Constant
+from sesn_lib.models.rivals.vector_fields import Magnitude, VectorBatchNorm, VectorMaxPool
 
 __all__ = [
     "ANGLES",
     "SCALES",
     "VECTOR_CHANNELS",
-    "Magnitude",
-    "VectorBatchNorm",
+    "LiftedMagnitude",
     "VectorConv",
     "VectorLift",
-    "VectorMaxPool",
-    "magnitude",
     "scalar_blocks",
     "vector_blocks",
 ]
@@ -54,12 +52,6 @@ def directed(responses: list[Tensor], directions: Constant) -> Tensor:
     largest, which = torch.stack(responses).max(dim=0)
     vectors = directions.like(largest)[which].movedim(-1, 2)
     return torch.relu(largest).unsqueeze(2) * vectors
-
-
-def magnitude(field: Tensor) -> Tensor:
-    """`ρ = sqrt(u² + v²)`, [B, C, 2, H, W] -> [B, C, H, W]; the gradient at a vector of zeros is 0."""
-    square = field.square().sum(dim=2)
-    return torch.where(square > 0, square, 1).sqrt() * (square > 0)
 
 
 class _AtEightScales(nn.Module):
@@ -128,56 +120,6 @@ class VectorConv(_AtEightScales):
             cos, sin = math.cos(angle), math.sin(angle)
             responses.append(correlated(u, a * cos + b * sin, scale) + correlated(v, b * cos - a * sin, scale))
         return directed(responses, self.directions)
-
-
-class VectorMaxPool(nn.Module):
-    """In each window the longest vector; windows lie side by side, as of `torch.nn.MaxPool2d`."""
-
-    def __init__(self, window: int, padding: int = 0) -> None:
-        super().__init__()
-        self.window, self.padding = window, padding
-
-    def forward(self, field: Tensor) -> Tensor:
-        lengths = magnitude(field.detach())
-        _, where = F.max_pool2d(lengths, self.window, padding=self.padding, return_indices=True)
-        pixels = where.flatten(2).unsqueeze(2).expand(-1, -1, 2, -1)
-        return field.flatten(3).gather(3, pixels).unflatten(3, where.shape[2:])
-
-
-class VectorBatchNorm(nn.Module):
-    """`(u, v) / sqrt(σ² + 1e-5)`, σ² the variance of the lengths of a channel's vectors; nothing is subtracted.
-
-    In training σ² is the batch's own and moves the running value halfway. The weight is the authors': trained in name,
-    but nothing depends on it.
-
-    Shapes: input and output [B, C, 2, H, W]; weight and running_var [1, C, 1, 1].
-    """
-
-    EPSILON = 1e-5
-    MOMENTUM = 0.5
-    running_var: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1, channels, 1, 1))
-        self.register_buffer("running_var", torch.ones(1, channels, 1, 1))
-
-    def forward(self, field: Tensor) -> Tensor:
-        variance = self.running_var
-        if self.training:
-            lengths = magnitude(field)
-            variance = lengths.var(dim=(0, 2, 3), correction=0, keepdim=True)
-            count = lengths.numel() / lengths.shape[1]
-            with torch.no_grad():
-                self.running_var.lerp_(variance.to(self.running_var) * (count / (count - 1)), self.MOMENTUM)
-        return field / torch.sqrt(variance + self.EPSILON).unsqueeze(2)
-
-
-class Magnitude(nn.Module):
-    """`magnitude` as a layer."""
-
-    def forward(self, field: Tensor) -> Tensor:
-        return magnitude(field)
 
 
 def scalar_blocks(*, upsample: int) -> nn.Sequential:

@@ -54,6 +54,7 @@ def sesn(tmp_path, tmp_path_factory, monkeypatch, capfd):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_one_command_runs_what_is_missing(sesn):
     command = ("run", "--experiment", "stl10", "--models", "wrn_16_8,wrn_16_8_ses_a", *SHORT, "--threads", "1")
     done = sesn(*command)
@@ -181,6 +182,8 @@ def test_the_whole_experiment_is_the_default(tmp_path):
     assert job.cells == (STL10Cell("wrn_16_8", 2),)
     recipe = job.execute.keywords["recipe"]
     assert (recipe.batch_size, recipe.learning_rate, recipe.micro_batch) == (64, 0.05, 16)
+    recipe = stl10_job(None, None, tmp_path, None, None, **given(epochs=100)).execute.keywords["recipe"]
+    assert (recipe.epochs, recipe.milestones, recipe.evaluate_after[:2]) == (100, (30, 40, 60, 80), (5, 30))
 
 
 def test_the_estimate_of_a_run(tmp_path, monkeypatch):

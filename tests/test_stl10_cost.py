@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from sesn_lib import models, stl10_cost
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.stl10 import MODELS, Recipe
-from sesn_lib.stl10_cost import add_measurement, count, estimate, load_measurements, measure
+from sesn_lib.stl10 import MODELS, Recipe, STL10Cell
+from sesn_lib.stl10_cost import Estimator, add_measurement, count, estimate, load_measurements, measure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,6 +67,26 @@ def test_the_estimate():
     assert estimate("wrn_16_8", speed, halved) == pytest.approx(2_500_000 / speed, rel=2e-3)
     with pytest.raises(ValueError, match="images_per_second is 0"):
         estimate("wrn_16_8", 0)
+
+
+def test_the_steps_before_the_clock_starts_do_not_count(monkeypatch):
+    monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1, input_size=12))
+    monkeypatch.setattr(stl10_cost, "SIZE", 12)
+    moments = iter([0.0, 100.0, 100.0, 102.0])  # the first step compiles and allocates
+    monkeypatch.setattr(stl10_cost, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    found = measure("wrn_16_8", device="cpu", batch_size=4, steps=1)
+    assert (found["step_seconds"], found["images_per_second"], found["steps"]) == (2.0, 2.0, 1)
+
+
+def test_what_is_left_of_a_run_is_estimated_with_a_margin(monkeypatch):
+    monkeypatch.setattr(stl10_cost, "measure", lambda name, **options: {"images_per_second": 50.0})
+    recipe = Recipe(epochs=3, milestones=(), evaluate_after=(), validation_images=500, seed=77)
+    estimator = Estimator(recipe, "cpu", train_images=1500, test_images=300)
+    whole = estimate("wrn_16_8", 50.0, recipe, train_images=1500, test_images=300)
+    assert whole == pytest.approx((3 * 1000 + 800 / 3) / 50, rel=1e-2)
+    cell = STL10Cell("wrn_16_8", 0)
+    assert estimator(cell) == pytest.approx(1.15 * whole)
+    assert estimator(cell, done=0.75) == pytest.approx(1.15 * whole / 4)
 
 
 def test_a_measurement_and_its_file(tmp_path, monkeypatch):

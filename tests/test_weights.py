@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_cells import make_record, toy_realization
+from toy_cells import make_record, use_toy_data
 
 from sesn_lib import execution, models, weights
 from sesn_lib.experiments import Cell
@@ -37,7 +37,7 @@ def test_weights_come_back_with_their_record(kept: tuple[Path, torch.nn.Module])
 
 
 def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     options: dict[str, Any] = {"epochs": 3, "batch_size": 24, "device": "cpu", "threads": 1}
     trained = execution.train_cell(CELL, **options)
     record = execution.run_cell(CELL, weights=tmp_path, **options)
@@ -51,7 +51,7 @@ def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: p
 def test_a_folder_lost_during_the_run_costs_the_weights_and_not_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(execution, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     (tmp_path / "file").write_text("")
     record = execution.run_cell(CELL, weights=tmp_path / "file", epochs=1, batch_size=24, device="cpu", threads=1)
     assert record["cell"] == CELL.as_dict()

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from toy_cells import make_record
 
-from sesn_lib import claims, published, results
-from sesn_lib.claims import CLAIMS
-from sesn_lib.experiments import GRID, Cell, select
-from sesn_lib.statistics import Difference, Sample
-from sesn_lib.store import Store
+from sesn_lib.analysis import claims, published, results
+from sesn_lib.analysis.claims import CLAIMS
+from sesn_lib.analysis.statistics import Difference, Sample
+from sesn_lib.experiments.mnist_scale import GRID, Cell, select
+from sesn_lib.store.records import Store
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 MARGIN = published.margin(PUBLISHED)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sesn_lib.statistics import (
+from sesn_lib.analysis.statistics import (
     NOMINAL,
     Difference,
     Sample,

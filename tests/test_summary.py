@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from toy_cells import make_record
 
-from sesn_lib import published, results, summary
-from sesn_lib.experiments import GRID, select
-from sesn_lib.statistics import Difference, Sample
-from sesn_lib.store import Store
+from sesn_lib.analysis import published, results, summary
+from sesn_lib.analysis.statistics import Difference, Sample
+from sesn_lib.experiments.mnist_scale import GRID, select
+from sesn_lib.store.records import Store
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.fast.spectral import SpectralConv
 from sesn_lib.models.mnist import INPUT_SIZE
 from sesn_lib.models.rivals.constants import Constant
-from sesn_lib.spectral import SpectralConv
 
 __all__ = ["Plan", "ResampledConv", "ResampledFirstLayer"]
 

@@ -88,11 +88,19 @@ def clean_figures() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report's web site, made from the committed notebooks as they are stored."""
+    """The report's web site, made from the committed notebooks as they are stored, once for all processes."""
+    from filelock import FileLock
+
     from sesn_lib import report
 
-    folder = tmp_path_factory.mktemp("site")
-    report.render_site(folder, report.find_notebooks(Path(__file__).parent.parent / "notebooks"))
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # which the workers share
+    folder = place / "site"
+    with FileLock(place / "site.lock"):
+        if not folder.exists():
+            report.render_site(place / "unfinished", report.find_notebooks(Path(__file__).parent.parent / "notebooks"))
+            (place / "unfinished").rename(folder)
     return folder
 
 
@@ -100,14 +108,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """Runs the command in an empty folder, on noise in place of digits; gives (exit code, output, errors)."""
     import torch
-    from toy_cells import toy_realization
+    from toy_cells import use_toy_data
 
     from sesn_lib.cli import commands as cli
-    from sesn_lib.training import mnist_scale
 
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mnist_scale, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     monkeypatch.setenv("COLUMNS", "100")
 
     def call(*arguments: str) -> SimpleNamespace:

@@ -21,7 +21,7 @@ import pytest
 
 SLOW_FILES = {
     "test_bench.py", "test_full_disk.py", "test_jupyterlab.py", "test_kills.py", "test_notebook_conditions.py",
-    "test_poster.py", "test_site_in_browser.py",
+    "test_mps.py", "test_poster.py", "test_results_notebooks.py", "test_site_in_browser.py",
 }  # fmt: skip
 """All tests of these are slow: `pytest -m quick` does not even import them."""
 SLOW_FIXTURES = {"mnist_root", "site", "built"}
@@ -124,7 +124,7 @@ def share_cores(environment: Any) -> None:
 class Heartbeat:
     """Says every half minute what is being run if nothing else is said. For the process that has the terminal."""
 
-    def __init__(self, say: Callable[[str], Any], silence: float = SILENCE) -> None:
+    def __init__(self, say: Callable[[str], Any], silence: float) -> None:
         self.say, self.silence = say, silence
         self.running: dict[str, float] = {}
         self.heard = time.monotonic()
@@ -167,7 +167,8 @@ def set_up(config: pytest.Config) -> None:
     patches = pytest.MonkeyPatch()
     guard.watch(patches)
     config.add_cleanup(patches.undo)
-    if config.pluginmanager.has_plugin("dsession"):  # this process has the terminal, the workers have the tests
+    # Whether this process has the terminal and others the tests.
+    if getattr(config.option, "tx", None) and not config.option.collectonly and not hasattr(config, "workerinput"):
 
         def say(text: str) -> None:
             terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
@@ -175,4 +176,4 @@ def set_up(config: pytest.Config) -> None:
             terminal.write_line(text)
             sys.stdout.flush()
 
-        config.pluginmanager.register(Heartbeat(say))
+        config.pluginmanager.register(Heartbeat(say, SILENCE))

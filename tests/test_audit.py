@@ -292,6 +292,7 @@ def test_the_command_names_problems_changes_nothing_and_ends_accordingly(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_it_can_be_pointed_at_a_folder_from_a_checkout(tmp_path: Path) -> None:
     shutil.copy(RECORDS / f"{CELL.name}.json", tmp_path)
     done = subprocess.run(

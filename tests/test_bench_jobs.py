@@ -72,6 +72,7 @@ def test_which_jobs_are_timed() -> None:
             jobs_to_time(wrong, CPU)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_said_in_one_line() -> None:
     with pytest.raises(RunnerError, match="with 3 jobs ended with code 2: error: the grid has no model 'nothing'"):
         bench_jobs._timed(["--models", "nothing"], 3)

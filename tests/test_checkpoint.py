@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sesn_lib.experiments.mnist_scale import GRID
-from sesn_lib.store.checkpoint import Checkpoint
+from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 
 IDENTITY: dict[str, Any] = {"cell": GRID[0].as_dict(), "protocol": {"epochs": 60, "precision": "bf16"}, "data": "a"}
 
@@ -32,3 +32,52 @@ def test_another_run_is_told_in_what_it_differs(
     assert (tmp_path / f"{GRID[0].name}.pt").exists() == (difference is None)
     if difference is not None:
         assert f"it is of a run with another {difference}" in caplog.text
+
+
+def test_it_is_written_when_it_is_time_and_when_the_run_is_to_stop(tmp_path: Path) -> None:
+    asked = [False, False, True]
+    checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY, every=3600.0, stop=lambda: asked.pop(0))
+    for epoch in (1, 2):
+        checkpoint.save({"epoch": epoch})
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Interrupted):
+        checkpoint.save({"epoch": 3})
+    assert Checkpoint(tmp_path, GRID[0], IDENTITY).load() == {"epoch": 3}
+    eager = Checkpoint(tmp_path, GRID[0], IDENTITY, every=0.0)
+    eager.save({"epoch": 4})
+    assert Checkpoint(tmp_path, GRID[0], IDENTITY).load() == {"epoch": 4}
+
+
+def test_the_seconds_of_all_beginnings_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("sesn_lib.store.checkpoint.time.perf_counter", lambda: clock[0])
+    for begun, total in ((0.0, 7.0), (7.0, 14.0)):
+        checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY, every=0.0)
+        checkpoint.load()
+        assert checkpoint.seconds_before == begun
+        clock[0] += 7.0
+        checkpoint.save({})
+        again = Checkpoint(tmp_path, GRID[0], IDENTITY)
+        again.load()
+        assert again.seconds_before == total
+
+
+def test_how_far_a_run_is_is_a_fraction(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY)
+    checkpoint.note(15, 60)
+    assert checkpoint.fraction_noted() == 0.25
+    assert checkpoint.fraction_done() == 0.0, "there is no checkpoint yet"
+    Checkpoint(tmp_path, GRID[0], IDENTITY, every=0.0).save({})
+    assert checkpoint.fraction_done() == 0.25
+    (tmp_path / f"{GRID[0].name}.json").write_text('{"epoch": 90, "epochs": 60}')
+    assert checkpoint.fraction_noted() == 1.0
+
+
+def test_discarding_takes_what_is_older_and_leaves_what_is_newer(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY, every=0.0)
+    checkpoint.save({})
+    written = checkpoint.path.stat().st_mtime  # type: ignore[union-attr]
+    checkpoint.discard(before=written - 10)
+    assert checkpoint.path.exists()  # type: ignore[union-attr]
+    checkpoint.discard(before=written + 10)
+    assert list(tmp_path.iterdir()) == []

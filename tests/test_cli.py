@@ -20,7 +20,7 @@ from sesn_lib.runner import local as runner
 from sesn_lib.runner.status import survey
 from sesn_lib.runner.worker import claim
 from sesn_lib.store.records import Store
-from sesn_lib.training import mnist_scale
+from sesn_lib.training import loop, mnist_scale
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = Cell("mnist_cnn_28", 1.0, 0)
@@ -217,7 +217,7 @@ def test_train_reports_a_failure(sesn: Any, tmp_path: Path, monkeypatch: pytest.
     def diverge(*arguments: Any, **options: Any) -> Any:
         raise FloatingPointError("the loss is nan after epoch 1")
 
-    monkeypatch.setattr(execution, "_fit", diverge)
+    monkeypatch.setattr(loop, "fit", diverge)
     result = sesn("train", CELL.model, *SHORT)
     assert result.code == 1
     assert "FAILED, FloatingPointError: the loss is nan after epoch 1" in result.err
@@ -336,6 +336,23 @@ def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     assert arguments.results_folder(shortened=True) == tmp_path / "build"
     assert arguments.checkpoints_folder(published) == tmp_path / "checkpoints"
     assert arguments.checkpoints_folder(tmp_path / "other") == tmp_path / "other" / "checkpoints"
+
+
+@pytest.mark.parametrize(("option", "function"), [((), "build"), (("--poster",), "build_poster")])
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_exit_code_of_the_report_is_that_of_its_notebooks(
+    sesn: Any, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...], function: str, code: int
+) -> None:
+    from sesn_lib import report
+
+    asked: list[tuple[Any, ...]] = []
+    for name in ("build", "build_poster"):
+        monkeypatch.setattr(report, name, lambda *given, name=name: asked.append((name, *given)) or code)
+    assert sesn("report", "--output", "there", *option).code == code
+    assert asked == [(function, Path("there")) if option else (function, Path("there"), "quick")]
+    if not option:
+        sesn("report", "--profile", "full")
+        assert asked[1] == (function, Path("build/report"), "full")
 
 
 def test_processes_share_the_processor() -> None:

@@ -158,6 +158,22 @@ def test_same_generator_same_epoch_and_chunks_do_not_matter(monkeypatch: pytest.
     assert not torch.equal(first.images, other.images)
 
 
+def test_an_epoch_is_drawn_as_in_the_published_runs() -> None:
+    """One permutation, then a float64 number an image, uniform in [e, 1/e]: what records of old are repeated by."""
+    split, e = split_of(60), 0.4
+    found = data.shuffled(split, torch.Generator().manual_seed(3), e)
+    generator = torch.Generator().manual_seed(3)
+    order = torch.randperm(60, generator=generator)
+    factors = e + (1 / e - e) * torch.rand(60, generator=generator, dtype=torch.float64)
+    assert torch.equal(found.labels, split.labels[order])
+    assert torch.equal(found.images, data.rescale(split.images[order], factors))
+    # For ever: another generator or another way of drawing would be another experiment.
+    assert order[:5].tolist() == [46, 21, 53, 15, 4]
+    assert factors[:3].tolist() == pytest.approx([0.858851265711974, 0.998691612246382, 0.87680754468518], rel=1e-12)
+    unscaled = data.shuffled(split, torch.Generator().manual_seed(3))
+    assert torch.equal(unscaled.images, split.images[order])
+
+
 def test_normalise() -> None:
     images = torch.tensor([[[0, 255], [51, 102]]], dtype=torch.uint8)
     expected = (images.double() / 255 - 0.0607) / 0.2161

@@ -149,6 +149,34 @@ def test_the_same_seed_gives_the_same_images() -> None:
     assert len(eq.gaussian_images(2, seed=5)) == 2
 
 
+def test_images_are_drawn_as_they_say() -> None:
+    """Uniform in a disc of radius R the mean squared distance is R^2 / 2; amplitudes 0.5 to 1.5 of either sign."""
+    images = eq.gaussian_images(200, seed=3, blobs=10, radius=4.0, widths=(1.5, 3.0))
+    distance = images.centres.square().sum(-1)
+    assert distance.max().item() <= 16
+    assert distance.mean().item() == pytest.approx(8.0, rel=0.05)
+    assert images.centres.mean((0, 1)).tolist() == pytest.approx([0, 0], abs=0.2)
+    assert 1.5 <= images.widths.min().item() < 1.52 < 2.98 < images.widths.max().item() <= 3.0
+    size = images.amplitudes.abs()
+    assert (size >= 0.5).all()
+    assert (size <= 1.5).all()
+    assert 0.45 < (images.amplitudes > 0).double().mean().item() < 0.55
+
+
+def test_what_is_cropped_does_not_count() -> None:
+    """A map that is wrong in its outermost two rows or columns of one side alone, and equivariant elsewhere."""
+    images = eq.gaussian_images(2, seed=1, radius=2.0)
+    for axis, side in ((-2, slice(0, 2)), (-2, slice(-2, None)), (-1, slice(0, 2)), (-1, slice(-2, None))):
+
+        def spoilt(x: Tensor, axis: int = axis, side: slice = side) -> Tensor:
+            y = x.clone()
+            y.movedim(axis, 0)[side] += torch.arange(1.0, 3.0, dtype=x.dtype).view(2, *[1] * (x.dim() - 1))
+            return y
+
+        errors = [eq.error(spoilt, images, 1.01, size=33, crop=crop, method="cubic") for crop in (0, 5)]
+        assert errors[0] > 100 * errors[1]
+
+
 # -- mistakes of the caller -----------------------------------------------------------------------
 
 

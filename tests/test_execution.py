@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_cells import toy_realization
+from toy_cells import make_record, toy_realization, use_toy_data
 
 from sesn_lib import models, provenance
 from sesn_lib.data.splits import to_device
@@ -20,7 +20,7 @@ from sesn_lib.experiments import correctness
 from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.experiments.settings import PRECISIONS, RunOptions
-from sesn_lib.fast.engine import Engine
+from sesn_lib.fast import Engine
 from sesn_lib.provenance import seeded
 from sesn_lib.runner import execution
 from sesn_lib.runner.budget import format_duration, parse_duration
@@ -31,7 +31,7 @@ from sesn_lib.store.records import Store, deterministic_part, validate
 from sesn_lib.training import loop
 from sesn_lib.training import mnist_scale as training
 from sesn_lib.training.evaluation import Evaluation, evaluate
-from sesn_lib.training.loop import Diverged
+from sesn_lib.training.loop import Diverged, FitResult
 
 CELL = Cell("mnist_cnn_28", 0.5, 1)
 
@@ -39,7 +39,7 @@ CELL = Cell("mnist_cnn_28", 0.5, 1)
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(training, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     yield
     torch.set_num_threads(threads)
 
@@ -171,6 +171,7 @@ def test_a_cell_begins_with_weights_of_its_own_seed_on_the_fast_path(monkeypatch
 def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: pytest.MonkeyPatch) -> None:
     correct = torch.arange(50000) < 24000
     factors = np.where(correct, 0.45, 0.95)
+    edges = np.array([0.3, 0.39, 0.4, 0.75, 1.0]), torch.tensor([True, False, False, True, False])
 
     def realization(*arguments: Any) -> SimpleNamespace:
         splits = toy_realization(*arguments)
@@ -181,7 +182,7 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
         return Evaluation(correct[: len(split)], torch.zeros(len(split), dtype=torch.int64), 1.0)
 
-    monkeypatch.setattr(training, "_realization", realization)
+    use_toy_data(monkeypatch, realization)
     monkeypatch.setattr(training, "evaluate", scripted)
     record = run_cell(CELL, **options(epochs=1))
     assert (record["test_error_48k"], record["test_error_50k"]) == (50.0, 52.0)
@@ -192,7 +193,8 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     }
     monkeypatch.setattr(training, "TEST_PART", 30000)
     assert run_cell(CELL, **options(epochs=1))["test_error_48k"] == 20.0
-    few = training._by_scale(np.array([0.3, 0.39, 0.4, 0.75, 1.0]), np.array([True, False, False, True, False]))
+    factors, correct = edges
+    few = run_cell(CELL, **options(epochs=1, test_images=5))["by_scale"]
     assert (few["images"], few["errors"]) == ([2, 1, 0, 0, 1, 0, 1], [1, 1, 0, 0, 0, 0, 1])
 
 
@@ -273,16 +275,16 @@ def test_a_checkpoint_that_cannot_be_set_aside_does_not_end_the_run(
 
 
 def test_a_network_of_nan_makes_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = execution._fit
+    fit = loop.fit
 
-    def poisoned(*arguments: Any, **more: Any) -> Any:
-        model, result = fit(*arguments, **more)
+    def poisoned(model: torch.nn.Module, *arguments: Any, **more: Any) -> Any:
+        result = fit(model, *arguments, **more)
         with torch.no_grad():
             next(model.parameters()).fill_(float("nan"))
-        return model, result
+        return result
 
     assert run_cell(CELL, **options(epochs=1))["test_images"] == 30  # the control
-    monkeypatch.setattr(execution, "_fit", poisoned)
+    monkeypatch.setattr(loop, "fit", poisoned)
     with pytest.raises(Diverged, match="the test loss is nan: it must be finite"):
         run_cell(CELL, **options(epochs=1))
 
@@ -292,6 +294,98 @@ def test_a_checkpoint_of_another_run_is_set_aside(tmp_path: Path, reference_reco
     record = run_cell(CELL, **options(tmp_path))
     assert (tmp_path / f"{CELL.name}.pt.damaged").exists()
     assert deterministic_part(record) == deterministic_part(undisturbed(reference_record))
+
+
+def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def fit(*arguments: Any, state: Any, save: Any, **more: Any) -> Any:
+        given.append(state)
+        save({"epoch": len(given)})
+        raise Interrupted
+
+    def begin() -> Any:
+        with pytest.raises(Interrupted):
+            run_cell(CELL, **options(tmp_path))
+        return given[-1]
+
+    def other(*arguments: Any) -> SimpleNamespace:
+        return SimpleNamespace(**{**vars(toy_realization(*arguments)), "checksum": "another"})
+
+    monkeypatch.setattr(loop, "fit", fit)
+    assert begin() is None
+    assert begin() == {"epoch": 1}, "the control: the same data"
+    use_toy_data(monkeypatch, other)
+    assert begin() is None
+    assert begin() == {"epoch": 3}
+    path = tmp_path / f"{CELL.name}.pt"
+    content = torch.load(path, weights_only=True)
+    assert content["identity"]["device_type"] == "cpu"
+    content["identity"]["device_type"] = "cuda"  # nor one of another kind of device, whose rounding is another
+    torch.save(content, path)
+    assert begin() is None
+
+
+def test_a_run_of_the_whole_protocol_is_complete_and_one_on_fewer_test_images_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    history = [{**epoch, "learning_rate": 0.01} for epoch in make_record(CELL)["history"]]
+
+    def realization(*arguments: Any) -> SimpleNamespace:
+        asked.append(arguments[1:3])
+        splits = toy_realization(*arguments)
+        for name, count in (("train", 10000), ("test", 50000)):
+            images, labels = np.zeros((count, 28, 28), dtype=np.uint8), np.zeros(count, dtype=np.int64)
+            setattr(splits, name, SimpleNamespace(images=images, labels=labels, factors=np.full(count, 0.5)))
+        return splits
+
+    def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
+        assert more["batch_size"] == 1000
+        return Evaluation(torch.ones(len(split), dtype=torch.bool), torch.zeros(len(split)), 1.0)
+
+    use_toy_data(monkeypatch, realization)
+    monkeypatch.setattr(training, "evaluate", scripted)
+
+    def fit(model: torch.nn.Module, *arguments: Any, **more: Any) -> FitResult:
+        return FitResult(7, {"val_accuracy": 0.5}, history, [], model.state_dict(), model.state_dict())
+
+    monkeypatch.setattr(loop, "fit", fit)
+    whole = {"epochs": None, "batch_size": None}
+    record = run_cell(CELL, **options(**whole))
+    assert validate(record) == CELL
+    assert (record["complete"], record["test_images"], record["best_epoch"]) == (True, 50000, 7)
+    fewer = run_cell(CELL, **options(**whole, test_images=48000))
+    assert validate(fewer) == CELL
+    assert (fewer["complete"], fewer["test_images"]) == (False, 48000)
+    assert asked == [(CELL.realization, "paper")] * 2
+
+
+def test_the_settings_of_a_cell_are_its_own() -> None:
+    for scaling in (0.5, 1.0):
+        settings = settings_of(Cell("mnist_cnn_28", scaling, 1))
+        assert (settings.extra_scaling, settings.epochs, settings.precision) == (scaling, 60, "float32")
+        assert settings.seed == provenance.cell_seed(f"mnist_cnn_28-x{scaling}-r1")
+    assert settings_of(CELL, RunOptions(epochs=9, batch_size=32, precision="bf16")).milestones == (3, 6)
+
+
+def test_a_resumed_run_counts_the_time_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(model: Any, *arguments: Any, state: Any, save: Any, **more: Any) -> Any:
+        if state is None:
+            save({"epoch": 1})
+            raise Interrupted
+        return FitResult(1, {"val_accuracy": 0.5}, [{"epoch": 1, "seconds": 2.0}], [], {}, {})
+
+    monkeypatch.setattr(loop, "fit", fit)
+    with pytest.raises(Interrupted):
+        run_cell(CELL, **options(tmp_path, epochs=1))
+    path = tmp_path / f"{CELL.name}.pt"
+    content = torch.load(path, weights_only=True)
+    assert 0 < content["seconds"] < 100
+    torch.save({**content, "seconds": 5000.0}, path)
+    timing = run_cell(CELL, **options(tmp_path, epochs=1))["timing"]
+    assert 5000 < timing["wall_seconds"] < 5100
+    assert timing["train_seconds"] == 2.0
 
 
 def test_a_checkpoint_with_a_state_that_does_not_fit_is_set_aside(

@@ -25,13 +25,12 @@ import torch
 from toy_cells import toy_realization
 
 from data_prep import stand_in, stl10, stl10_format
-from sesn_lib import models, provenance
+from sesn_lib import fast, models, provenance
 from sesn_lib.data.augment import ColourSplit
 from sesn_lib.data.splits import to_device
 from sesn_lib.experiments.mnist_scale import Cell, Settings
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.experiments.stl10 import Recipe, STL10Cell
-from sesn_lib.fast import engine
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
 from sesn_lib.report.pages import Page, Site, render
 from sesn_lib.runner import execution
@@ -86,7 +85,7 @@ def training(which: str) -> dict[str, Any]:
             settings = Settings(
                 epochs=2, batch_size=12, milestones=(1,), extra_scaling=0.5, precision=precision, seed=5
             )
-            result = fit(engine.accelerate(model), mnist_training.Task(train, val, settings))
+            result = fit(fast.accelerate(model), mnist_training.Task(train, val, settings))
             rows = result.history
         else:
             images, labels = (torch.from_numpy(array) for array in stl10.load(None, "train", progress=False))
@@ -150,7 +149,7 @@ class Little(torch.nn.Sequential):
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every network is a little one."""
     monkeypatch.setattr(models, "build", lambda name: Little(1 if name.startswith("mnist") else 3))
-    monkeypatch.setattr(engine, "accelerate", lambda model: model)
+    monkeypatch.setattr(fast, "accelerate", lambda model: model)
 
 
 @pytest.fixture

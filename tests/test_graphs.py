@@ -15,9 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sesn_lib import models
+from sesn_lib import fast, models
 from sesn_lib.data.splits import DeviceSplit
-from sesn_lib.fast import engine as fast
 from sesn_lib.fast import graphs
 from sesn_lib.fast.graphs import WARM_UP, Recorded
 from sesn_lib.training import mnist_scale as training
@@ -52,22 +51,32 @@ def batch(value: int, count: int = 4) -> tuple[Tensor, Tensor]:
 def test_replays_each_batch_and_not_the_recorded_one() -> None:
     step = Sum()
     recording = Recorded(step, repeating)
+    given = [batch(value) for value in range(WARM_UP + 4)]
     for value in range(WARM_UP + 4):
-        assert recording(*batch(value)).tolist() == [12.0 * value, 4.0 * value]
+        assert recording(*given[value]).tolist() == [12.0 * value, 4.0 * value]
         assert recording.replays == (value >= WARM_UP)
     places = {images.data_ptr() for images, _ in step.calls[WARM_UP:]}
     assert len(step.calls) == WARM_UP + 4
+    for value, (images, labels) in enumerate(given):
+        assert (images == value).all(), "the caller's batches are left alone"
+        assert (labels == value).all()
     assert len(places) == 1  # a graph reads from where it was recorded, whatever tensor is given
 
 
 def test_a_recording_that_forgets_to_copy_is_noticed() -> None:
     # Control: a graph of the caller's own tensors would go on showing the first batch.
-    recording = Recorded(Sum(), repeating)
+    made: list[tuple[Tensor, Callable[[], None]]] = []
+
+    def kept(work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        made.append(repeating(work))
+        return made[-1]
+
+    recording = Recorded(Sum(), kept)
     for value in range(WARM_UP + 1):
         recording(*batch(value))
-    assert recording._recording is not None
-    recording._recording.replay()
-    assert recording._recording.output.tolist() == [12.0 * WARM_UP, 4.0 * WARM_UP]
+    ((output, replay),) = made
+    replay()
+    assert output.tolist() == [12.0 * WARM_UP, 4.0 * WARM_UP]
 
 
 def test_a_batch_of_another_shape_is_not_replayed() -> None:
@@ -80,6 +89,7 @@ def test_a_batch_of_another_shape_is_not_replayed() -> None:
     assert step.calls[-1][0] is last[0]
     assert recording(*batch(5)).tolist() == [60.0, 20.0]
     assert recording(batch(5)[0].half(), batch(5)[1]).tolist() == [60.0, 20.0]
+    assert step.calls[-1][0].dtype == torch.half
 
 
 def test_a_failed_recording_is_said_and_training_goes_on() -> None:

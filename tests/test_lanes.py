@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -136,3 +137,28 @@ def test_silence_is_broken() -> None:
     heart.thread.join(10)
     assert said[:2] == ["running: test_kills.py::test_a_hundred (0 s)"] * 2
     assert not heart.thread.is_alive()
+
+
+TRIED = """
+import logging, subprocess, sys, time
+def test_waits():
+    time.sleep(2)
+def test_says_what_utf_8_has_not():
+    logging.getLogger().warning("\\udcff")
+def test_starts_a_program():
+    subprocess.run([sys.executable, "-c", ""])
+"""
+
+
+@pytest.mark.slow
+def test_the_whole_way(tmp_path: Path) -> None:
+    """The hooks of these tests on three others, in a process beside the one with the terminal."""
+    shutil.copy(FOLDER / "conftest.py", tmp_path)
+    (tmp_path / "lanes.py").write_text((FOLDER / "lanes.py").read_text() + "\nSILENCE = 0.3\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = quick\n")
+    (tmp_path / "test_it.py").write_text(TRIED)
+    command = [sys.executable, "-m", "pytest", "-n", "1", "-m", "quick", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "running: test_it.py::test_waits" in done.stdout
+    assert "a quick test started" in done.stdout

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from sesn_lib.layers import set_method
 from sesn_lib.models import MNIST_CONFIGURATIONS, build, configuration, load_official, names
+from sesn_lib.models.rivals import RIVALS
 
-MNIST = [name for name in names() if name.startswith("mnist_")]
+MNIST = [name for name in names() if name.startswith("mnist_") and name not in RIVALS]
 REFERENCE = [
     "mnist_ses_scalar_28",
     "mnist_ses_vector_28p",
@@ -89,6 +90,28 @@ def test_scales_are_rounded_to_two_decimals(name: str, scales: tuple[float, ...]
     assert configuration(name).scales == scales
 
 
+def test_the_table_of_networks_is_the_authors() -> None:
+    """Largest over smallest scale, ratio of widths, filter size, upsampling: half of them have no reference logits."""
+    table = {
+        name.removeprefix("mnist_ses_"): (row.factor, row.mult, row.size, row.upsample, row.num_scales, row.min_scale)
+        for name, row in MNIST_CONFIGURATIONS.items()
+    }
+    assert table == {
+        "scalar_28": (3.0, 1.5, 15, 1, 4, 1.7),
+        "scalar_28p": (3.0, 1.4, 13, 1, 4, 1.5),
+        "vector_28": (3.0, 1.5, 13, 1, 3, 1.5),
+        "vector_28p": (3.0, 1.4, 15, 1, 3, 1.5),
+        "scalar_56": (2.0, 1.4, 15, 2, 3, 2.0),
+        "scalar_56p": (3.0, 1.4, 17, 2, 3, 1.0),
+        "vector_56": (2.0, 1.5, 15, 2, 4, 2.0),
+        "vector_56p": (2.0, 1.4, 13, 2, 4, 1.5),
+    }
+    for name, row in MNIST_CONFIGURATIONS.items():
+        first = build(name).blocks[0]
+        assert (first.basis.size, first.basis.num_scales, first.padding) == (row.size, row.num_scales, row.size // 2)
+        assert ("vector" in name) == (row.kind == "vector")
+
+
 def test_seed_decides_the_weights() -> None:
     def first(seed: int) -> Tensor:
         torch.manual_seed(seed)
@@ -103,6 +126,15 @@ def test_every_parameter_gets_a_gradient() -> None:
         model = build(name)
         model(images().float()).square().sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", MNIST)
+def test_dropout_and_normalisation_are_the_authors(name: str) -> None:
+    """Seven units of ten are dropped before the last layer; norms follow a tenth of each batch (torch's defaults)."""
+    modules = list(build(name).modules())
+    assert [m.p for m in modules if isinstance(m, nn.Dropout)] == [0.7]
+    norms = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert [(m.num_features, m.momentum, m.eps) for m in norms] == [(n, 0.1, 1e-5) for n in (32, 63, 95, 256)]
 
 
 def test_num_classes() -> None:

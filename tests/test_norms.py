@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from sesn_lib import models
-from sesn_lib.fast import engine as fast
+from sesn_lib import fast, models
 from sesn_lib.fast import norms
 from sesn_lib.fast.norms import _GroupedBatchNorm, batch_norm, batch_norm_in_groups, groups_of
 

@@ -19,7 +19,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from sesn_lib.basis import Basis, hermite_a  # noqa: E402
-from sesn_lib.plotting import filters, groups, style  # noqa: E402
+from sesn_lib.plotting import filters, groups, style, training  # noqa: E402
+from sesn_lib.training.mnist_scale import EpochReport  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 
@@ -190,3 +191,24 @@ def test_curves_are_those_that_were_given() -> None:
     faults = filters.faults({"m1": {"as it is": 0.1, "mended": 1e-3}, "m2": {"as it is": 0.2, "mended": 1e-4}})
     assert {"m1", "m2", "as it is", "mended"} <= texts(faults)
     assert {"unmoved", "$g$"} <= texts(filters.flags({"$g$": (2.0, (1.0, 0.0))}))
+
+
+# -- training -------------------------------------------------------------------------------------
+
+
+def test_what_is_called_an_error_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    rows = ((1, 0.01, 0.9, 0.7, 0.5, 0.9), (2, 0.01, 0.4, 0.8, 0.3, 0.95), (3, 0.001, 0.2, 0.9, 0.2, 0.96))
+    history = [dict(zip(keys, row)) for row in rows]
+    loss, error = training.learning_curve(history, best=3).axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in error.lines}
+    assert drawn["training"] == pytest.approx([30.0, 20.0, 10.0])
+    assert drawn["validation"] == pytest.approx([10.0, 5.0, 4.0])
+    assert [list(line.get_xdata()) for line in error.lines if line.get_label() == "kept"] == [[3, 3]]
+    losses = {line.get_label(): list(line.get_ydata()) for line in loss.lines}
+    assert (losses["training"], losses["validation"]) == ([0.9, 0.4, 0.2], [0.5, 0.3, 0.2])
+    assert [list(line.get_xdata()) for line in loss.lines if line.get_label() == "lower learning rate"] == [[2.5, 2.5]]
+    monitor = training.Monitor()
+    monitor(EpochReport(1, 0.01, 0.9, 0.7, 0.5, 0.96, 2.0, 60, 1))
+    assert capsys.readouterr().out == "epoch 1 of 60: loss 0.900, validation error 4.0 %, 2 s\n"
+    assert monitor.history[0]["val_accuracy"] == 0.96

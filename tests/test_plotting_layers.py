@@ -44,7 +44,9 @@ def test_number_grids_need_a_symbol_between_each_two() -> None:
 
 
 def test_number_grids_of_zeros() -> None:
-    drawn(layers.number_grids([("nothing", np.zeros((2, 2)))]))
+    figure = layers.number_grids([("nothing", np.zeros((2, 2)))])
+    drawn(figure)
+    assert texts(figure).count("0") == 4
 
 
 def test_same_weights_frames_the_support() -> None:
@@ -115,6 +117,8 @@ def test_paths_show_the_difference_on_the_colours_of_the_rest() -> None:
     figure = equivariance.paths(a, b, {"one": (a, b, 0.25), "two": (a, a, 1e-7), "three": (a, a, 0.0)}, 2.0)
     drawn(figure)
     row = figure.axes[:5]
+    assert np.allclose(row[2].images[0].get_array(), a)
+    assert np.allclose(row[3].images[0].get_array(), b)
     assert np.allclose(row[4].images[0].get_array(), a - b)
     assert row[4].images[0].get_clim() == row[2].images[0].get_clim()
     written = " ".join(texts(figure))

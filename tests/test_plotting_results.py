@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from sesn_lib.analysis import published, results, summary  # noqa: E402
+from sesn_lib.analysis.statistics import Sample  # noqa: E402
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, Cell  # noqa: E402
 from sesn_lib.plotting import overview, style  # noqa: E402
 from sesn_lib.plotting import results as figures  # noqa: E402
@@ -220,3 +221,129 @@ def test_points_are_where_the_records_put_them(tmp_path: Path) -> None:
     assert line.get_ydata() == pytest.approx([2.1] * 7, abs=0.01)
     point = figures.error_time(summary.error_against_time(loaded)).axes[0].lines[0]
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, pytest.approx(2.1))
+
+
+def bars(figure: Figure) -> list[tuple[float, float]]:
+    """(middle, half length) of each vertical error bar of the first panel."""
+    segments = [s for c in figure.axes[0].collections for s in getattr(c, "get_segments", list)()]
+    return [((low[1] + high[1]) / 2, (high[1] - low[1]) / 2) for low, high in segments]
+
+
+def test_bars_are_sample_standard_deviations_of_the_errors_on_all_test_images(tmp_path: Path) -> None:
+    """Of 1, 2 and 6 %: the mean is 3, the sum of squares 14, the sample standard deviation sqrt(7)."""
+    store = Store(tmp_path)
+    for realization, error in enumerate((1.0, 2.0, 6.0)):
+        counts = {"edges": [0.3, 0.6, 1.0], "images": [1000, 500], "errors": [int(10 * error), int(5 * error)]}
+        cell = Cell("mnist_cnn_28", 1.0, realization)
+        store.write(make_record(cell, error=error, test_error_48k=error + 1, by_scale=counts))
+    loaded = results.load(tmp_path)
+    by_time = bars(figures.error_time(summary.error_against_time(loaded)))
+    assert by_time == [pytest.approx((3.0, 7**0.5))]
+    figure = figures.error_by_scale(summary.errors_by_size(loaded))
+    assert bars(figure) == [pytest.approx((3.0, 7**0.5))] * 2
+    line = figure.axes[0].lines[0]
+    assert list(line.get_xdata()) == pytest.approx([0.45, 0.8]), "in the middle of each range of sizes"
+    assert list(line.get_ydata()) == pytest.approx([3.0, 3.0])
+
+
+def by_label(axis: matplotlib.axes.Axes) -> dict[str, tuple[list[float], list[float], str]]:
+    """Legend text -> abscissae, ordinates and colour of the first line of that name."""
+    found: dict[str, tuple[list[float], list[float], str]] = {}
+    for line in axis.lines:
+        found.setdefault(str(line.get_label()), (list(line.get_xdata()), list(line.get_ydata()), line.get_color()))
+    return found
+
+
+def test_whose_point_is_whose_in_the_forest() -> None:
+    name = ("SESN Vector", "28+")
+    cells = [{name: Sample.of([mean - 0.1, mean + 0.1])} for mean in (1.0, 2.0, 3.0)]
+    every = {("SESN Scalar", column): Sample.of([5.0]) for column in published.COLUMNS}
+    figure = figures.forest(cells[0] | every, cells[1], cells[2], ["SESN Scalar", "SESN Vector"])
+    axis = figure.axes[published.COLUMNS.index("28+")]
+    points = {line.get_color(): line for line in axis.lines if line.get_marker() in "Dso" and line.get_ydata()[0] < 0.5}
+    middles = {colour: (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for colour, line in points.items()}
+    expected = {style.OURS: (1.0, -0.25), style.PAPER: (2.0, 0.25), style.REPORT: (3.0, 0.0)}
+    assert middles == {colour: pytest.approx(point) for colour, point in expected.items()}
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["SESN Vector", "SESN Scalar"]
+    # Of two values 0.2 apart the 95 % interval is 12.706 times 0.1 to either side.
+    intervals = [line for line in axis.lines if line.get_color() == style.OURS and len(line.get_xdata()) == 2]
+    (interval,) = [line for line in intervals if line.get_marker() == "None" and line.get_ydata()[0] < 0.5]
+    assert list(interval.get_xdata()) == pytest.approx([1 - 1.2706, 1 + 1.2706], abs=1e-3)
+
+
+def test_learning_curves_are_validation_errors_and_their_means(tmp_path: Path) -> None:
+    for realization, accuracies in enumerate(((0.9, 0.96, 0.97), (0.9, 0.92, 0.93), (0.9, 0.91, 0.92))):
+        record = make_record(Cell("mnist_cnn_28", 0.5, realization), epochs=60)
+        for place, entry in enumerate(record["history"]):
+            entry["val_accuracy"] = accuracies[min(place, 2)]
+        Store(tmp_path).write(record)
+    record = make_record(Cell("mnist_cnn_28", 1.0, 0), epochs=60)
+    Store(tmp_path).write({**record, "history": [{**entry, "val_accuracy": 0.5} for entry in record["history"]]})
+    (axis,) = figures.learning_curves(results.load(tmp_path)).axes
+    drawn = by_label(axis)
+    epochs, errors, colour = drawn["with augmentation"]
+    assert (epochs[:3], colour) == ([1, 2, 3], figures.SCALED)
+    assert errors[:3] == pytest.approx([10.0, 7.0, 6.0])
+    assert drawn["without augmentation"][1][:2] == pytest.approx([50.0, 50.0])
+    assert axis.get_title() == "cnn 28 (n = 4)"
+
+
+def test_precisions_are_not_exchanged() -> None:
+    cells = [Cell("mnist_cnn_28", 1.0, 0), Cell("mnist_ses_vector_28", 0.5, 3)]
+    (axis,) = figures.precision({cells[0]: (2.0, 2.5), cells[1]: (1.5, 1.25)}).axes
+    drawn = by_label(axis)
+    assert drawn["float32"][:2] == ([2.0, 1.5], [0, 1])
+    assert drawn["bf16"][:2] == ([2.5, 1.25], [0, 1])
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["cnn 28, e = 1, r = 0", "vector 28, e = 0.5, r = 3"]
+
+
+def test_single_runs_stand_over_the_published_band() -> None:
+    figure = figures.single_runs(PUBLISHED)
+    axis = next(axis for axis in figure.axes if axis.get_title().startswith("scalar 56"))
+    model = "mnist_ses_scalar_56"
+    runs, pooled = PUBLISHED.runs[model], PUBLISHED.report[model]
+    band = axis.patches[0].get_extents().transformed(axis.transData.inverted())
+    assert (band.y0, band.y1) == pytest.approx((pooled.mean - pooled.std, pooled.mean + pooled.std))
+    circles, squares = (next(line for line in axis.lines if line.get_marker() == kind) for kind in "os")
+    assert list(circles.get_ydata()) == pytest.approx(runs[:6])
+    assert list(squares.get_ydata()) == pytest.approx(runs[6:])
+    assert (circles.get_color(), squares.get_color()) == (figures.PLAIN, figures.SCALED)
+    means = [line.get_ydata()[0] for line in axis.lines if line.get_color() == style.INK and len(line.get_ydata()) == 2]
+    assert means == pytest.approx([np.mean(runs[:6]), np.mean(runs[6:])])
+
+
+def test_the_decomposition_is_report_minus_paper() -> None:
+    parts = [results.Aggregation("CNN", "28", "m", "order", table=2.5, pooled=2.4, regrouped=2.1, paper=2.0)]
+    parts.append(results.Aggregation("CNN", "56", "m", "order", table=1.5, pooled=1.4, regrouped=1.9, paper=2.0))
+    (axis,) = figures.decomposition(parts).axes
+    drawn = by_label(axis)
+    assert drawn["as the report's table puts it"][:2] == (pytest.approx([0.5, -0.5]), [1, 0])
+    assert drawn["the same runs, grouped as the paper does"][:2] == (pytest.approx([0.1, -0.1]), [1, 0])
+    assert parts[0].parts == pytest.approx((0.1, 0.3, 0.1))
+
+
+def test_the_map_has_each_run_in_its_place(tmp_path: Path) -> None:
+    Store(tmp_path).write(make_record(Cell("mnist_ses_vector_28", 0.5, 1)))
+    (axis,) = figures.grid_map(results.load(tmp_path)).axes
+    done = np.asarray(axis.collections[0].get_array()).reshape(10, 12)
+    labels = [text.get_text() for text in axis.get_yticklabels()]
+    assert np.argwhere(done).tolist() == [[labels.index("vector 28"), 6 + 1]]  # with augmentation: the right half
+    assert axis.get_title() == "1 of 120 runs done (blue)"
+
+
+def test_claims_are_where_their_differences_are(tmp_path: Path) -> None:
+    judged = summary.evidence(results.load(tmp_path), PUBLISHED)
+    (axis,) = figures.claims(judged).axes
+    points = [(line.get_color(), line.get_xdata()[0]) for line in axis.lines if line.get_marker() in ("D", "s", "o")]
+    for source, colour in ((summary.PAPER, style.PAPER), (summary.REPORT, style.REPORT)):
+        for sources in judged.values():
+            if np.isfinite(sources[source].overall.estimate):
+                assert any(c == colour and x == pytest.approx(sources[source].overall.estimate) for c, x in points)
+    assert all(x < 0.05 for _, x in points), "left of 0 is as claimed"
+    assert [text.get_text() for text in axis.get_yticklabels()] == list(judged)[::-1]
+
+
+def test_numbers_of_images_that_allow_the_printed_errors() -> None:
+    (axis,) = figures.image_counts([2.0, 2.001], [1000, 100000]).axes
+    assert [patch.get_height() for patch in axis.patches] == [50, 100]
+    assert [patch.get_x() + patch.get_width() / 2 for patch in axis.patches] == pytest.approx([1, 100])

@@ -225,10 +225,11 @@ def test_tags_say_what_goes_where() -> None:
     def text(source: str, *tags: str) -> Any:
         return nbformat.v4.new_markdown_cell(source, metadata={"tags": list(tags)})
 
-    said = nbformat.v4.new_output("stream", name="stdout", text="1 < 2\n")
+    said = nbformat.v4.new_output("stream", name="stdout", text="1 < 2 <b>&amp;</b>\n")
     code = nbformat.v4.new_code_cell("secret = 1", outputs=[said], metadata={"tags": ["poster-key"]})
     cells = [text("## A\n\n[notes](a.ipynb), [web](https://example.org), $w$, $x_i^2$"), code]
     cells += [text("## B", "poster-right"), text("## C\n\nmore"), text("## D", "poster-skip")]
+    cells += [text("## E", "parameters"), text("## F", "injected-parameters")]
     head, found = poster.sections(notebook(*cells))
     assert (head["promise"], head["Paper"]) == ("<em>A promise.</em>", "Ada, 1843")
     assert [(s.title, s.area) for s in found] == [("A", "top-left"), ("B", "right"), ("C", "right")]
@@ -236,7 +237,8 @@ def test_tags_say_what_goes_where() -> None:
     assert [a["href"] for a in first.select("a")] == ["https://example.org"]
     assert first.select_one("i").get_text() == "w"
     assert first.select_one("img")["alt"] == "x_i^2"
-    assert first.select_one(".key .said p").get_text() == "1 < 2"
+    assert first.select_one(".key .said p").get_text() == "1 < 2 <b>&amp;</b>"
+    assert first.select("b, i i") == []
     assert "secret" not in first.get_text()
     with pytest.raises(poster.PosterError, match="begins with a heading"):
         poster.sections(notebook(text("no heading")))

@@ -86,6 +86,7 @@ def test_a_record_holds_the_precision_that_auto_came_to(
     assert estimates[0] == estimates[1] != estimates[2], "the time is that of runs in the same precision"
 
 
+@pytest.mark.slow
 def test_a_processor_has_units_unless_it_is_held_to_less() -> None:
     names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
     if not any(name in os.environ for name in names):

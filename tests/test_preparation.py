@@ -16,7 +16,7 @@ import tiny_mnist
 
 from data_prep import DataError, checksums, commands, files, preparation, realizations, sources
 from data_prep.__main__ import main
-from data_prep.preparation import prepare, prepare_all
+from data_prep.preparation import Row, prepare, prepare_all
 
 
 @pytest.fixture
@@ -213,6 +213,17 @@ def test_wrong_commands_end_in_one_line(
     assert complaint in streams.err
     assert streams.err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_the_table_says_whose_md5_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checksums, "PAPER_PNG_MD5", ("a" * 32,) * 6)
+    rows = [Row("paper", 0, 62000, "c" * 64, Path("x"), True), Row("report", 1, 60000, "d" * 64, Path("y"), False)]
+    for digest, said in (("a" * 32, "as published"), ("b" * 32, "NOT as published")):
+        lines = commands.table(rows, {("paper", 0): digest, ("report", 1): digest})
+        assert lines[1].endswith(f"made, array checksum right; {said}")
+        assert lines[2].endswith("stored, array checksum right; no MD5 published")
+    without = commands.table(rows[:1], {("paper", 0): None})[1].split()
+    assert " ".join(without[4:]) == "(not computed) made, array checksum right"
 
 
 def test_selection() -> None:

@@ -26,7 +26,9 @@ def draw() -> list[float]:
 def test_seed_everything_repeats() -> None:
     state = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     try:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
         assert provenance.seed_everything(3) == 3
+        assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
         first = draw()
         provenance.seed_everything(3)
         assert draw() == first
@@ -151,7 +153,7 @@ def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None
         assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, 1025])
 def test_an_impossible_number_of_threads_is_refused(threads: Any) -> None:
     before = torch.get_num_threads()
     with pytest.raises(ValueError, match=f"threads is {threads!r}: it must be an integer, 1 or greater"):

@@ -63,6 +63,8 @@ def test_missing_mean_by_hand() -> None:
     assert published.missing_mean([1.0, 2.0], Sample(4, 2.0, 0.1)) == pytest.approx((2.5, 2.52))
     with pytest.raises(ValueError, match="none of the 2 runs is missing"):
         published.missing_mean([1.0, 2.0], Sample(2, 1.5, 0.1))
+    low, high = published.missing_mean([2.0] * 9, Sample(12, 2.25, 0.1))
+    assert (low, high) == pytest.approx(((27 - 18) / 3, (2.26 * 12 - 18) / 3))
 
 
 def test_printed_by_hand() -> None:

@@ -19,7 +19,7 @@ from fontTools.ttLib import TTFont
 from PIL import Image
 from rich.console import Console
 
-from sesn_lib import report
+from sesn_lib import provenance, report
 from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_IMAGES
 from sesn_lib.report import execute, formulas
 from sesn_lib.report.finish import finish
@@ -137,6 +137,8 @@ def test_profiles_name_notebooks_and_parameters_that_exist() -> None:
 def test_the_full_profile_trains_by_the_protocol() -> None:
     expected = {name: PROTOCOL[name] for name in ("epochs", "train_images", "batch_size")}
     assert report.PROFILES["full"]["06_train_mnist_scale"] == {**expected, "test_images": TEST_IMAGES}
+    assert report.CELL_SECONDS["full"] is None, "hours of training are no hanging cell"
+    assert report.CELL_SECONDS["quick"] == 1800
 
 
 def test_an_unknown_parameter_is_an_error_not_a_warning(tmp_path: Path) -> None:
@@ -202,6 +204,30 @@ def test_nothing_is_fetched_from_elsewhere_and_no_script_runs(site: Path, built:
 )
 def test_the_check_for_remote_resources_notices(html: str) -> None:
     assert remote_resources(html) != []
+
+
+def test_what_is_text_stays_text_on_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error, a formula that cannot be translated, a title: none of them becomes a part of the page."""
+    bad = "<img src=x>"
+    write_notebook(tmp_path / "00_a.ipynb", f"# A `{bad}` B\n\nC $\\nosuchcommand {bad}$ and $$\\nosuch {bad}$$.")
+    outcome = execute.Outcome("00_a", tmp_path / "00_a.ipynb", 1.0, f"cell 3: ValueError: {bad} & more")
+    environment = {**provenance.environment("cpu"), "device": bad, "git_commit": "0" * 40, "git_dirty": True}
+    monkeypatch.setattr(provenance, "environment", lambda *device: environment)
+    report.render_site(tmp_path / "out", [tmp_path / "00_a.ipynb"], [outcome])
+    for name in ("00_a.html", "index.html"):
+        page = BeautifulSoup((tmp_path / "out" / name).read_text(), "html.parser")
+        assert page.select("img[src=x]") == []
+    front = BeautifulSoup((tmp_path / "out" / "index.html").read_text(), "html.parser")
+    assert (front.h1.get_text(), front.select_one(".lead").get_text()) == (report.TITLE, report.LEAD)
+    assert front.select_one(".cards a").get_text().strip().endswith(f"A {bad} B")
+    assert "00_a stopped before the end" in front.select_one(".stopped").get_text()
+    assert front.select_one(".cards .small").get_text() == "stopped after 1 s"
+    facts = {row.th.get_text(): row.td.get_text() for row in front.select(".facts tr")}
+    assert (facts["Device"], facts["Commit"], facts["Time"]) == (bad, "000000000000, with changes", "1 s")
+    page = BeautifulSoup((tmp_path / "out" / "00_a.html").read_text(), "html.parser")
+    assert page.select_one(".stopped").get_text().endswith(f"cell 3: ValueError: {bad} & more")
+    assert [code.get_text() for code in page.select(".untranslated")] == [f"\\nosuchcommand {bad}", f"\\nosuch {bad}"]
+    assert page.h1.get_text() == f"A {bad} B"
 
 
 def test_links_work(site: Path, built: tuple[Path, int, str]) -> None:

@@ -305,3 +305,51 @@ def test_the_shipped_table_is_that_of_the_shipped_records() -> None:
     assert len(listed) >= 20
     for cell, error in listed.items():
         assert Store(folder).load(cell)["test_error_50k"] == error
+
+
+def test_errors_are_those_on_all_test_images(tmp_path: Path) -> None:
+    cell = Cell("mnist_ses_vector_56p", 0.5, 2)
+    Store(tmp_path).write(make_record(cell, error=1.5, test_error_48k=4.5))
+    found = results.load(tmp_path)
+    assert found.errors(cell.model, 0.5) == found.condition("SESN Vector", "56+") == {2: 1.5}
+    assert found.errors(cell.model, 0.5, "48k") == {2: 4.5}
+    pooled = found.pooled(cell.model)
+    assert pooled is not None
+    assert pooled.values == (1.5,)
+
+
+def test_comparisons_are_corrected_for_their_number(full: results.Results) -> None:
+    """Holm: the smallest of k p-values counts k times, the largest once; both for difference and for equivalence."""
+    compared = results.compare_conditions(our_cells(full), PUBLISHED.paper, MARGIN)
+    for raw, corrected in (
+        ([c.difference.p for c in compared], [c.corrected for c in compared]),
+        ([c.difference.equivalent(MARGIN) for c in compared], [c.equivalent for c in compared]),
+    ):
+        assert len(raw) == 12
+        assert min(corrected) == pytest.approx(min(1.0, 12 * min(raw)))
+        assert max(corrected) >= max(raw)
+        assert all(p <= q <= min(1.0, 12 * p) + 1e-12 for p, q in zip(raw, corrected))
+    judged = claims.judge_ours(CLAIMS[0], full, PUBLISHED.paper)
+    raw = [d.p for d in judged.differences]
+    assert min(judged.corrected) == pytest.approx(min(1.0, len(raw) * min(raw)))
+    assert all(p <= q for p, q in zip(raw, judged.corrected))
+    by_samples = claims.judge_samples(CLAIMS[3], PUBLISHED.paper, PUBLISHED.paper)
+    raw = [d.p for d in by_samples.differences]
+    assert min(by_samples.corrected) == pytest.approx(min(1.0, len(raw) * min(raw)))
+
+
+def test_runs_are_paired_by_realization_and_not_by_place(tmp_path: Path) -> None:
+    """SESN has realizations 0 to 3, the CNN 2 to 5; they share 2 and 3, where SESN is ahead by 0.1 and 0.3."""
+    store = Store(tmp_path)
+    for realization, error in {0: 1.0, 1: 9.0, 2: 2.0, 3: 2.5}.items():
+        store.write(make_record(Cell("mnist_ses_vector_28", 1.0, realization), error=error))
+    for realization, error in {2: 2.1, 3: 2.8, 4: 9.0, 5: 1.0}.items():
+        store.write(make_record(Cell("mnist_cnn_28", 1.0, realization), error=error))
+    judged = claims.judge_ours(CLAIMS[0], results.load(tmp_path), PUBLISHED.paper)
+    place = CLAIMS[0].pairs.index((("SESN Vector", "28"), ("CNN", "28")))
+    found = judged.differences[place]
+    assert found.n == (2, 2)
+    assert found.estimate == pytest.approx(-0.2)
+    assert found.error == pytest.approx(0.1)
+    assert judged.overall.estimate == pytest.approx(-0.2)
+    assert sum(math.isfinite(d.estimate) for d in judged.differences) == 1

@@ -311,6 +311,36 @@ def test_asked_to_stop_it_writes_checkpoints_and_ends(tmp_path: Path, number: si
     assert results(tmp_path) == undisturbed(20)
 
 
+def test_what_a_dead_writer_left_of_a_cell_goes_when_it_is_run(tmp_path: Path) -> None:
+    job = job_of(tmp_path, 2)
+    folders = Store(job.results).runs, Store(job.results).failed
+    leftovers = [folder / f".{GRID[number].name}.json.0123456789ab.tmp" for number in (1, 5) for folder in folders]
+    for left in leftovers:
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_text("{")
+    assert len(run(job).finished) == 2
+    assert [left.exists() for left in leftovers] == [False, False, True, True], "others' are left to whoever runs them"
+
+
+def test_the_second_signal_ends_as_usual(tmp_path: Path) -> None:
+    """The first lets the cell come to an end; whoever asks twice does not want to wait. Handlers are given back."""
+    before = signal.getsignal(signal.SIGINT)
+    ended = []
+
+    def impatient(cell: Cell, *, on_epoch: Any, stop: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        ended.append("asked once")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        raise AssertionError("it went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Job(GRID[:2], tmp_path, impatient))
+    assert ended == ["asked once"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.slow
 def test_several_processes_share_the_work(tmp_path: Path) -> None:
     bad = GRID[4]

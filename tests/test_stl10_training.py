@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 
 import pytest
 import torch
@@ -22,7 +23,15 @@ from sesn_lib.training.stl10 import Task, epoch_batches, hold_out, make_optimize
 SIZE = 16
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_hole")
+
+
+@pytest.fixture(scope="module")
+def small_hole():
+    """A hole of 32 pixels leaves nothing of such small pictures: all runs would be trained on black."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sesn_lib.data.augment.HOLE", 4)
+        yield
 
 
 def pictures(count: int, seed: int) -> ColourSplit:
@@ -74,7 +83,6 @@ def without_seconds(history):
 
 
 def test_it_learns_and_reports(train, test):
-    # A hole of 32 pixels leaves nothing of such small pictures: here they are taken as they are.
     recipe = dataclasses.replace(SHORT, epochs=8, milestones=(6,), evaluate_after=(2, 5), augmentation="none")
     model, reports = network("wrn_16_8"), []
     result = fit(model, train, test, recipe, on_epoch=reports.append)
@@ -154,6 +162,15 @@ def test_same_seed_same_run_and_ambient_randomness_untouched(train, test):
     assert not same(weights(first), weights(third))
 
 
+def test_a_model_is_trained_in_training_mode_however_it_comes(train, test):
+    recipe = dataclasses.replace(SHORT, epochs=1)
+    models = network("wrn_16_8").train(), network("wrn_16_8").eval()
+    for model in models:
+        fit(model, train, test, recipe)
+        assert not model.training
+    assert same(*map(weights, models))
+
+
 @pytest.mark.parametrize("stop_after", [1, 3])
 @pytest.mark.parametrize("selection", ["final", "validation"])
 def test_a_resumed_run_equals_the_undisturbed_one(train, test, stop_after, selection):
@@ -184,9 +201,9 @@ def test_a_resumed_run_equals_the_undisturbed_one(train, test, stop_after, selec
     state = torch.load(io.BytesIO(kept[-1]), weights_only=True)
     for moments in state["optimizer"]["state"].values():
         moments["momentum_buffer"].zero_()
-    forgetful = network(seed=9)
-    fit(forgetful, train, test, recipe, state=state)
-    assert not same(weights(forgetful), weights(whole)) or selection == "validation"
+    forgetful = fit(network(seed=9), train, test, recipe, state=state)
+    assert without_seconds(forgetful.history) != without_seconds(first.history)
+    assert forgetful.evaluations[-1] != first.evaluations[-1]
 
 
 def test_a_state_of_another_run_is_refused(train, test):
@@ -211,6 +228,17 @@ class Plain(nn.Module):
 
     def forward(self, x):
         return self.layer(x.flatten(1))
+
+
+def test_what_an_epoch_reports_is_a_mean_over_its_images(train, test):
+    """A network of zeros that hardly moves: the loss is log 4 for each image, and all are taken for the first class."""
+    model, reports = Plain(), []
+    nn.init.constant_(model.layer.bias[0], 1e-6)
+    result = fit(model, train, test, dataclasses.replace(SHORT, epochs=1, learning_rate=1e-30), on_epoch=reports.append)
+    assert result.history[0]["train_loss"] == pytest.approx(math.log(4), rel=1e-5)
+    assert result.history[0]["train_accuracy"] == pytest.approx(0.25)
+    assert reports[0].test_error == result.reported["test_error"] == pytest.approx(75.0)
+    assert reports[0].test_loss == pytest.approx(math.log(4), rel=1e-5)
 
 
 @pytest.mark.parametrize("micro_batch", [2, 5, 16])
@@ -252,6 +280,32 @@ def test_held_out_images(train):
             hold_out(train, count, seed=1)
 
 
+def test_held_out_images_are_evaluated_and_never_trained_on(train, test):
+    recipe = dataclasses.replace(SHORT, epochs=1, validation_images=12, augmentation="none")
+    model, seen = network(), {True: [], False: []}
+    model.register_forward_pre_hook(lambda module, inputs: seen[module.training].append(inputs[0].clone()))
+    result = fit(model, train, test, recipe)
+
+    def same_images(found, expected):
+        order = [images.flatten(1).double().sum(1).argsort() for images in (found, expected)]
+        return found.shape == expected.shape and torch.equal(found[order[0]], expected[order[1]])
+
+    kept, held = hold_out(train, 12, recipe.seed)
+    assert same_images(torch.cat(seen[True]), normalise(kept.images))
+    evaluated = torch.cat(seen[False])
+    assert same_images(evaluated[: len(test)], normalise(test.images))
+    assert same_images(evaluated[len(test) :], normalise(held.images))
+    assert result.evaluations[0]["val_accuracy"] == evaluate(model, held, normalise=normalise).accuracy
+
+
+def test_dropout_has_a_random_stream_of_its_own(train, test):
+    states = []
+    recipe = dataclasses.replace(SHORT, epochs=1, batch_size=40, seed=8)
+    fit(Plain(), train, test, recipe, save=states.append)  # it draws nothing: the stream is as it was seeded
+    assert torch.equal(states[0]["dropout"], torch.Generator().manual_seed(stream(8, "dropout")).get_state())
+    assert stream(8, "dropout") != stream(8, "order and augmentation")
+
+
 def test_validation_chooses_only_when_asked(train, test):
     recipe = dataclasses.replace(SHORT, epochs=6, evaluate_after=(1, 2, 3, 4, 5), validation_images=8)
     final = fit(network(), train, test, recipe)
@@ -273,7 +327,10 @@ def test_divergence_is_an_error(train, test):
 def test_bf16_runs(train, test):
     recipe = dataclasses.replace(SHORT, epochs=1, precision="bf16")
     model = network()
-    assert fit(model, train, test, recipe).reported["test_error"] <= 100
+    losses = [fit(network(), train, test, dataclasses.replace(SHORT, epochs=1)), fit(model, train, test, recipe)]
+    full, rounded = (result.history[0]["train_loss"] for result in losses)
+    assert full != rounded
+    assert rounded == pytest.approx(full, rel=0.05)
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import yaml
 from toy_cells import make_record
 
 from sesn_lib.experiments.mnist_scale import GRID, Cell
-from sesn_lib.store.records import RecordError, Store, collect, deterministic_part, validate
+from sesn_lib.store.atomic import write_aside
+from sesn_lib.store.records import RecordError, Store, collect, deterministic_part, now, validate
 
 CELL = Cell("mnist_ses_vector_28", 0.5, 3)
 
@@ -66,6 +69,37 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert files(tmp_path) == []
 
 
+def test_who_reads_while_a_file_is_replaced_sees_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_aside(path, b"old", replace=True)
+    with path.open("rb") as reader:
+        write_aside(path, b"the new one", replace=True)
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"the new one"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_the_content_is_synced_before_it_gets_its_name_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    """Else a power cut could leave an empty record, or none where `write` has returned."""
+    path, synced = tmp_path / "new" / "a.json", []
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        fsync(handle)
+        status = os.fstat(handle)
+        synced.append((os.path.samestat(status, path.parent.stat()), status.st_size if path.exists() else None))
+        if not synced[-1][0]:
+            assert status.st_size == len(b"content"), "all of it, not a part that waits in memory"
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_aside(path, b"content", replace=replace)
+    assert [folder for folder, _ in synced] == [False, True]
+    assert [named is not None for _, named in synced] == [False, True]
+    assert path.read_bytes() == b"content"
+
+
 def test_without_hard_links_records_are_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*arguments: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -112,6 +146,7 @@ BAD_VALUES = [
     ("protocol.precision", ..., "protocol.precision is missing"),
     ("history.3.train_loss", float("inf"), "history: epoch 4: train_loss cannot be inf"),
     ("history.3.epoch", 5, "history: epoch 5 stands at place 4"),
+    ("history.3.epoch", 3, "history: epoch 3 stands at place 4"),
     ("history.0", None, "history: epoch 1 cannot be None"),
     ("timing.train_seconds", -1.0, "timing.train_seconds cannot be -1.0"),
     ("environment.device", "", "environment.device cannot be ''"),
@@ -312,6 +347,13 @@ def test_collect_takes_complete_runs_of_the_grid_only(tmp_path: Path) -> None:
     assert collect(tmp_path).read_bytes() == before, "the same records give the same file"
 
 
+def test_the_table_is_of_all_test_images(tmp_path: Path) -> None:
+    Store(tmp_path).write(make_record(CELL, error=2.0, test_error_48k=3.0))
+    content = yaml.safe_load(collect(tmp_path).read_text())
+    assert content["single_runs"] == {CELL.model: [2.0]}
+    assert content["by_condition"] == {CELL.model: {0.5: {3: 2.0}}}
+
+
 def test_collect_of_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no records in .*runs"):
         collect(tmp_path / "nowhere")
@@ -322,3 +364,14 @@ def test_collect_of_nothing_says_so(tmp_path: Path) -> None:
 def test_the_store_needs_no_torch() -> None:
     code = "import sys, sesn_lib.store, sesn_lib.runner, sesn_lib.cli; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_moments_are_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        moment = datetime.strptime(now(), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 60

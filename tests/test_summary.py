@@ -9,6 +9,7 @@ import pytest
 from toy_cells import make_record
 
 from sesn_lib.analysis import published, results, summary
+from sesn_lib.analysis.statistics import Difference, Sample
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID
 from sesn_lib.store.records import Store
 
@@ -102,3 +103,36 @@ def test_what_the_published_figures_alone_say(tmp_path: Path) -> None:
         "reproduced",
     ]
     assert set(table[summary.US]) == {"no data"}
+
+
+def test_each_number_stands_under_its_name() -> None:
+    ours, theirs = Sample(6, 2.5, 0.1), Sample(5, 2.25, 0.2)
+    difference = Difference(0.25, 0.125, 0.375, 0.011, n=(6, 5), method="Welch")
+    compared = [results.Comparison(("SESN Vector", "28+"), ours, theirs, difference, 0.022, 0.444, "differs")]
+    (row,) = summary.numbers(compared).to_dict("records")
+    assert row == {
+        "cell": "SESN Vector 28+", "ours_n": 6, "ours_mean": 2.5, "ours_std": 0.1, "theirs_n": 5, "theirs_mean": 2.25,
+        "theirs_std": 0.2, "estimate": 0.25, "low": 0.125, "high": 0.375, "p": 0.011, "method": "Welch",
+        "p_holm": 0.022, "p_same": 0.444, "verdict": "differs",
+    }  # fmt: skip
+    table = summary.comparison_table(compared, "the paper")
+    assert table.loc["SESN Vector 28+"].to_dict() == {
+        "ours": "2.50 ± 0.10 (6)", "the paper": "2.25 ± 0.20 (5)", "difference [95 %]": "+0.25 [+0.12, +0.38]",
+        "test": "Welch", "p": "0.011", "p, Holm": "0.022", "p, same": "0.44", "verdict": "differs",
+    }  # fmt: skip
+
+
+def test_records_of_changed_code_are_told_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for cell, dirty, precision in zip(GRID, (False, True, None, False), ("float32", "float32", "float32", "bf16")):
+        record = make_record(cell)
+        record["environment"] |= {"git_commit": "0123456789abcdef", "git_dirty": dirty}
+        record["protocol"]["precision"] = precision
+        store.write(record)
+    table = summary.provenance_table(results.load(tmp_path))
+    found = {(row["commit"], row["precision"]): row["runs"] for row in table.to_dict("records")}
+    assert found == {
+        ("0123456789", "float32"): 1,
+        ("0123456789, perhaps changed", "float32"): 2,
+        ("0123456789", "bf16"): 1,
+    }

@@ -44,6 +44,30 @@ def test_html_is_a_table_with_a_caption_and_escapes() -> None:
     assert 'class="row_heading' not in unnamed
 
 
+def test_verdicts_of_different_meaning_have_different_grounds() -> None:
+    """Good, bad, open and nothing yet: a ground each, and no verdict that is said is without one."""
+    groups = (
+        {"reproduced", "supported", "the same"},
+        {"not reproduced", "not supported", "differs"},
+        {"undecided"},
+        {"no data", "no run yet"},
+    )
+    grounds = [{tables.TINTS[word] for word in group} for group in groups]
+    assert [len(ground) for ground in grounds] == [1, 1, 1, 1]
+    assert len(set.union(*grounds)) == 4
+    assert set.union(*groups) == set(tables.TINTS)
+
+
+def test_nothing_in_a_table_is_taken_for_html() -> None:
+    bad = "<b>&</b>"
+    named = pd.DataFrame({bad: [bad, 1.5]}, index=pd.Index([bad, "x"], name="model"))
+    two = pd.DataFrame({bad: [bad]}, index=pd.MultiIndex.from_tuples([(bad, bad)], names=["a", "b"]))
+    for table, times in ((named, 3), (two, 4), (named.reset_index(drop=True), 2)):
+        html = tables.to_html(table, "c", "n")
+        assert html.count("&lt;b&gt;&amp;&lt;/b&gt;") == times
+        assert "<b>" not in html
+
+
 def test_whose_numbers_they_are_is_seen() -> None:
     """Nested heads share cells; a source has the colour that it has in the figures, and ours are bold."""
     heads = [("CNN", "the paper"), ("CNN", "this repetition"), ("SESN", "another")]
@@ -64,6 +88,11 @@ def test_markdown() -> None:
     lines = tables.markdown(frame()).splitlines()
     assert lines[0] == "| model | error, % | verdict |"
     assert lines[3] == "| <CNN> | – | no run yet |"
+
+
+def test_a_bar_in_a_cell_begins_no_new_one() -> None:
+    lines = tables.markdown(pd.DataFrame({"a": ["x|y"], "b": [1]})).splitlines()
+    assert lines == ["| a | b |", "| --- | --- |", r"| x\|y | 1 |"]
 
 
 def test_latex_is_escaped() -> None:

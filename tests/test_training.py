@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from sesn_lib.data.splits import DeviceSplit, normalise
 from sesn_lib.experiments.mnist_scale import Settings
 from sesn_lib.training import loop
 from sesn_lib.training import mnist_scale as training
+from sesn_lib.training import state as state_of_training
 from sesn_lib.training.evaluation import Evaluation, evaluate
 from sesn_lib.training.loop import Diverged, EpochReport, FitResult
 from sesn_lib.training.state import stream
@@ -113,6 +115,11 @@ def test_another_seed_or_precision_is_another_run(train: DeviceSplit, val: Devic
     assert not same_result(first, run(train, val, Settings(epochs=2, seed=1, extra_scaling=0.5)))
 
 
+def test_a_model_is_trained_in_training_mode_however_it_comes(train: DeviceSplit, val: DeviceSplit) -> None:
+    results = [fit(model, train, val, Settings(epochs=1)) for model in (Tiny().train(), Tiny().eval())]
+    assert same_result(*results)
+
+
 def test_global_randomness_is_left_alone(train: DeviceSplit, val: DeviceSplit) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -165,6 +172,65 @@ def test_each_part_of_the_state_is_needed(train: DeviceSplit, val: DeviceSplit, 
     run(train, val, Settings(epochs=2, seed=8), save=others.append)
     damaged = {**states[0], forgotten: others[0][forgotten]}
     assert not same_result(undisturbed, run(train, val, state=damaged))
+
+
+def test_every_purpose_has_a_random_stream_of_its_own(train: DeviceSplit, val: DeviceSplit) -> None:
+    purposes = ("order and factors", "dropout", "order and augmentation", "held-out images")
+    assert len({stream(seed, purpose) for seed in range(5) for purpose in purposes}) == 20
+    assert stream(0, "dropout") == 6686649721561522694  # for ever: records are repeated by it
+    states: list[dict[str, Any]] = []
+    settings = Settings(epochs=1, batch_size=300, seed=4)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))  # it draws nothing, so that the streams are as seeded
+    fit(plain, train, val, settings, save=states.append)
+    order, dropout = (torch.Generator().manual_seed(stream(4, p)) for p in purposes[:2])
+    assert torch.equal(states[0]["dropout"], dropout.get_state())
+    torch.randperm(len(train), generator=order)
+    assert torch.equal(states[0]["generator"], order.get_state())
+
+
+def test_the_random_state_of_the_device_is_the_one_that_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: asked.append(list(devices)))
+    for device in (torch.device("cuda", 1), torch.device("cpu")):
+        state_of_training.forked(device)
+    assert asked == [[torch.device("cuda", 1)], []]
+
+
+def test_a_state_is_not_changed_by_the_training_that_goes_on(train: DeviceSplit, val: DeviceSplit) -> None:
+    states: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
+
+    def save(state: dict[str, Any]) -> None:
+        states.append(state)
+        kept.append(serialised(state))
+
+    run(train, val, Settings(epochs=3, extra_scaling=0.5), save=save, save_every=1)
+    for state, first in zip(states, kept):
+        assert without_seconds(state["history"]) == without_seconds(first["history"])
+        assert [len(state["history"]), state["epoch"]] == [first["epoch"]] * 2
+        for part in ("model", "best_state"):
+            assert same_weights(state[part], first[part])
+        for index, moments in state["optimizer"]["state"].items():
+            assert same_weights(moments, first["optimizer"]["state"][index])
+
+
+def test_a_state_from_a_gpu_holds_its_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout draws there; what torch is asked for and given back, without a GPU."""
+    device, given = torch.device("cuda", 1), []
+    stored = torch.arange(16, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda of: stored if of == device else None)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, of: given.append((state, of)))
+    model = Tiny()
+    optimizer, generator = torch.optim.Adam(model.parameters()), torch.Generator()
+    state = serialised(state_of_training.capture(model, optimizer, generator, device))
+    assert torch.equal(state["dropout_cuda"], stored)
+    with torch.random.fork_rng(devices=[]):
+        state_of_training.restore(state, model, optimizer, generator, device)
+        assert [(found.tolist(), of) for found, of in given] == [(stored.tolist(), device)]
+        on_cpu = state_of_training.capture(model, optimizer, generator, torch.device("cpu"))
+        state_of_training.restore({**on_cpu, "dropout_cuda": stored}, model, optimizer, generator, torch.device("cpu"))
+    assert on_cpu["dropout_cuda"] is None
+    assert len(given) == 1, "a CPU leaves the GPU alone"
 
 
 def test_save_every_and_at_the_end(train: DeviceSplit, val: DeviceSplit) -> None:
@@ -275,6 +341,28 @@ def test_the_first_epoch_equals_a_plain_loop(train: DeviceSplit, val: DeviceSpli
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
+def test_what_an_epoch_reports_is_a_mean_over_its_images(train: DeviceSplit, val: DeviceSplit) -> None:
+    """A network of zeros that hardly moves: the loss is log 10 for every image, and all are taken for zeros."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    nn.init.constant_(model[1].bias[0], 1e-6)
+    (row,) = fit(model, train, val, Settings(epochs=1, learning_rate=1e-30)).history
+    assert row["train_loss"] == pytest.approx(math.log(10), rel=1e-5)
+    assert row["val_loss"] == pytest.approx(math.log(10), rel=1e-5)
+    assert row["train_accuracy"] == pytest.approx((train.labels == 0).double().mean().item())
+    assert row["val_accuracy"] == pytest.approx((val.labels == 0).double().mean().item())
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(
+    train: DeviceSplit, val: DeviceSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Evaluation(torch.zeros(len(val), dtype=torch.bool), torch.zeros(len(val)), math.inf)
+    monkeypatch.setattr(training, "evaluate", lambda *arguments, **options: nothing)
+    with pytest.raises(Diverged, match="the validation loss is inf after epoch 1: it must be finite"):
+        run(train, val)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_diverging_run_says_so(train: DeviceSplit, val: DeviceSplit, precision: str) -> None:
     model = Tiny()
@@ -323,6 +411,7 @@ def test_settings_follow_the_protocol() -> None:
     settings = Settings()
     assert (settings.epochs, settings.batch_size, settings.learning_rate) == (60, 128, 0.01)
     assert (settings.milestones, settings.gamma, settings.extra_scaling) == ((20, 40), 0.1, 1.0)
+    assert (settings.precision, settings.seed, settings.eval_batch) == ("float32", 0, 1000)
     assert Settings(milestones=[5, 9]).milestones == (5, 9)  # type: ignore[arg-type]
 
 

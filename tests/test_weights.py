@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_cells import make_record, toy_realization
+from toy_cells import make_record, use_toy_data
 
 from sesn_lib import models
 from sesn_lib.experiments.mnist_scale import Cell
@@ -16,7 +16,6 @@ from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import execution
 from sesn_lib.store import weights
 from sesn_lib.store.weights import WeightsError
-from sesn_lib.training import mnist_scale
 
 CELL = Cell("mnist_cnn_28", 1.0, 0)
 
@@ -41,7 +40,7 @@ def test_weights_come_back_with_their_record(kept: tuple[Path, torch.nn.Module])
 
 
 def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnist_scale, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     options = RunOptions(epochs=3, batch_size=24, device="cpu", threads=1, weights=tmp_path)
     trained = execution.train_cell(CELL, options)
     record = execution.run_cell(CELL, options)
@@ -55,7 +54,7 @@ def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: p
 def test_a_folder_lost_during_the_run_costs_the_weights_and_not_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(mnist_scale, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     (tmp_path / "file").write_text("")
     options = RunOptions(epochs=1, batch_size=24, device="cpu", threads=1, weights=tmp_path / "file")
     record = execution.run_cell(CELL, options)

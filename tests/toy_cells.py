@@ -120,6 +120,13 @@ def toy_realization(root: str | None, number: int, protocol: str, progress: bool
     return SimpleNamespace(train=split(48), val=split(16), test=split(30), checksum=f"{number}" * 64)
 
 
+def use_toy_data(monkeypatch: Any, realization: Callable[..., Any] = toy_realization) -> None:
+    """Runs of cells get such images from now on."""
+    from sesn_lib.training import mnist_scale
+
+    monkeypatch.setattr(mnist_scale, "_realization", realization)
+
+
 def write(path: Path, content: Any) -> None:
     """Whole or not at all, but without the wait for the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)

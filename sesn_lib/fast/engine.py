@@ -10,12 +10,12 @@ Three changes against running the modules one by one:
   filters: the 56-pixel networks never make their 56-pixel input.
 - Bias and ReLU commute with every maximum, so they act on the pooled maps, a quarter of the size.
 
-`accelerate(model)` switches a network over; `sesn bench` measures what it gains.
+`sesn bench` measures what it gains.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,24 +25,9 @@ from sesn_lib.fast.norms import batch_norm
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.layers import _SteerableConv
-from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
+from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet, last_window
 
-__all__ = ["accelerate"]
-
-
-def accelerate(model: nn.Module) -> nn.Module:
-    """Make an MNIST-scale network compute by the fast path from now on; returns the same module.
-
-    Parameters, buffers, state dict and training mode stay the module's own. The fast path computes in the input's
-    dtype, or in autocast's where that is enabled.
-
-    Raises:
-        ValueError: not an `MNISTNet`.
-    """
-    if not isinstance(model, MNISTNet):
-        raise ValueError(f"a {type(model).__name__} cannot be accelerated: only the MNIST-scale networks can")
-    model.engine = Engine(model)
-    return model
+__all__ = ["Engine"]
 
 
 class _Convolution:
@@ -140,23 +125,30 @@ class Engine:
 
     def __init__(self, model: MNISTNet) -> None:
         layers = list(model.blocks)
-        convs = [_Convolution(m) for m in layers if isinstance(m, _SteerableConv | nn.Conv2d)]
-        pools = [m for m in layers if isinstance(m, nn.MaxPool2d | nn.MaxPool3d)]
         self.norms = [m for m in layers if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
         upsample = 2 if isinstance(model.upsample, nn.Upsample) else 1
-        self.convs = convs
-        self.first = _FirstLayer(convs[0], upsample)
+        self.convs = self._convolutions(layers)
+        self.first = self._first_layer(upsample)
         # Vector networks keep the scale axis up to the last block, scalar ones and the baseline never have it.
-        self.keeps_scales = isinstance(self.norms[0], nn.BatchNorm3d)
-        last_pool = cast(nn.MaxPool2d, pools[2])
-        self.windows = [(2, 0), (cast(int, last_pool.kernel_size), cast(int, last_pool.padding))]
+        self.keeps_scales = any(isinstance(m, nn.BatchNorm3d) for m in layers)
+        self.windows = [(2, 0), last_window(upsample)]
         size = self.first.outputs
-        self.spectral = []
-        for conv, (kernel, padding) in zip(convs[1:], self.windows):
+        self.spectral: list[list[SpectralConv]] = []
+        for conv, (kernel, padding) in zip(self.convs[1:], self.windows):
             outputs = (size + 2 * padding) // kernel
             used = min(size, outputs * kernel - padding)  # rows beyond the last full window are never looked at
-            self.spectral.append([SpectralConv(f, size, used) for f in conv.functions])
+            self.spectral.append(self._spectral(conv, size, used))
             size = outputs
+
+    def _convolutions(self, layers: list[nn.Module]) -> list[Any]:
+        return [_Convolution(m) for m in layers if isinstance(m, _SteerableConv | nn.Conv2d)]
+
+    def _first_layer(self, upsample: int) -> Any:
+        return _FirstLayer(self.convs[0], upsample)
+
+    def _spectral(self, conv: Any, size: int, used: int) -> list[SpectralConv]:
+        """One a scale, for maps of size x size pixels, of whose result `used` rows and columns are looked at."""
+        return [SpectralConv(f, size, used) for f in conv.functions]
 
     def __call__(self, model: MNISTNet, images: Tensor) -> Tensor:
         kind = images.device.type
@@ -189,6 +181,8 @@ class Engine:
         return result[0] if block == 2 else result
 
     def _activate(self, pooled: Tensor, block: int, dtype: torch.dtype) -> Tensor:
-        x = torch.relu(pooled + self.convs[block].bias(dtype))
+        return self._normalise(torch.relu(pooled + self.convs[block].bias(dtype)), block)
+
+    def _normalise(self, x: Tensor, block: int) -> Tensor:
         flat = x.reshape(-1, *x.shape[-2:])  # [positions and scales, C, B]: statistics over all but C
         return batch_norm(flat, self.norms[block]).view(x.shape)

@@ -6,7 +6,8 @@ the widths, pools and initial values of the authors' public code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,21 +15,34 @@ from torch import Tensor, nn
 from sesn_lib.checks import check_whole
 from sesn_lib.layers import ConvHH, ConvTH, ScaleMaxProjection
 
-__all__ = ["CHANNELS", "MNISTNet", "cnn_blocks", "scalar_blocks", "vector_blocks"]
+__all__ = [
+    "CHANNELS",
+    "OFFICIAL_PARTS",
+    "MNISTNet",
+    "cnn_blocks",
+    "last_window",
+    "scalar_blocks",
+    "stages",
+    "vector_blocks",
+]
 
 CHANNELS = (32, 63, 95)
 EFFECTIVE_SIZE = 7
 MAX_ORDER = 4
 INPUT_SIZE = 28
+OFFICIAL_PARTS: Mapping[str, str] = MappingProxyType({"blocks": "main", "classifier": "linear"})
 
 
 class MNISTNet(nn.Module):
     """Three blocks, then Linear, BatchNorm, ReLU, Dropout, Linear.
 
     Arguments:
-        blocks: maps a normalised image [B, 1, H, H] to features [B, 95, 2, 2].
+        blocks: maps a normalised image [B, 1, H, H] to features, [B, 95, 2, 2] in most.
         upsample: factor by which the input is enlarged first (nearest neighbour), 1 or 2.
         num_classes: number of outputs.
+        features: of one image, as many as `blocks` gives.
+        bias: whether the first linear map has one.
+        official_parts: {our name of a part: the authors'}, for `load_official`.
 
     Attributes:
         engine: None, or another way of computing the same function (`sesn_lib.fast`); no part of the state.
@@ -39,14 +53,24 @@ class MNISTNet(nn.Module):
         ValueError: values out of range, at construction; an input of another shape.
     """
 
-    def __init__(self, blocks: nn.Sequential, *, upsample: int = 1, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        blocks: nn.Sequential,
+        *,
+        upsample: int = 1,
+        num_classes: int = 10,
+        features: int = 4 * CHANNELS[-1],
+        bias: bool = False,
+        official_parts: Mapping[str, str] = OFFICIAL_PARTS,
+    ) -> None:
         super().__init__()
         check_whole(num_classes=num_classes, upsample=upsample)
         self.engine: Callable[[MNISTNet, Tensor], Tensor] | None = None
         self.upsample = nn.Upsample(scale_factor=upsample, mode="nearest") if upsample > 1 else nn.Identity()
         self.blocks = blocks
+        self.official_parts = official_parts
         self.classifier = nn.Sequential(
-            nn.Linear(4 * CHANNELS[-1], 256, bias=False),
+            nn.Linear(features, 256, bias=bias),
             nn.BatchNorm1d(256),
             nn.ReLU(),
             nn.Dropout(0.7),
@@ -61,15 +85,41 @@ class MNISTNet(nn.Module):
         return self.classifier(self.blocks(self.upsample(x)).flatten(1))
 
 
+def last_window(upsample: int) -> tuple[int, int]:
+    """Window and padding of the pooling from the third map to 2 x 2 pixels."""
+    return 4 * upsample, 2
+
+
 def _last_pool(upsample: int) -> nn.MaxPool2d:
-    return nn.MaxPool2d(4 * upsample, padding=2)
+    window, padding = last_window(upsample)
+    return nn.MaxPool2d(window, padding=padding)
+
+
+def stages(
+    convolution: Callable[[int, int], Sequence[nn.Module]],
+    channels: Sequence[int],
+    *,
+    upsample: int = 1,
+    pools: Sequence[nn.Module] | None = None,
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """The skeleton that all have in common: what `convolution` makes of two widths, then pooling, then normalisation.
+
+    Arguments:
+        channels: the widths from the input on, one more than there are stages.
+        pools: one a stage; those of maps [B, C, H, W] by default.
+    """
+    blocks = nn.Sequential()
+    pools = pools or [nn.MaxPool2d(2), nn.MaxPool2d(2), _last_pool(upsample)]
+    for before, after, pool in zip(channels, channels[1:], pools):
+        blocks.extend([*convolution(before, after), pool, norm(after)])
+    return blocks
 
 
 def scalar_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
     """Scalar features: each block lifts to scales and takes the maximum over them at once; maps are [B, C, H, W]."""
-    blocks = nn.Sequential()
-    pools = [nn.MaxPool2d(2), nn.MaxPool2d(2), _last_pool(upsample)]
-    for i, (before, after) in enumerate(zip((1, *CHANNELS[:-1]), CHANNELS)):
+
+    def convolution(before: int, after: int) -> list[nn.Module]:
         conv = ConvTH(
             before,
             after,
@@ -81,8 +131,9 @@ def scalar_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], m
             max_order=MAX_ORDER,
             padding=kernel_size // 2,
         )
-        blocks.extend([conv, ScaleMaxProjection(), nn.ReLU(), pools[i], nn.BatchNorm2d(after)])
-    return blocks
+        return [conv, ScaleMaxProjection(), nn.ReLU()]
+
+    return stages(convolution, (1, *CHANNELS), upsample=upsample)
 
 
 def vector_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
@@ -110,18 +161,6 @@ def vector_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], m
 
 def cnn_blocks(*, upsample: int) -> nn.Sequential:
     """The baseline: the same network with plain 7x7 convolutions."""
-    first, second, third = CHANNELS
-    return nn.Sequential(
-        nn.Conv2d(1, first, 7, padding=3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(first),
-        nn.Conv2d(first, second, 7, padding=3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(second),
-        nn.Conv2d(second, third, 7, padding=3),
-        nn.ReLU(),
-        _last_pool(upsample),
-        nn.BatchNorm2d(third),
+    return stages(
+        lambda before, after: [nn.Conv2d(before, after, 7, padding=3), nn.ReLU()], (1, *CHANNELS), upsample=upsample
     )

@@ -1,4 +1,5 @@
-"""Every network by the authors' name, one row of a table each: for MNIST-scale here, for STL-10 in `wide_resnet`.
+"""Every network by the authors' name, one row of a table each: for MNIST-scale here and, of other methods than SESN, in
+`rivals`, for STL-10 in `wide_resnet`.
 
 Scales for MNIST-scale are `min_scale * q^i` with `q = factor^(1 / (num_scales - 1))`, rounded to two decimals
 as the authors do; the rounding changes kernel supports, so it stays.
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 
 from sesn_lib.basis import Basis
 from sesn_lib.models import mnist, wide_resnet
+from sesn_lib.models.rivals import RIVALS
+
+CONSTANTS = (".basis", ".filter_real", ".filter_imag", ".kernelx_0", ".kernely_0")
 
 __all__ = ["MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]
 
@@ -62,8 +66,8 @@ CNN_UPSAMPLING: Mapping[str, int] = MappingProxyType({"mnist_cnn_28": 1, "mnist_
 
 
 def names() -> list[str]:
-    """Names that `build` takes: MNIST-scale models first, then those for STL-10."""
-    return [*MNIST_CONFIGURATIONS, *CNN_UPSAMPLING, *wide_resnet.VARIANTS]
+    """Names that `build` takes: MNIST-scale models first, the rivals last of them, then those for STL-10."""
+    return [*MNIST_CONFIGURATIONS, *CNN_UPSAMPLING, *RIVALS, *wide_resnet.VARIANTS]
 
 
 def configuration(name: str) -> Configuration:
@@ -99,6 +103,8 @@ def build(name: str, *, num_classes: int = 10, input_size: int | None = None) ->
     if name in CNN_UPSAMPLING:
         upsample = CNN_UPSAMPLING[name]
         return mnist.MNISTNet(mnist.cnn_blocks(upsample=upsample), upsample=upsample, num_classes=num_classes)
+    if name in RIVALS:
+        return RIVALS[name].network(num_classes)
     row = MNIST_CONFIGURATIONS[name]
     make = mnist.scalar_blocks if row.kind == "scalar" else mnist.vector_blocks
     blocks = make(upsample=row.upsample, kernel_size=row.size, scales=row.scales, mult=row.mult)
@@ -130,10 +136,11 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Modu
                 f"{key} is {'a tensor with NaN or infinity' if isinstance(value, Tensor) else repr(value)}"
             )
     ours = _official_names(model)
-    bases = {key: value for key, value in state_dict.items() if key.endswith(".basis")}
-    theirs = {key: value for key, value in state_dict.items() if key not in bases}
+    own_constants = _constants(model)
+    constants = {key: value for key, value in state_dict.items() if key.endswith(CONSTANTS) or key in own_constants}
+    theirs = {key: value for key, value in state_dict.items() if key not in constants}
     # Checkpoints of old torch versions lack the batch counters, and nothing here depends on them.
-    required = {key for key in ours if not key.endswith("num_batches_tracked")}
+    required = {key for key in ours if not key.endswith("num_batches_tracked") and key not in own_constants}
     missing, extra = sorted(required - set(theirs)), sorted(set(theirs) - set(ours))
     if missing or extra:
         raise ValueError(f"checkpoint does not fit the model: missing {missing or 'none'}, left over {extra or 'none'}")
@@ -141,37 +148,43 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Modu
     translated = {}
     for key, name in ours.items():
         value = theirs.get(key, own[name])
-        if name.endswith("num_batches_tracked"):
+        if name.endswith("num_batches_tracked") or key in own_constants:
             translated[name] = value
             continue
         if [n for n in value.shape if n > 1] != [n for n in own[name].shape if n > 1]:
             raise ValueError(f"{key} has shape {list(value.shape)}: the model needs {list(own[name].shape)}")
         translated[name] = value.reshape(own[name].shape)
-    layers = dict(model.named_modules())
-    for key, value in bases.items():
-        layer = ours.get(key.removesuffix("basis") + "weight", "").removesuffix("weight")
-        basis = layers.get(layer + "basis")
-        if not isinstance(basis, Basis) or basis.functions.shape != value.shape:
-            raise ValueError(f"{key} of shape {list(value.shape)} is not the basis of this model")
-        deviation = (basis.functions.double() - value.double().to(basis.functions.device)).abs().max().item()
+    for key, value in constants.items():
+        what = "basis" if key.endswith("basis") else "constant"
+        expected = own_constants.get(key)
+        if expected is None or expected.shape != value.shape:
+            raise ValueError(f"{key} of shape {list(value.shape)} is not the {what} of this model")
+        deviation = (expected.double() - value.double().to(expected.device)).abs().max().item()
         if deviation > 1e-5:
-            raise ValueError(f"{key} deviates by {deviation:.1e} from the model's basis: at most 1e-5 is expected")
+            raise ValueError(f"{key} deviates by {deviation:.1e} from the model's {what}: at most 1e-5 is expected")
     model.load_state_dict(translated, strict=True)
     return model
 
 
 def _official_names(model: nn.Module) -> dict[str, str]:
     """The authors' key of each of our entries: {theirs: ours}."""
-    names: dict[str, str] = {}
-    for name in model.state_dict():
-        names[_official_name(model, name)] = name
-    return names
+    return {_official_name(model, name): name for name in model.state_dict()}
+
+
+def _constants(model: nn.Module) -> dict[str, Tensor]:
+    """What their checkpoints hold beside what is trained, by their keys, as it is in our model."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Basis):
+            found[_official_name(model, name)] = module.functions
+        for suffix, value in getattr(module, "constants", {}).items():
+            found[_official_name(model, f"{name}.{suffix}")] = value
+    return found
 
 
 def _official_name(model: nn.Module, name: str) -> str:
-    if isinstance(model, wide_resnet.WideResNet):
+    if not isinstance(model, mnist.MNISTNet):
         return wide_resnet.official_name(name)
-    # Our blocks and classifier are laid out as the authors' `main` and `linear`; their upsampling wraps the network.
-    upsampled = isinstance(getattr(model, "upsample", None), nn.Upsample)
-    renamed = name.replace("blocks.", "main.", 1).replace("classifier.", "linear.", 1)
-    return f"1.{renamed}" if upsampled else renamed
+    part = next(part for part in model.official_parts if name.startswith(f"{part}."))
+    renamed = model.official_parts[part] + name.removeprefix(part)
+    return f"1.{renamed}" if isinstance(model.upsample, nn.Upsample) else renamed  # their upsampling wraps the network

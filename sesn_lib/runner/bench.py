@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import layers, models, provenance
+from sesn_lib import fast, layers, models, provenance
 from sesn_lib.checks import check_choice, check_whole
 from sesn_lib.cli.arguments import check_folders, warn_if_slow
 from sesn_lib.data.splits import CHUNK, DeviceSplit, normalise, rescale
-from sesn_lib.fast import engine as fast
 from sesn_lib.fast import memory, precision
 from sesn_lib.fast.graphs import WARM_UP
 from sesn_lib.runner import bench_jobs, gauges

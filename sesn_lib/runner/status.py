@@ -70,6 +70,7 @@ def survey(
     experiment: Experiment = MNIST_SCALE,
     *,
     part: str | None = None,
+    cells: Iterable[AnyCell] | None = None,
     checkpoints: str | Path | None = None,
 ) -> Status:
     """Looks at a results folder; it need not exist. Changes nothing; what is no record is said and passed over.
@@ -79,19 +80,22 @@ def survey(
         experiment: whose cells.
         part: of its grid, or `ALL`; the first by default. Repetitions beyond the grid that were run, of its models
             under its conditions, are there too.
+        cells: those of interest in place of a part.
         checkpoints: the folder of the checkpoints, if they are to be shown.
 
     Raises:
         ValueError: the experiment has no such part.
         NotADirectoryError: there is a file in the results folder's place.
     """
-    cells, store = experiment.cells(part), Store(results)
+    store = Store(results)
     if store.folder.exists() and not store.folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder of results", str(store.folder))
     records, failures = store.records_of(experiment.cell), store.failures_of(experiment.cell)
-    kinds = {(cell.model, cell.condition) for cell in cells}
-    beyond = {cell for cell in {*records, *failures} if (cell.model, cell.condition) in kinds} - set(cells)
-    cells = (*cells, *sorted(beyond))
+    if cells is None:
+        kinds = {(cell.model, cell.condition) for cell in experiment.cells(part)}
+        beyond = {cell for cell in {*records, *failures} if (cell.model, cell.condition) in kinds}
+        cells = dict.fromkeys((*experiment.cells(part), *sorted(beyond)))
+    cells = tuple(cells)
     folder = None if checkpoints is None else Path(checkpoints)
     states, progress = {}, {}
     for cell in cells:

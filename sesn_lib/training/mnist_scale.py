@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib import models
+from sesn_lib import fast, models
 from sesn_lib.data.splits import DeviceSplit, epoch_batches, first, to_device
 from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.correctness import encode
 from sesn_lib.experiments.mnist_scale import TEST_PART, Cell, Settings
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
-from sesn_lib.fast import engine, memory
+from sesn_lib.fast import memory
 from sesn_lib.fast.graphs import recorded
 from sesn_lib.training.evaluation import Evaluation, evaluate
 from sesn_lib.training.loop import BaseTask, Diverged, FitResult, Outcome, Row, Step, fit
@@ -91,7 +91,7 @@ class Task(BaseTask):
 
     @staticmethod
     def build(model: str) -> nn.Module:
-        return engine.accelerate(models.build(model))
+        return fast.accelerate(models.build(model))
 
     def around(self) -> AbstractContextManager[Any]:
         return memory.kept()

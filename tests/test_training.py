@@ -300,7 +300,7 @@ def test_history_and_reports(train: DeviceSplit, val: DeviceSplit) -> None:
     reports: list[EpochReport] = []
     result = run(train, val, on_epoch=reports.append)
     assert [row["epoch"] for row in result.history] == [1, 2, 3, 4, 5, 6]
-    assert [{key: getattr(report, key) for key in result.history[0]} for report in reports] == result.history
+    assert [report.row() for report in reports] == result.history
     assert {report.epochs for report in reports} == {6}
     keys = "epoch learning_rate train_loss train_accuracy val_loss val_accuracy seconds"
     assert list(result.history[0]) == keys.split()

@@ -37,7 +37,7 @@ def precisions_on(device: torch.device | str) -> tuple[str, ...]:
 
 def slow(precision: str, device: torch.device | str) -> str | None:
     """One line for who asks for a precision that the device is slow in; None where it is not."""
-    if resolve(precision, device) in precisions_on(device):
+    if resolve(precision, device) == PRECISIONS[0] or has_bf16_units(device):
         return None
     return f"{precision} will be slow: torch has no units for it here; precision auto takes {PRECISIONS[0]}"
 

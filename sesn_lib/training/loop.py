@@ -56,6 +56,11 @@ class EpochReport:
     test_loss: float | None = None
     test_error: float | None = None
 
+    def row(self) -> Row:
+        """What was measured, as a run's history has it."""
+        left_out = ("epochs", "best_epoch")
+        return {key: value for key, value in asdict(self).items() if key not in left_out and value is not None}
+
 
 @dataclass(frozen=True, eq=False)
 class FitResult:

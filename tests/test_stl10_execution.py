@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 
 from data_prep import stand_in, stl10, stl10_format
-from sesn_lib import models, provenance
+from sesn_lib import models
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.experiments.stl10 import Recipe, STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
 from sesn_lib.runner import execution
-from sesn_lib.runner.local import Job, run
 from sesn_lib.store.checkpoint import Interrupted
-from sesn_lib.store.records import Store
 from sesn_lib.store.schema import deterministic_part, validate
 from sesn_lib.training import loop
 from sesn_lib.training.loop import FitResult
@@ -102,25 +99,6 @@ def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path, monkeypatch, untra
             assert begin() is None, "nor is that one's by the first"
 
 
-def test_the_record_names_the_commit_that_the_run_began_with(monkeypatch):
-    head = provenance.Commit("begun", False)
-    monkeypatch.setattr(provenance, "git_commit", lambda: head)
-
-    def fit(model, *arguments, **more):
-        nonlocal head
-        head = provenance.Commit("pulled", True)
-        return FitResult(1, {"test_error": 50.0}, [], [], {}, {})
-
-    monkeypatch.setattr(loop, "fit", fit)
-    provenance.loaded_commit.cache_clear()
-    try:
-        environment = run_cell(CELL, **options(epochs=1))["environment"]
-    finally:
-        provenance.loaded_commit.cache_clear()
-    assert (environment["git_commit"], environment["git_dirty"]) == ("begun", False)
-    assert head.commit == "pulled"
-
-
 def test_a_record_counts_what_was_trained_on_and_what_was_held_out(tmp_path, monkeypatch):
     folder = stand_in.make(tmp_path, each=3)
     monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
@@ -134,41 +112,3 @@ def test_a_record_counts_what_was_trained_on_and_what_was_held_out(tmp_path, mon
     record = run_cell(CELL, **options(epochs=1, validation_images=10, test_images=7))
     protocol = record["protocol"]
     assert (protocol["train_images"], protocol["validation_images"], record["test_images"]) == sizes[0] == (20, 10, 7)
-
-
-def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):
-    whole = run_cell(CELL, **options())
-    asked = []
-
-    def stop():
-        asked.append(1)
-        return len(asked) == 2
-
-    with pytest.raises(Interrupted):
-        run_cell(CELL, **options(checkpoints=tmp_path), stop=stop)
-    assert (tmp_path / f"{CELL.name}.pt").exists()
-    trained = []
-    resumed = run_cell(CELL, **options(checkpoints=tmp_path), on_epoch=lambda report: trained.append(report.epoch))
-    assert trained == [3]
-    assert deterministic_part(resumed) == deterministic_part(whole)
-
-
-def test_a_checkpoint_of_another_recipe_is_set_aside(tmp_path):
-    asked = []
-    with pytest.raises(Interrupted):
-        run_cell(CELL, **options(checkpoints=tmp_path), stop=lambda: bool(asked.append(1)) or True)
-    run_cell(CELL, **options(learning_rate=0.05, checkpoints=tmp_path))
-    assert (tmp_path / f"{CELL.name}.pt.damaged").exists()
-
-
-def test_the_runner_runs_what_is_missing(tmp_path):
-    cells = (CELL, STL10Cell("wrn_16_8", 1))
-    events = []
-    job = Job(cells, tmp_path, partial(execution.run_cell, **options(epochs=1)), tmp_path / "checkpoints")
-    summary = run(job, notify=events.append)
-    assert summary.finished == list(cells)
-    assert [event.kind for event in events] == ["started", "epoch", "finished"] * 2
-    store = Store(tmp_path)
-    assert {record["cell"]["run"] for record in store.load_all()} == {0, 1}
-    assert not store.damaged
-    assert run(job).finished == []

@@ -34,7 +34,10 @@ PATIENCE = 300.0  # only guards against hanging
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     ["pytest", "sklearn.model_selection", "scipy.special", "torch", "torchvision"]
-    + [f"sesn_lib.{name}" for name in ("cli", "display", "fast", "jobs", "models", "runner", "training")]
+    + [
+        f"sesn_lib.{name}"
+        for name in ("cli.commands", "cli.display", "cli.jobs", "runner.local", "training.mnist_scale")
+    ]
 )
 
 Hold = tuple[str, str, int]

@@ -78,4 +78,4 @@ class Task(BaseTask):
 
     def outcome(self, model: nn.Module, result: FitResult) -> Outcome:
         tested = evaluate(model, self.test, normalise=pixels)
-        return Outcome({"bar_error": tested.error()}, tested)
+        return Outcome({"bar_error": tested.error(), "test_images": len(self.test)}, tested)

@@ -139,7 +139,6 @@ def train_cell(
         "protocol": protocol,
         "complete": experiment.is_complete(protocol, len(task.test)),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "test_images": len(task.test),
         **outcome.says,
         "history": result.history,
         "data_checksum": checksum,

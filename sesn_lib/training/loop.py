@@ -84,7 +84,8 @@ class FitResult:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a record says of the finished training, beside the history; its test, where that comes after training."""
+    """What a record says of the finished training, `test_images` included, beside the history; its test, where that
+    comes after the training."""
 
     says: Row
     evaluation: Evaluation | None = None

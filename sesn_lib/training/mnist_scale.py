@@ -118,6 +118,7 @@ class Task(BaseTask):
                 "val_accuracy": result.reported["val_accuracy"],
                 **_test_errors(best),
                 "last_epoch": _test_errors(last),
+                "test_images": len(best.correct),
                 "correct": encode(best.correct.tolist()),
                 "by_scale": _by_scale(self.factors, best.correct.numpy()),
             },

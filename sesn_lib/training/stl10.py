@@ -112,6 +112,7 @@ class Task(BaseTask):
             {
                 "reported_epoch": result.reported_epoch,
                 "test_error": result.reported["test_error"],
+                "test_images": len(self.test),
                 "evaluations": result.evaluations,
             }
         )

@@ -70,6 +70,7 @@ def test_counts_and_entries_are_the_authors(name: str, rows: dict[str, dict]) ->
     load_official(build(name), state | constants_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["", ".train"], ids=["evaluation", "training"])
 @pytest.mark.parametrize("name", REFERENCE)
 def test_logits_equal_the_authors(name: str, mode: str, rows: dict[str, dict], reference_folder: Path) -> None:
@@ -104,6 +105,7 @@ def test_constants_survive_a_change_of_type(name: str) -> None:
     assert 0 < relative(truth, exact) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
 def test_gradients_are_finite_where_images_are_black(name: str) -> None:
     """Zeros all over an image: vectors of length 0, equal answers at all scales."""
@@ -145,6 +147,7 @@ def on_fake(model: nn.Module, device: str) -> None:
                 tensors[key] = nn.Parameter(fake, value.requires_grad) if is_parameter else fake
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True], ids=["literal", "fast"])
 @pytest.mark.parametrize("name", [*(name for name in RIVALS if name.endswith("_28")), "mnist_kanazawa_56"])
 def test_one_device_and_no_waiting(name: str, fast: bool) -> None:
@@ -189,6 +192,7 @@ def test_waiting_and_copying_are_noticed() -> None:
             assert copies.count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
 def test_bf16_costs_the_fast_form_no_more_than_the_literal_one(name: str) -> None:
     torch.manual_seed(0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sesn_lib.models.mnist import INPUT_SIZE
 from sesn_lib.models.rivals.constants import Constant
+from sesn_lib.precision import matmul
 from sesn_lib.spectral import SpectralConv, max_pool
 
 __all__ = ["Plan", "ResampledConv", "ResampledFirstLayer", "ResampledFirstLayers"]
@@ -106,9 +107,9 @@ class ResampledFirstLayer:
         maps: list[Tensor] = []
         for a, table in enumerate(self.across):
             # Laid out so that each product's result is the next one's operand.
-            across = (table.like(weight) @ columns).view(KERNEL_SIZE * side, INPUT_SIZE, -1).transpose(0, 1)
-            patches = (down @ across.reshape(INPUT_SIZE, -1)).view(2 * side, KERNEL_SIZE**2, -1)
-            answers = torch.bmm(weight.expand(len(patches), -1, -1), patches).view(2, side, len(weight), side, -1)
+            across = matmul(table.like(weight), columns).view(KERNEL_SIZE * side, INPUT_SIZE, -1).transpose(0, 1)
+            patches = matmul(down, across.reshape(INPUT_SIZE, -1)).view(2 * side, KERNEL_SIZE**2, -1)
+            answers = matmul(weight.expand(len(patches), -1, -1), patches).view(2, side, len(weight), side, -1)
             if self.outside is not None:
                 answers = answers + self.outside[a].like(weight)
             maps += answers.unbind(0)

@@ -21,6 +21,7 @@ from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, vector_fields, xu
 from sesn_lib.models.rivals.constants import Constant
 from sesn_lib.models.rivals.resampling import corner_aligned, fit, half_pixel, nearest
+from sesn_lib.precision import matmul
 from sesn_lib.spectral import SpectralConv, max_pool
 
 __all__ = ["RivalEngine", "engine_of"]
@@ -208,8 +209,8 @@ class _ColumnsFirst(_FirstLayer):
         pixels, tables = self._constants(images.device, dtype)
         patches = self._patches(images.to(dtype), pixels)
         for table, weight in zip(tables, self.columns.weights(dtype)):
-            filters = (weight[:, 0] @ table).view(len(weight), 4, -1).transpose(0, 1).flatten(0, 1)
-            maps.append((filters @ patches[: filters.shape[1]]).view(2, 2, len(weight), -1))
+            filters = matmul(weight[:, 0], table).view(len(weight), 4, -1).transpose(0, 1).flatten(0, 1)
+            maps.append(matmul(filters, patches[: filters.shape[1]]).view(2, 2, len(weight), -1))
         return maps
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "compare_precisions",
     "load",
     "looks",
+    "nth_look",
     "part_by_chance",
     "part_effect",
     "precision_pairs",
@@ -110,6 +111,11 @@ def looks(folder: str | Path) -> dict[str, tuple[int, ...]]:
             raise ValueError(f"{path.name}: {key} is {counts}: it must be a list of numbers of runs that increase")
         found[key] = tuple(counts)
     return found
+
+
+def nth_look(before: Sequence[int], count: int) -> int:
+    """The how-manieth look it is at so many runs or pairs, after looks at the numbers `before`."""
+    return sum(earlier < count for earlier in before) + 1
 
 
 # Ours against published means

@@ -181,7 +181,11 @@ def _how_sure(given: Sequence[Answer]) -> str:
         return "no run yet"
     said = [f"n = {min(a.runs for a in judged)} realizations or more"]
     sure = [a.p for a in judged if a.verdict == "reproduced"]
-    said += [f"what is reproduced has p {_p(max(sure))} or less"] if sure else []
+    said += (
+        [f"corrected p of what is reproduced {'at most ' if max(sure) >= 0.001 else ''}{p_value(max(sure))}"]
+        if sure
+        else []
+    )
     apart = [a.question.where for a in judged if a.found.p < NOMINAL <= a.by_hand.p]
     said += [f"{', '.join(apart)}: p below {NOMINAL} by the model but not by the paired test"] if apart else []
     return "; ".join(said)

@@ -256,3 +256,7 @@ def test_pairs_of_precisions_cluster_by_realization_and_were_looked_at_five_time
     assert found.equivalent == pytest.approx(min(1.0, 30 * max(same)))
     assert found.corrected == 1.0
     assert found.verdict == "undecided"
+
+
+def test_looks_are_numbered() -> None:
+    assert [results.nth_look((2, 4, 12), count) for count in (2, 4, 5, 12, 13)] == [1, 2, 3, 3, 4]

@@ -104,7 +104,7 @@ def whole_table(
     """
     cells = by_condition(results)
     enough = [cell for cell in theirs if cell in cells and cells[cell].n >= LEAST]
-    found = []
+    found: list[tuple[str, int, Difference]] = []
     for which, rows in (("all networks", ROWS), ("the plain CNN", ROWS[:1]), ("SESN", SESN_ROWS)):
         chosen = [cell for cell in enough if cell[0] in rows]
         runs = [results.condition(*cell) for cell in chosen]

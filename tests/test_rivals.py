@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synchronised
 import torch
 from recipe import recipe, relative
 from torch import Tensor, nn
@@ -151,8 +152,9 @@ def on_fake(model: nn.Module, device: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True], ids=["literal", "fast"])
 @pytest.mark.parametrize("name", [*(name for name in RIVALS if name.endswith("_28")), "mnist_kanazawa_56"])
-def test_one_device_and_no_waiting(name: str, fast: bool) -> None:
+def test_one_device_and_no_waiting(name: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a device fails on tensors without values: `.item()`, a mask, a table left on the CPU."""
+    synchronised.install(monkeypatch)
     model = build(name)
     if fast:
         accelerate(model)

@@ -168,6 +168,9 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
         return Evaluation(correct[: len(split)], torch.zeros(len(split), dtype=torch.int64), 1.0)
 
+    def fitted(model: torch.nn.Module, *arguments: Any, **more: Any) -> training.FitResult:
+        return training.FitResult(7, 0.5, history, model.state_dict(), model.state_dict())
+
     use_toy_data(monkeypatch, realization)
     monkeypatch.setattr(training, "evaluate", scripted)
     record = run_cell(CELL, **options(epochs=1))
@@ -332,7 +335,7 @@ def test_a_run_of_the_whole_protocol_is_complete_and_one_on_fewer_test_images_is
 
     use_toy_data(monkeypatch, realization)
     monkeypatch.setattr(training, "evaluate", scripted)
-    monkeypatch.setattr(training, "fit", lambda model, *arguments, **more: training.FitResult(7, 0.5, history, {}, model.state_dict()))
+    monkeypatch.setattr(training, "fit", fitted)
     whole = {"epochs": None, "batch_size": None}
     record = run_cell(CELL, **options(**whole))
     assert validate(record) == CELL

@@ -168,9 +168,6 @@ def test_errors_on_48000_images_and_by_scale_against_a_hand_count(monkeypatch: p
     def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
         return Evaluation(correct[: len(split)], torch.zeros(len(split), dtype=torch.int64), 1.0)
 
-    def fitted(model: torch.nn.Module, *arguments: Any, **more: Any) -> training.FitResult:
-        return training.FitResult(7, 0.5, history, model.state_dict(), model.state_dict())
-
     use_toy_data(monkeypatch, realization)
     monkeypatch.setattr(training, "evaluate", scripted)
     record = run_cell(CELL, **options(epochs=1))
@@ -332,6 +329,9 @@ def test_a_run_of_the_whole_protocol_is_complete_and_one_on_fewer_test_images_is
     def scripted(model: torch.nn.Module, split: Any, **more: Any) -> Evaluation:
         assert more["batch_size"] == 1000
         return Evaluation(torch.ones(len(split), dtype=torch.bool), torch.zeros(len(split)), 1.0)
+
+    def fitted(model: torch.nn.Module, *arguments: Any, **more: Any) -> training.FitResult:
+        return training.FitResult(7, 0.5, history, model.state_dict(), model.state_dict())
 
     use_toy_data(monkeypatch, realization)
     monkeypatch.setattr(training, "evaluate", scripted)

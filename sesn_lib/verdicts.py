@@ -207,11 +207,11 @@ def _where(given: Answer, numbers: bool) -> str:
 
 
 def sentence(given: Sequence[Answer], source: str = US, *, numbers: bool = True) -> str:
-    """One claim in its regimes: `*reproduced* 28 (−0.39 [...]; 84 % of the paper’s); *undecided* 28+ (...)`."""
+    """One claim in its regimes: `*reproduced* at 28 (−0.39 [...]; 84 % of the paper’s); *undecided* at 28+ (...)`."""
     parts = []
     for word in dict.fromkeys(_word(source, a) for a in given):
         places = [_where(a, numbers) for a in given if _word(source, a) == word]
-        parts.append(f"*{word}* {_listed(places)}")
+        parts.append(f"*{word}* {'at ' if places[0][0].isdigit() else ''}{_listed(places)}")
     return "; ".join(parts)
 
 

@@ -59,7 +59,7 @@ def test_two_realizations_are_shown_and_decide_nothing(tmp_path: Path) -> None:
     assert "From our own runs (20 of 120)" in said
     assert "a direction, not a verdict" in said
     assert "differs: 0, the same: 0, undecided: 6, no run yet: 6" in said
-    assert "undecided 28 (" in said
+    assert "undecided at 28 (" in said
     assert images(notebook) == 9
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".md", ".tex", ".csv"}
     assert "SESN Vector,this repetition" in (tmp_path / "tables" / "paper_table.csv").read_text()

@@ -221,8 +221,8 @@ def _by_claim(given: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
     return [(claim, list(some)) for claim, some in groupby(given, key=lambda a: a.question.claim)]
 
 
-def sizes_sentence(findings: Findings) -> str:
-    """Which effects of ours are told apart from the paper's in size."""
+def sizes_sentence(findings: Findings, *, numbers: bool = True) -> str:
+    """Which effects of ours are told apart from the paper's in size; without `numbers` only how many."""
     judged = [a for a in findings.regimes[US] if a.runs >= LEAST]
     if not judged:
         return f"No regime has {LEAST} realizations yet: nothing can be said of sizes."
@@ -231,6 +231,8 @@ def sizes_sentence(findings: Findings) -> str:
     ]
     least = min(judged, key=lambda a: a.share.estimate if math.isfinite(a.share.low + a.share.high) else math.inf)
     count = f"Of {len(judged)} effects {len(told) or 'none'} differ{'s' * (len(told) <= 1)} in size from the paper’s"
+    if not numbers:
+        return f"{count} (Holm)."
     size = "" if percent(least) == DASH else f"; the smallest share is {percent(least)} ({_short(least)})"
     return f"{count}{': ' + '; '.join(told) if told else ''} (Holm over {len(findings.regimes[US])}){size}."
 
@@ -261,7 +263,7 @@ def headline(findings: Findings, *, numbers: bool = True) -> str:
         return f"**From our own runs.** Nothing yet: none of the {len(GRID)} is done.\n\n{published}"
     lines = [f"**From our own runs** ({findings.runs} of {len(GRID)}), effect by effect and regime by regime:\n"]
     lines += [f"- {claim}: {sentence(given, numbers=numbers)}." for claim, given in _by_claim(findings.regimes[US])]
-    lines += [f"- {sizes_sentence(findings)}", _changes(findings)] if numbers else []
+    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings) if numbers else ""]
     counts = [a.runs for a in findings.regimes[US] if any(a.used)]
     caution = f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
     few = [caution] if counts and min(counts) < LEAST else []

@@ -240,7 +240,7 @@ def test_bars_are_sample_standard_deviations_of_the_errors_on_all_test_images(tm
     loaded = results.load(tmp_path)
     by_time = bars(figures.error_time(summary.error_against_time(loaded)))
     assert by_time == [pytest.approx((3.0, 7**0.5))]
-    figure = figures.error_by_scale(summary.errors_by_size(loaded))
+    figure = figures.error_by_scale(sizes.errors_by_size(loaded))
     assert bars(figure) == [pytest.approx((3.0, 7**0.5))] * 2
     line = figure.axes[0].lines[0]
     assert list(line.get_xdata()) == pytest.approx([0.45, 0.8]), "in the middle of each range of sizes"

@@ -93,7 +93,7 @@ def _said(source: str, given: Answer) -> str:
     return word if word == "no data" else f"{word}: {interval(given.found)}{part if given.partial else ''}"
 
 
-def claims_table(findings: Findings) -> pd.DataFrame:
+def claims_table(findings: Findings, sources: Sequence[str] = (PAPER, REPORT, US)) -> pd.DataFrame:
     """Verdict and difference per claim, regime and source, and how much of the paper's size ours has.
 
     Where a source has only some of a regime's comparisons, its mean is held against the paper's over the same ones:
@@ -101,13 +101,13 @@ def claims_table(findings: Findings) -> pd.DataFrame:
     """
     rows = {
         (ours.question.claim, ours.question.where): [
-            *(_said(source, given[index]) for source, given in findings.regimes.items()),
+            *(_said(source, findings.regimes[source][index]) for source in sources),
             percent(ours),
         ]
         for index, ours in enumerate(findings.regimes[US])
     }
     index = pd.MultiIndex.from_tuples(rows, names=["claim", "regime"])
-    return pd.DataFrame(list(rows.values()), index=index, columns=[*findings.regimes, "ours, of the paper's size"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=[*sources, "of the paper's size"])
 
 
 def how_tested(given: Sequence[Answer]) -> pd.DataFrame:
@@ -167,7 +167,7 @@ def closing_table(findings: Findings) -> pd.DataFrame:
         few = len({(a.verdict) for a in single}) > 1
         rows[claim] = [
             sentence(given).replace("*", ""),
-            sentence(unclear, numbers=False).replace("*", "") if unclear and few else "all alike",
+            "; ".join(f"{a.question.where}: {a.verdict}" for a in unclear) if unclear and few else "all alike",
             _how_sure(given),
         ]
     columns = ["answer", "comparisons that are not clear", "how sure"]
@@ -207,11 +207,13 @@ def _where(given: Answer, numbers: bool) -> str:
 
 
 def sentence(given: Sequence[Answer], source: str = US, *, numbers: bool = True) -> str:
-    """One claim in its regimes: `*reproduced* 28 (−0.39 [...]; 84 % of the paper’s); *undecided* 28+ (...)`."""
-    parts = []
-    for word in dict.fromkeys(_word(source, a) for a in given):
+    """One claim in its regimes: `*reproduced* at 28 (−0.39 [...]; 84 % of the paper’s); *undecided* at 28+ (...)`."""
+    parts, words = [], list(dict.fromkeys(_word(source, a) for a in given))
+    if len(words) == 1 and not numbers and len(given) > 1:
+        return f"*{words[0]}*" + (" in all" if words != ["no data"] else "")
+    for word in words:
         places = [_where(a, numbers) for a in given if _word(source, a) == word]
-        parts.append(f"*{word}* {_listed(places)}")
+        parts.append(f"*{word}* {'at ' if places[0][0].isdigit() else ''}{_listed(places)}")
     return "; ".join(parts)
 
 
@@ -219,8 +221,8 @@ def _by_claim(given: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
     return [(claim, list(some)) for claim, some in groupby(given, key=lambda a: a.question.claim)]
 
 
-def sizes_sentence(findings: Findings) -> str:
-    """Which effects of ours are told apart from the paper's in size."""
+def sizes_sentence(findings: Findings, *, numbers: bool = True) -> str:
+    """Which effects of ours are told apart from the paper's in size; without `numbers` only how many."""
     judged = [a for a in findings.regimes[US] if a.runs >= LEAST]
     if not judged:
         return f"No regime has {LEAST} realizations yet: nothing can be said of sizes."
@@ -229,6 +231,8 @@ def sizes_sentence(findings: Findings) -> str:
     ]
     least = min(judged, key=lambda a: a.share.estimate if math.isfinite(a.share.low + a.share.high) else math.inf)
     count = f"Of {len(judged)} effects {len(told) or 'none'} differ{'s' * (len(told) <= 1)} in size from the paper’s"
+    if not numbers:
+        return f"{count} (Holm)."
     size = "" if percent(least) == DASH else f"; the smallest share is {percent(least)} ({_short(least)})"
     return f"{count}{': ' + '; '.join(told) if told else ''} (Holm over {len(findings.regimes[US])}){size}."
 
@@ -246,8 +250,11 @@ def _changes(findings: Findings) -> str:
     return f"- It depends on the regime ({family}): {'; '.join(said)}."
 
 
-def headline(findings: Findings) -> str:
-    """Where the claims stand, as Markdown: a list for this repetition, a paragraph for the report, a caution."""
+def headline(findings: Findings, *, numbers: bool = True) -> str:
+    """Where the claims stand, as Markdown: a list for this repetition, a paragraph for the report, a caution.
+
+    `numbers`: with differences, intervals and shares; else in words, for a page that has them in a table below.
+    """
     report = " ".join(
         f"{claim}: {sentence(given, REPORT, numbers=False)}." for claim, given in _by_claim(findings.regimes[REPORT])
     )
@@ -255,8 +262,8 @@ def headline(findings: Findings) -> str:
     if not findings.runs:
         return f"**From our own runs.** Nothing yet: none of the {len(GRID)} is done.\n\n{published}"
     lines = [f"**From our own runs** ({findings.runs} of {len(GRID)}), effect by effect and regime by regime:\n"]
-    lines += [f"- {claim}: {sentence(given)}." for claim, given in _by_claim(findings.regimes[US])]
-    lines += [f"- {sizes_sentence(findings)}", _changes(findings)]
+    lines += [f"- {claim}: {sentence(given, numbers=numbers)}." for claim, given in _by_claim(findings.regimes[US])]
+    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings) if numbers else ""]
     counts = [a.runs for a in findings.regimes[US] if any(a.used)]
     caution = f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
     few = [caution] if counts and min(counts) < LEAST else []

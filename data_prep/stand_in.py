@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep import checksums, stl10, stl10_format
-from data_prep.sources import data_folder
+from data_prep.files import data_folder
 
 __all__ = ["CLASSES", "FOLDER", "LABEL", "Pictures", "load_any", "make", "pictures"]
 

@@ -17,8 +17,7 @@ import numpy as np
 from data_prep import DataError, checksums, stl10_format
 from data_prep.archives import members
 from data_prep.download import Unavailable, download
-from data_prep.files import ensure_folder, progress_bar, reason, write_aside
-from data_prep.sources import data_folder
+from data_prep.files import data_folder, ensure_folder, progress_bar, reason, write_aside
 
 __all__ = ["CLASSES", "fetch", "load"]
 
@@ -57,7 +56,7 @@ def fetch(
 ) -> Path:
     """The folder `root`/stl10_binary with the checked files of `splits`; fetches what is missing or wrong.
 
-    Arguments: root, the data folder (default `default_root()`); source, a folder with the archive
+    Arguments: root, the data folder (default `files.data_folder()`); source, a folder with the archive
     stl10_binary.tar.gz or its unpacked .bin files, looked at before torchvision's address (2.6 GB).
     Raises DataError, naming what was tried, if the files cannot be had.
     """

@@ -12,7 +12,11 @@ if TYPE_CHECKING:  # what checks records and statistics should not have to impor
     from torch import Tensor, nn
 
 __all__ = [
+    "PRECISIONS",
+    "PRECISION_CHOICES",
+    "DeviceError",
     "check_choice",
+    "check_device",
     "check_dtype",
     "check_epochs",
     "check_flag",
@@ -20,6 +24,7 @@ __all__ = [
     "check_input",
     "check_number",
     "check_scales",
+    "check_threads",
     "check_whole",
     "described",
     "is_number",
@@ -29,6 +34,13 @@ __all__ = [
 
 FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
 MOST = 2**31 - 1  # what torch takes for sizes and strides
+MOST_THREADS = 1024
+PRECISIONS = ("float32", "bf16")
+PRECISION_CHOICES = ("auto", *PRECISIONS)
+
+
+class DeviceError(ValueError):
+    """There is no such device here, so that no run can be made on it."""
 
 
 def check_whole(least: int = 1, *, most: int = MOST, **values: Any) -> None:
@@ -128,6 +140,19 @@ def check_floating(least_axes: int = 1, **values: Any) -> None:
         if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < least_axes:
             axes = "[..., H, W]" if least_axes == 2 else "[B, ...]"
             raise ValueError(f"{name} is {described(value)}: it must be a floating-point tensor {axes}")
+
+
+def check_device(name: str) -> tuple[str, str]:
+    """The kind and the number (empty for none) in ``cpu``, ``cuda`` or ``cuda:N``; raises DeviceError for others."""
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (name != kind and not (kind == "cuda" and index.isdecimal())):
+        raise DeviceError(f"device is {name!r}: it must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    return kind, index
+
+
+def check_threads(value: Any) -> None:
+    """Raises ValueError unless `value` is a number of processor threads that can be started."""
+    check_whole(most=MOST_THREADS, threads=value)
 
 
 def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = None, **sizes: int) -> None:

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from sesn_lib import mps
-from sesn_lib.checks import check_whole
-from sesn_lib.experiments.settings import DeviceError, check_device, check_threads
+from sesn_lib.checks import DeviceError, check_device, check_threads, check_whole
 
 __all__ = [
     "Commit",

@@ -25,11 +25,11 @@ def checkout_copy(folder: Path) -> Path:
 
 def with_library(checkout: Path = ROOT) -> dict[str, str]:
     """An environment in which Python, and the kernels it starts, import the library of `checkout`."""
-    from data_prep import sources
+    from data_prep import files
 
     others = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(checkout), *others]),
-        "SESN_DATA": str(sources.default_root().resolve()),
+        "SESN_DATA": str(files.data_folder().resolve()),
     }

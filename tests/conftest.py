@@ -54,9 +54,9 @@ def reference_folder() -> Path:
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """The data folder, holding real MNIST; fetched on first use."""
-    from data_prep import sources
+    from data_prep import files, sources
 
-    root = sources.default_root()
+    root = files.data_folder()
     sources.mnist(root, progress=False)
     return root
 
@@ -106,13 +106,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Runs the command in an empty folder, on noise in place of digits; gives (exit code, output, errors)."""
+    """Runs the command in an empty checkout, on noise in place of digits; gives (exit code, output, errors)."""
     import torch
     from toy_cells import use_toy_data
 
     from sesn_lib.cli import commands as cli
 
     threads = torch.get_num_threads()
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path)
     use_toy_data(monkeypatch)
     monkeypatch.setenv("COLUMNS", "100")

@@ -326,17 +326,15 @@ def test_a_file_is_no_results_folder(sesn: Any, tmp_path: Path) -> None:
 def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sesn_lib.cli import arguments
+    from sesn_lib import paths
 
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "pyproject.toml").touch()
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
-    published = arguments.results_folder()
+    published = paths.results()
     assert published == tmp_path / "notebooks" / "results"
-    assert arguments.results_folder(shortened=True) == tmp_path / "build"
-    assert arguments.checkpoints_folder(published) == tmp_path / "checkpoints"
-    assert arguments.checkpoints_folder(tmp_path / "other") == tmp_path / "other" / "checkpoints"
+    assert paths.results(shortened=True) == tmp_path / "build"
+    assert paths.checkpoints(published) == tmp_path / "checkpoints"
+    assert paths.checkpoints(tmp_path / "other") == tmp_path / "other" / "checkpoints"
 
 
 @pytest.mark.parametrize(("option", "function"), [((), "build"), (("--poster",), "build_poster")])

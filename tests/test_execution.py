@@ -15,11 +15,12 @@ import torch
 from toy_cells import make_record, toy_realization, use_toy_data
 
 from sesn_lib import models, provenance
+from sesn_lib.checks import PRECISIONS
 from sesn_lib.data.splits import to_device
 from sesn_lib.experiments import correctness
 from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
 from sesn_lib.experiments.mnist_scale import GRID, Cell
-from sesn_lib.experiments.settings import PRECISIONS, RunOptions
+from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.fast import Engine
 from sesn_lib.provenance import seeded
 from sesn_lib.runner import execution

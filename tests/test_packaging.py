@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -27,37 +28,25 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
-        checks memory mps settings precision
-        basis spectral norms layers models fast equivariance
-        augment data gauges graphs resume training provenance
-        durable experiments stl10 correctness schema store
-        stl10_training stl10_cost checkpoint weights execution stl10_execution budget heartbeat
-        worker pool runner cluster status audit
-        statistics effects published results mixed passes evidence
-        claims tables sizes digits summary verdicts devices speed plotting report
-        options arguments jobs display bench_jobs bench stl10_commands data_commands cli __main__
+        checks
+        paths mps
+        provenance
+        basis
+        layers equivariance
+        models
+        fast
+        data
+        experiments
+        training
+        store
+        runner
+        analysis
+        plotting
+        report
+        cli __main__
     """,
 }
-REPORT_ONLY = {
-    "statistics",
-    "effects",
-    "mixed",
-    "passes",
-    "evidence",
-    "sizes",
-    "verdicts",
-    "digits",
-    "published",
-    "results",
-    "claims",
-    "tables",
-    "summary",
-    "devices",
-    "speed",
-    "plotting",
-    "report",
-    "cluster",
-}
+REPORT_ONLY = {"analysis", "plotting", "report"}
 ALLOWED = {
     "torch", "torchvision", "numpy", "scipy", "PIL", "sklearn", "yaml", "tqdm", "typer", "click", "rich", "filelock",
     "data_prep", "sesn_lib",
@@ -98,10 +87,12 @@ def test_every_package_and_template_is_installed() -> None:
         for top in ("sesn_lib", "data_prep")
         for path in (ROOT / top).rglob("__init__.py")
     }
-    assert set(settings["packages"]) == found
-    patterns = settings["package-data"]["sesn_lib.report"]
+    patterns = settings["packages"]["find"]["include"]
+    assert {name for name in found if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
+    assert not any(fnmatch(name, pattern) for name in ("tests", "notebooks") for pattern in patterns)
+    templates = settings["package-data"]["sesn_lib.report"]
     report = ROOT / "sesn_lib" / "report"
-    covered = {path for pattern in patterns for path in report.glob(pattern)}
+    covered = {path for pattern in templates for path in report.glob(pattern)}
     assert covered == {path for path in (report / "template").rglob("*") if path.is_file()}
 
 
@@ -280,6 +271,9 @@ def test_nothing_unexpected_at_the_top_level() -> None:
     top = {name.split("/")[0] for name in listed.stdout.splitlines()}
     expected = {
         "README.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
         "environment.yml",
         "pyproject.toml",
         "LICENSE",

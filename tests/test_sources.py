@@ -69,14 +69,14 @@ def test_the_table_covers_the_same_files_as_torchvision() -> None:
     assert {name.removesuffix(".gz") for name, _ in MNIST.resources} == set(checksums.MNIST_FILES)
 
 
-def test_default_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SESN_DATA", str(tmp_path / "named"))
-    assert sources.default_root() == tmp_path / "named"
+    assert files.data_folder() == tmp_path / "named"
     monkeypatch.delenv("SESN_DATA")
     (tmp_path / "project" / "notebooks").mkdir(parents=True)
     (tmp_path / "project" / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "project" / "notebooks")
-    assert sources.default_root() == tmp_path / "project" / "data"
+    assert files.data_folder() == tmp_path / "project" / "data"
 
 
 @pytest.mark.parametrize("packed", [False, True])

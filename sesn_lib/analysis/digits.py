@@ -17,8 +17,8 @@ from sesn_lib.analysis.evidence import OurRuns, TableCell
 from sesn_lib.analysis.published import COLUMNS, REGIME, SESN_ROWS
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import LEAST
+from sesn_lib.analysis.text import number, signed
 from sesn_lib.experiments.correctness import decode
-from sesn_lib.plotting.tables import number, signed
 
 __all__ = ["digits_table", "discordant", "hidden"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 from sesn_lib.analysis.published import COLUMNS, REGIME, ROWS, SESN_ROWS
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Difference, paired
-from sesn_lib.plotting.tables import DASH, interval, number, p_value
+from sesn_lib.analysis.text import DASH, interval, number, p_value
 
 __all__ = ["as_count", "as_ratio", "errors_by_size", "size_table", "size_trend", "trend_table"]
 

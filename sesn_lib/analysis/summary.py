@@ -16,8 +16,8 @@ from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import COLUMNS, REGIME, ROWS, SESN_ROWS, Published, regroup
 from sesn_lib.analysis.results import Comparison, Results
 from sesn_lib.analysis.statistics import LEAST, Difference, Sample, paired
+from sesn_lib.analysis.text import interval, mean, number, p_value
 from sesn_lib.experiments.mnist_scale import MODELS
-from sesn_lib.plotting.tables import interval, mean, number, p_value
 from sesn_lib.runner.budget import training_seconds
 
 __all__ = [

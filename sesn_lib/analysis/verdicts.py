@@ -27,8 +27,8 @@ from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import Published, regroup
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import LEAST, NOMINAL
+from sesn_lib.analysis.text import DASH, interval, p_value, signed
 from sesn_lib.experiments.mnist_scale import GRID
-from sesn_lib.plotting.tables import DASH, interval, p_value, signed
 
 __all__ = [
     "Findings",

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import AnyCell
 
 __all__ = [
-    "check_folders",
     "check_protocol",
-    "checkpoints_folder",
     "numbers",
-    "project_folder",
     "refused_value",
-    "results_folder",
     "share_threads",
-    "warn_if_slow",
     "whole_numbers",
     "words",
 ]
@@ -66,59 +59,12 @@ def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
     return whole
 
 
-def project_folder() -> Path:
-    """The checkout that the current folder is in, else the current folder."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    return here
-
-
-def results_folder(*, shortened: bool = False) -> Path:
-    """Where results are by default: the published ones, or, for runs shorter than the protocol, a folder apart."""
-    return project_folder() / ("build" if shortened else "notebooks/results")
-
-
-def checkpoints_folder(results: Path) -> Path:
-    """Where the checkpoints for a results folder are by default: in it, but for the published results beside them."""
-    published = results.resolve() == results_folder().resolve()
-    return project_folder() / "checkpoints" if published else results / "checkpoints"
-
-
-def warn_if_slow(precision: str, device: str) -> None:
-    """Says in one line on standard error that a precision is slow on a device, where it is."""
-    from sesn_lib.fast.precision import slow
-    from sesn_lib.provenance import resolve_device
-
-    line = slow(precision, resolve_device(device))
-    if line is not None:
-        print(line, file=sys.stderr, flush=True)
-
-
 def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -> int | None:
     """Threads for each of several processes on one CPU; what the user named comes first."""
     if threads is not None or jobs == 1 or alone or device.startswith("cuda"):
         return threads
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, count // jobs)
-
-
-def check_folders(given: Mapping[str, Path | None]) -> None:
-    """Makes the folders that options name, so that nobody learns after an hour that they cannot be.
-
-    Raises:
-        ValueError: naming the option and the folder.
-    """
-    for option, folder in given.items():
-        if folder is None:
-            continue
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise ValueError(f"{option} {folder} cannot be written: {error.strerror or error}") from error
 
 
 def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Mapping[str, Any]) -> None:

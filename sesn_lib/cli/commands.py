@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from data_prep import DataError
+from sesn_lib import paths
 from sesn_lib.cli import arguments, data_commands, run_commands
 from sesn_lib.cli.options import (
     FIRST,
@@ -75,7 +76,7 @@ def collect(
     from sesn_lib.store.records import collect as collect_records
 
     chosen = experiment_named(experiment)
-    folder = arguments.results_folder() / chosen.folder if results is None else results
+    folder = paths.results() / chosen.folder if results is None else results
     for name in chosen.parts if part == ALL else [part]:
         typer.echo(f"wrote {collect_records(folder, chosen, name)}")
 
@@ -103,7 +104,7 @@ def bench(
             raise ValueError(f"--ways, --rounds and --jobs are for {FIRST}; {chosen.title} is measured in one way")
         cells = chosen.select(names, part=part)
         if output is not None:
-            arguments.check_folders({"--output: the folder": output.parent})
+            paths.check_folders({"--output: the folder": output.parent})
         cost.speeds(chosen, [cell.model for cell in cells], device, batch_size, output, threads)
         return
     if names is None and part is not None:

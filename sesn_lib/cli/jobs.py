@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sesn_lib import mps
+from sesn_lib import mps, paths
 from sesn_lib.cli import arguments
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.provenance import resolve_device
 from sesn_lib.runner.cost import Estimator
 from sesn_lib.runner.execution import run_cell
+from sesn_lib.runner.heartbeat import warn_if_slow
 from sesn_lib.runner.worker import Job
 from sesn_lib.store.records import Store
 
@@ -50,18 +51,18 @@ def job_for(
         weights = weights and weights.expanduser().resolve()
     settings = experiment.settings_of(cells[0], options)
     arguments.check_protocol(Store(folder), cells, experiment.protocol(settings, options))
-    arguments.check_folders({"--weights": weights, "--checkpoints": kept if options.checkpoints else None})
+    paths.check_folders({"--weights": weights, "--checkpoints": kept if options.checkpoints else None})
     if here:
-        arguments.warn_if_slow(options.precision, options.device)
+        warn_if_slow(options.precision, options.device)
     options = replace(options, checkpoints=kept, weights=weights)
     return Job(cells, folder, partial(run_cell, options=options), kept, deadline, Estimator(folder, options))
 
 
 def folders(experiment: Experiment, results: Path | None, options: RunOptions) -> tuple[Path, Path]:
     """Where records and checkpoints are: those of another than the first experiment by default in a folder of it."""
-    beside = arguments.results_folder(shortened=options.shortened) if results is None else results
+    beside = paths.results(shortened=options.shortened) if results is None else results
     folder = beside / experiment.folder if results is None else results
-    return folder, Path(options.checkpoints) if options.checkpoints else arguments.checkpoints_folder(beside)
+    return folder, Path(options.checkpoints) if options.checkpoints else paths.checkpoints(beside)
 
 
 @contextmanager

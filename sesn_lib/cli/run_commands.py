@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sesn_lib import paths
 from sesn_lib.cli import arguments
 from sesn_lib.cli.options import (
     FIRST,
@@ -71,7 +72,7 @@ def train(
     from sesn_lib.runner.local import run
     from sesn_lib.store.records import Store
 
-    folder = results or arguments.project_folder() / "build"
+    folder = results or paths.build()
     store = Store(folder)
     store.set_aside_damaged()
     if store.has(cell):

@@ -1,1 +1,1 @@
-"""data"""
+"""Data sets as tensors on a device, with their augmentations."""

@@ -7,26 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from sesn_lib.checks import check_choice, check_epochs, check_flag, check_number, check_whole
+from sesn_lib.checks import (
+    PRECISION_CHOICES,
+    check_choice,
+    check_device,
+    check_epochs,
+    check_flag,
+    check_number,
+    check_threads,
+    check_whole,
+)
 
 __all__ = [
-    "PRECISIONS",
-    "PRECISION_CHOICES",
     "BaseSettings",
-    "DeviceError",
     "RunOptions",
-    "check_device",
-    "check_threads",
 ]
 
-PRECISIONS = ("float32", "bf16")
-PRECISION_CHOICES = ("auto", *PRECISIONS)
-MOST_THREADS = 1024
 CHECKPOINT_SECONDS = 20.0
-
-
-class DeviceError(ValueError):
-    """There is no such device here, so that no run can be made on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +141,3 @@ class RunOptions:
         """Whether something other than the protocol's is asked for."""
         asked = (self.epochs, self.batch_size, self.micro_batch, self.train_images, self.test_images)
         return any(value is not None for value in asked)
-
-
-def check_device(name: str) -> tuple[str, str]:
-    """The kind and the number (empty for none) in ``cpu``, ``cuda`` or ``cuda:N``; raises DeviceError for others."""
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (name != kind and not (kind == "cuda" and index.isdecimal())):
-        raise DeviceError(f"device is {name!r}: it must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    return kind, index
-
-
-def check_threads(value: Any) -> None:
-    """Raises ValueError unless `value` is a number of processor threads that can be started."""
-    check_whole(most=MOST_THREADS, threads=value)

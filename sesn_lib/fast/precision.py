@@ -9,8 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sesn_lib.checks import check_choice
-from sesn_lib.experiments.settings import PRECISION_CHOICES, PRECISIONS
+from sesn_lib.checks import PRECISION_CHOICES, PRECISIONS, check_choice
 
 __all__ = ["has_bf16_units", "matmul", "precisions_on", "resolve", "slow"]
 

@@ -5,7 +5,6 @@ A table is shown as text that was rounded for reading; the CSV file can be given
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from sesn_lib.analysis.claims import PAPER, REPORT, US
-from sesn_lib.analysis.statistics import Difference, Sample
+from sesn_lib.analysis.text import DASH, interval, mean, number, p_value, signed
 from sesn_lib.plotting import style
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "signed",
     "to_html",
 ]
-
-DASH = "–"
 
 # Dark text on light ground, told apart by their words first.
 TINTS: Mapping[str, str] = {
@@ -51,47 +48,6 @@ SOURCES: Mapping[str, str] = {
     **dict.fromkeys(("the report", "the report, regrouped", REPORT), style.REPORT),
     **dict.fromkeys(("ours", US), style.OURS),
 }
-
-
-# Numbers as text
-
-
-def number(value: float, decimals: int = 2) -> str:
-    """A number, a dash if there is none."""
-    return f"{value:.{decimals}f}" if math.isfinite(value) else DASH
-
-
-def signed(value: float, decimals: int = 2) -> str:
-    """A difference with its sign; never a negative zero."""
-    if not math.isfinite(value):
-        return DASH
-    rounded = round(value, decimals)
-    return f"{0:.{decimals}f}" if rounded == 0 else f"{rounded:+.{decimals}f}".replace("-", "−")
-
-
-def mean(sample: Sample | None, *, n: bool = True, decimals: int = 2) -> str:
-    """`2.10 ± 0.10 (6)`: mean, sample standard deviation, number of runs."""
-    if sample is None:
-        return DASH
-    spread = f" ± {sample.std:.{decimals}f}" if math.isfinite(sample.std) else ""
-    return f"{sample.mean:.{decimals}f}{spread}" + (f" ({sample.n})" if n else "")
-
-
-def interval(found: Difference, decimals: int = 2) -> str:
-    """`−0.02 [−0.14, +0.10]`: a difference and its confidence interval."""
-    if not math.isfinite(found.estimate):
-        return DASH
-    if not math.isfinite(found.low):
-        return signed(found.estimate, decimals)
-    ends = f"[{signed(found.low, decimals)}, {signed(found.high, decimals)}]"
-    return f"{signed(found.estimate, decimals)} {ends}"
-
-
-def p_value(p: float) -> str:
-    """Two decimals, three below 0.1, and a bound below 0.001."""
-    if not math.isfinite(p):
-        return DASH
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
 # Forms

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from sesn_lib import paths
 from sesn_lib.runner.budget import format_duration
 from sesn_lib.runner.heartbeat import Heartbeat
 from sesn_lib.store.atomic import write_aside
@@ -94,7 +95,7 @@ def build(
     for position, source in enumerate(sources, start=1):
         parameters = dict(PROFILES[profile].get(source.stem, {}))
         for name in FOLDERS.keys() & execute.parameter_names(source):
-            parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
+            parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], paths.checkout(source.parent))
         label = f"[{position}/{len(sources)}] {source.stem}"
         with _progress(console, label) as on_cell:
             outcome = execute.run(
@@ -168,17 +169,11 @@ def build_poster(
 
 def find_notebooks(folder: Path | str | None = None) -> list[Path]:
     """The notebooks in reading order: those in `folder`, else those of the checkout; ValueError if there are none."""
-    here = Path.cwd()
-    places = [Path(folder)] if folder is not None else []
-    if folder is None:
-        roots = [p for p in (here, *here.parents, Path(__file__).parents[2]) if (p / "pyproject.toml").is_file()]
-        places = [root / "notebooks" for root in roots]
-    for place in places:
-        found = sorted(place.glob("[0-9][0-9]_*.ipynb"))
-        if found:
-            return found
-    where = ", ".join(str(place) for place in places) or str(here)
-    raise ValueError(f"there are no notebooks in {where}: start `sesn report` in a checkout of the project")
+    place = paths.notebooks() if folder is None else Path(folder)
+    found = sorted(place.glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise ValueError(f"there are no notebooks in {place}: start `sesn report` in a checkout of the project")
+    return found
 
 
 def render_site(
@@ -236,12 +231,6 @@ def _facts(environment: Mapping[str, Any], profile: str, outcomes: Sequence[Outc
     if outcomes is not None:
         facts.insert(1, ("Time", format_duration(sum(outcome.seconds for outcome in outcomes))))
     return facts
-
-
-def _root(notebooks: Path) -> Path:
-    """What a relative folder parameter is relative to: the checkout, else the notebooks' folder."""
-    here = notebooks.resolve()
-    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
 
 
 def _prepare(folder: Path) -> None:

@@ -21,12 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import fast, layers, models, provenance
 from sesn_lib.checks import check_choice, check_whole
-from sesn_lib.cli.arguments import check_folders, warn_if_slow
 from sesn_lib.data.splits import CHUNK, DeviceSplit, normalise, rescale
 from sesn_lib.fast import memory, precision
 from sesn_lib.fast.graphs import WARM_UP
+from sesn_lib.paths import check_folders
 from sesn_lib.runner import bench_jobs, gauges
-from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
+from sesn_lib.runner.heartbeat import Heartbeat, to_stderr, warn_if_slow
 from sesn_lib.training.mnist_scale import new_optimizer, new_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from sesn_lib.runner.budget import format_duration
 
-__all__ = ["QUIET_SECONDS", "Heartbeat", "to_stderr"]
+__all__ = ["QUIET_SECONDS", "Heartbeat", "to_stderr", "warn_if_slow"]
 
 QUIET_SECONDS = 30.0
 
@@ -57,3 +57,13 @@ class Heartbeat:
 def to_stderr(text: str) -> None:
     """Shows a line on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def warn_if_slow(precision: str, device: str) -> None:
+    """Says in one line on standard error that a precision is slow on a device, where it is."""
+    from sesn_lib.fast.precision import slow
+    from sesn_lib.provenance import resolve_device
+
+    line = slow(precision, resolve_device(device))
+    if line is not None:
+        to_stderr(line)

@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data_prep import DataError
-from sesn_lib.experiments.settings import DeviceError
+from sesn_lib.checks import DeviceError
 from sesn_lib.runner.execution import run_cell
 from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 from sesn_lib.store.records import RecordError, Store

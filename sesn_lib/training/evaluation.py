@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_choice, check_whole
+from sesn_lib.checks import PRECISION_CHOICES, check_choice, check_whole
 from sesn_lib.data.splits import Split, normalise
-from sesn_lib.experiments.settings import PRECISION_CHOICES
 from sesn_lib.training.state import autocast
 
 __all__ = ["Evaluation", "evaluate"]

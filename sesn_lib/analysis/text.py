@@ -1,0 +1,49 @@
+"""Numbers as readers see them."""
+
+from __future__ import annotations
+
+import math
+
+from sesn_lib.analysis.statistics import Difference, Sample
+
+__all__ = ["DASH", "interval", "mean", "number", "p_value", "signed"]
+
+DASH = "–"
+
+
+def number(value: float, decimals: int = 2) -> str:
+    """A number, a dash if there is none."""
+    return f"{value:.{decimals}f}" if math.isfinite(value) else DASH
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """A difference with its sign; never a negative zero."""
+    if not math.isfinite(value):
+        return DASH
+    rounded = round(value, decimals)
+    return f"{0:.{decimals}f}" if rounded == 0 else f"{rounded:+.{decimals}f}".replace("-", "−")
+
+
+def mean(sample: Sample | None, *, n: bool = True, decimals: int = 2) -> str:
+    """`2.10 ± 0.10 (6)`: mean, sample standard deviation, number of runs."""
+    if sample is None:
+        return DASH
+    spread = f" ± {sample.std:.{decimals}f}" if math.isfinite(sample.std) else ""
+    return f"{sample.mean:.{decimals}f}{spread}" + (f" ({sample.n})" if n else "")
+
+
+def interval(found: Difference, decimals: int = 2) -> str:
+    """`−0.02 [−0.14, +0.10]`: a difference and its confidence interval."""
+    if not math.isfinite(found.estimate):
+        return DASH
+    if not math.isfinite(found.low):
+        return signed(found.estimate, decimals)
+    ends = f"[{signed(found.low, decimals)}, {signed(found.high, decimals)}]"
+    return f"{signed(found.estimate, decimals)} {ends}"
+
+
+def p_value(p: float) -> str:
+    """Two decimals, three below 0.1, and a bound below 0.001."""
+    if not math.isfinite(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"

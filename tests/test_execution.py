@@ -330,9 +330,12 @@ def test_a_run_of_the_whole_protocol_is_complete_and_one_on_fewer_test_images_is
         assert more["batch_size"] == 1000
         return Evaluation(torch.ones(len(split), dtype=torch.bool), torch.zeros(len(split)), 1.0)
 
+    def fitted(model: torch.nn.Module, *arguments: Any, **more: Any) -> training.FitResult:
+        return training.FitResult(7, 0.5, history, model.state_dict(), model.state_dict())
+
     use_toy_data(monkeypatch, realization)
     monkeypatch.setattr(training, "evaluate", scripted)
-    monkeypatch.setattr(training, "fit", lambda *arguments, **more: training.FitResult(7, 0.5, history, {}))
+    monkeypatch.setattr(training, "fit", fitted)
     whole = {"epochs": None, "batch_size": None}
     record = run_cell(CELL, **options(**whole))
     assert validate(record) == CELL
@@ -356,7 +359,7 @@ def test_a_resumed_run_counts_the_time_before(tmp_path: Path, monkeypatch: pytes
         if state is None:
             save({"epoch": 1})
             raise Interrupted
-        return training.FitResult(1, 0.5, [{"epoch": 1, "seconds": 2.0}], {})
+        return training.FitResult(1, 0.5, [{"epoch": 1, "seconds": 2.0}], {}, {})
 
     monkeypatch.setattr(training, "fit", fit)
     with pytest.raises(Interrupted):

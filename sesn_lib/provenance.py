@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from . import mps
-from .checks import check_whole
-from .settings import DeviceError, check_device, check_threads
+from sesn_lib import mps
+from sesn_lib.checks import check_whole
+from sesn_lib.experiments.settings import DeviceError, check_device, check_threads
 
 __all__ = [
     "Commit",

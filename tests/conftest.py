@@ -110,7 +110,7 @@ def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     import torch
     from toy_cells import use_toy_data
 
-    from sesn_lib import cli
+    from sesn_lib.cli import commands as cli
 
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sesn_lib.experiments import Cell
-from sesn_lib.results import Results
+from sesn_lib.analysis.results import Results
+from sesn_lib.experiments.mnist_scale import Cell
 
 REFERENCE = Path(__file__).resolve().parent / "reference" / "runs_101.json"
 EDGES = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]

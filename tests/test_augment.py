@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from sesn_lib.augment import HOLE, MEAN, PAD, STD, Draws, augment, normalise, steps
+from sesn_lib.data.augment import HOLE, MEAN, PAD, STD, Draws, augment, normalise, steps
 
 
 def some_images(count: int, size: int = 96, seed: int = 0) -> torch.Tensor:

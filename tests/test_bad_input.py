@@ -17,32 +17,25 @@ from matplotlib.figure import Figure
 
 from data_prep import DataError, commands, mnist_scale, sources, splits, stand_in, stl10, stl10_format
 from data_prep.__main__ import main as data_prep_main
-from sesn_lib import (
-    arguments,
-    augment,
-    budget,
-    data,
-    effects,
-    equivariance,
-    experiments,
-    models,
-    published,
-    report,
-    statistics,
-    tables,
-)
-from sesn_lib import stl10 as stl10_cells
+from sesn_lib import equivariance, models, report
+from sesn_lib.analysis import effects, published, statistics
+from sesn_lib.analysis.statistics import Difference, Sample
 from sesn_lib.basis import Basis, hermite_a, hermite_b, make_basis
+from sesn_lib.cli import arguments
+from sesn_lib.data import augment
+from sesn_lib.data import splits as data
 from sesn_lib.equivariance import gaussian_images
+from sesn_lib.experiments import mnist_scale as experiments
+from sesn_lib.experiments import stl10 as stl10_cells
+from sesn_lib.experiments.settings import Settings
+from sesn_lib.experiments.stl10 import Recipe, STL10Cell
 from sesn_lib.layers import ConvHH, ConvTH
 from sesn_lib.models.mnist import MNISTNet, cnn_blocks
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
 from sesn_lib.plotting import layers as plotting_layers
-from sesn_lib.plotting import style
+from sesn_lib.plotting import style, tables
 from sesn_lib.report import formulas
-from sesn_lib.settings import Settings
-from sesn_lib.statistics import Difference, Sample
-from sesn_lib.stl10 import Recipe, STL10Cell
+from sesn_lib.runner import budget
 
 A = [1.0, 1.4, 2.0]
 IMAGES = torch.zeros(4, 28, 28, dtype=torch.uint8)

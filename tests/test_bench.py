@@ -11,7 +11,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sesn_lib import bench, gauges, precision
+from sesn_lib.fast import precision
+from sesn_lib.runner import bench, gauges
 
 
 def test_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 from toy_cells import make_record
 
-from sesn_lib import bench_jobs
-from sesn_lib.bench_jobs import jobs_to_time
-from sesn_lib.experiments import Cell
-from sesn_lib.store import Store
-from sesn_lib.worker import RunnerError
+from sesn_lib.experiments.mnist_scale import Cell
+from sesn_lib.runner import bench_jobs
+from sesn_lib.runner.bench_jobs import jobs_to_time
+from sesn_lib.runner.worker import RunnerError
+from sesn_lib.store.records import Store
 
 CPU = torch.device("cpu")
 

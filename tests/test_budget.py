@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from toy_cells import make_record
 
-from sesn_lib.budget import Estimator, format_duration, parse_duration, training_seconds, typical_cost
-from sesn_lib.experiments import GRID, PROTOCOL, Cell
-from sesn_lib.store import Store
+from sesn_lib.experiments.mnist_scale import GRID, PROTOCOL, Cell
+from sesn_lib.runner.budget import Estimator, format_duration, parse_duration, training_seconds, typical_cost
+from sesn_lib.store.records import Store
 
 
 def finished(day: int, seconds: float, commit: str | None) -> dict[str, Any]:

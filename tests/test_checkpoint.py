@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sesn_lib.checkpoint import Checkpoint, Interrupted
-from sesn_lib.experiments import GRID
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 
 IDENTITY: dict[str, Any] = {"cell": GRID[0].as_dict(), "protocol": {"epochs": 60, "precision": "bf16"}, "data": "a"}
 
@@ -50,7 +50,7 @@ def test_it_is_written_when_it_is_time_and_when_the_run_is_to_stop(tmp_path: Pat
 
 def test_the_seconds_of_all_beginnings_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("sesn_lib.checkpoint.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("sesn_lib.store.checkpoint.time.perf_counter", lambda: clock[0])
     for begun, total in ((0.0, 7.0), (7.0, 14.0)):
         checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY, every=0.0)
         checkpoint.load()

@@ -17,13 +17,13 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from toy_cells import make_record
 
-from sesn_lib import claims, published
-from sesn_lib.claims import CLAIMS, COMPARISONS, INTERACTIONS, REGIMES, Answer, Question
-from sesn_lib.evidence import OurRuns, Samples
-from sesn_lib.experiments import Cell
-from sesn_lib.results import Results
-from sesn_lib.results import looks as load_looks
-from sesn_lib.statistics import Difference
+from sesn_lib.analysis import claims, published
+from sesn_lib.analysis.claims import CLAIMS, COMPARISONS, INTERACTIONS, REGIMES, Answer, Question
+from sesn_lib.analysis.evidence import OurRuns, Samples
+from sesn_lib.analysis.results import Results
+from sesn_lib.analysis.results import looks as load_looks
+from sesn_lib.analysis.statistics import Difference
+from sesn_lib.experiments.mnist_scale import Cell
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "results"
 PUBLISHED = published.load(FOLDER)

@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 from toy_cells import make_record
 
-from sesn_lib import execution, jobs, runner, training
-from sesn_lib.experiments import GRID, Cell
-from sesn_lib.status import survey
-from sesn_lib.store import Store
-from sesn_lib.worker import claim
+from sesn_lib.cli import jobs
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.runner import execution
+from sesn_lib.runner import local as runner
+from sesn_lib.runner.status import survey
+from sesn_lib.runner.worker import claim
+from sesn_lib.store.records import Store
+from sesn_lib.training import mnist_scale as training
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = Cell("mnist_cnn_28", 1.0, 0)
@@ -321,7 +324,7 @@ def test_a_file_is_no_results_folder(sesn: Any, tmp_path: Path) -> None:
 def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sesn_lib import arguments
+    from sesn_lib.cli import arguments
 
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pyproject.toml").touch()
@@ -352,7 +355,7 @@ def test_the_exit_code_of_the_report_is_that_of_its_notebooks(
 
 
 def test_processes_share_the_processor() -> None:
-    from sesn_lib.arguments import share_threads
+    from sesn_lib.cli.arguments import share_threads
 
     assert share_threads(None, 1, "cpu", alone=False) is None
     assert share_threads(3, 4, "cpu", alone=False) == 3
@@ -361,8 +364,8 @@ def test_processes_share_the_processor() -> None:
 
 
 def test_progress_is_calm_in_a_file() -> None:
-    from sesn_lib.display import Display
-    from sesn_lib.worker import Event
+    from sesn_lib.cli.display import Display
+    from sesn_lib.runner.worker import Event
 
     stream = io.StringIO()
     display = Display(2, stream=stream)
@@ -379,9 +382,9 @@ def test_progress_is_calm_in_a_file() -> None:
 
 
 def test_an_epoch_that_takes_long_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sesn_lib import heartbeat
-    from sesn_lib.display import Display
-    from sesn_lib.worker import Event
+    from sesn_lib.cli.display import Display
+    from sesn_lib.runner import heartbeat
+    from sesn_lib.runner.worker import Event
 
     report = {"epoch": 1, "epochs": 2, "train_loss": 0.1, "val_accuracy": 0.98, "seconds": 0.1}
     monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.05)

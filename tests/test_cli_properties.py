@@ -20,10 +20,14 @@ from toy_cells import make_record
 from data_prep import sources, stl10
 from data_prep.__main__ import main as data_prep_main
 from data_prep.download import Unavailable
-from sesn_lib import arguments, bench, cli, gauges, jobs, report, runner, stl10_commands
-from sesn_lib.experiments import GRID, Cell
-from sesn_lib.store import Store
-from sesn_lib.worker import Summary
+from sesn_lib import report
+from sesn_lib.cli import arguments, jobs, stl10_commands
+from sesn_lib.cli import commands as cli
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.runner import bench, gauges
+from sesn_lib.runner import local as runner
+from sesn_lib.runner.worker import Summary
+from sesn_lib.store.records import Store
 
 CHEAP = settings(
     max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

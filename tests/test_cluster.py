@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from sesn_lib import cluster
-from sesn_lib.cluster import ClusterRunner, submit
-from sesn_lib.experiments import GRID
-from sesn_lib.runner import Job, Summary
-from sesn_lib.store import Store
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.runner import cluster
+from sesn_lib.runner.cluster import ClusterRunner, submit
+from sesn_lib.runner.local import Job, Summary
+from sesn_lib.store.records import Store
 
 submitit = pytest.importorskip("submitit")
 CHOSEN = ["--models", "mnist_cnn_28", "--realizations", "0", "--results", "here"]

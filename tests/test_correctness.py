@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from toy_cells import make_record
 
-from sesn_lib.correctness import LONGEST, decode, encode
-from sesn_lib.experiments import Cell
-from sesn_lib.schema import RecordError, validate
+from sesn_lib.experiments.correctness import LONGEST, decode, encode
+from sesn_lib.experiments.mnist_scale import Cell
+from sesn_lib.store.schema import RecordError, validate
 
 CELL = Cell("mnist_ses_vector_28", 0.5, 3)
 

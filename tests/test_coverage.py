@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sesn_lib import effects, mixed
-from sesn_lib.statistics import Difference, Sample, contrast, difference, holm, mean_interval, paired
+from sesn_lib.analysis import effects, mixed
+from sesn_lib.analysis.statistics import Difference, Sample, contrast, difference, holm, mean_interval, paired
 
 MANY = 2000
 SEED, REALIZATION = 0.07, 0.075  # as seen in the records

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from data_prep import rescaling
-from sesn_lib import data
+from sesn_lib.data import splits as data
 
 SIZE = 28
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from recorded import recorded
 
-from sesn_lib import digits
-from sesn_lib.correctness import encode
-from sesn_lib.evidence import OurRuns
-from sesn_lib.experiments import Cell
-from sesn_lib.results import Results
+from sesn_lib.analysis import digits
+from sesn_lib.analysis.evidence import OurRuns
+from sesn_lib.analysis.results import Results
+from sesn_lib.experiments.correctness import encode
+from sesn_lib.experiments.mnist_scale import Cell
 
 SESN, CNN = ("SESN Vector", "28"), ("CNN", "28")
 

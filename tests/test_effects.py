@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sesn_lib import effects
-from sesn_lib.statistics import Difference, Sample, paired
+from sesn_lib.analysis import effects
+from sesn_lib.analysis.statistics import Difference, Sample, paired
 
 
 def known(estimate: float, error: float, df: float = 1e9) -> Difference:

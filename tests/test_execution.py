@@ -13,17 +13,20 @@ import pytest
 import torch
 from toy_cells import make_record, toy_realization, use_toy_data
 
-from sesn_lib import correctness, execution, models, provenance, training
-from sesn_lib.budget import Estimator, format_duration, measure, parse_duration
-from sesn_lib.checkpoint import Checkpoint, Interrupted
-from sesn_lib.data import to_device
-from sesn_lib.execution import run_cell, settings_of, train_cell
-from sesn_lib.experiments import GRID, Cell
+from sesn_lib import models, provenance
+from sesn_lib.data.splits import to_device
+from sesn_lib.experiments import correctness
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.experiments.settings import PRECISIONS
 from sesn_lib.fast import Engine
 from sesn_lib.provenance import seeded
-from sesn_lib.settings import PRECISIONS
-from sesn_lib.store import Store, deterministic_part, validate
-from sesn_lib.training import Diverged, Evaluation, evaluate
+from sesn_lib.runner import execution
+from sesn_lib.runner.budget import Estimator, format_duration, measure, parse_duration
+from sesn_lib.runner.execution import run_cell, settings_of, train_cell
+from sesn_lib.store.checkpoint import Checkpoint, Interrupted
+from sesn_lib.store.records import Store, deterministic_part, validate
+from sesn_lib.training import mnist_scale as training
+from sesn_lib.training.mnist_scale import Diverged, Evaluation, evaluate
 
 CELL = Cell("mnist_cnn_28", 0.5, 1)
 
@@ -249,7 +252,7 @@ def test_what_was_set_aside_is_kept(tmp_path: Path) -> None:
 def test_a_checkpoint_that_cannot_be_set_aside_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from sesn_lib import checkpoint
+    from sesn_lib.store import checkpoint
 
     def read_only(path: Path) -> Path:
         raise OSError(30, "Read-only file system")
@@ -401,7 +404,7 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
 def test_without_room_for_a_checkpoint_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference_record: dict[str, Any]
 ) -> None:
-    from sesn_lib import checkpoint
+    from sesn_lib.store import checkpoint
 
     def full(*arguments: Any, **more: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -441,7 +444,7 @@ def test_durations_in_words() -> None:
 def test_estimates_come_from_records_of_this_device_else_from_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference_record: dict[str, Any]
 ) -> None:
-    from sesn_lib import budget
+    from sesn_lib.runner import budget
 
     chosen = options()
     estimate = Estimator(tmp_path, {key: chosen[key] for key in ("epochs", "batch_size", "device", "threads")})

@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from sesn_lib.experiments import CNN_MODELS, GRID, MODELS, PROTOCOL, SCALINGS, SESN_MODELS, Cell, is_complete, select
+from sesn_lib.experiments.mnist_scale import (
+    CNN_MODELS,
+    GRID,
+    MODELS,
+    PROTOCOL,
+    SCALINGS,
+    SESN_MODELS,
+    Cell,
+    is_complete,
+    select,
+)
 
 
 def test_grid_is_96_sesn_and_24_cnn_cells_without_repetition() -> None:
@@ -42,7 +52,7 @@ def test_names() -> None:
 
 def test_a_cell_is_trained_by_the_protocol() -> None:
     """Otherwise hours of training would end in a record that says `complete: false`."""
-    from sesn_lib.execution import settings_of
+    from sesn_lib.runner.execution import settings_of
 
     settings = settings_of(GRID[0])
     given = {key: getattr(settings, key) for key in ("epochs", "batch_size", "learning_rate", "milestones", "gamma")}

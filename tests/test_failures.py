@@ -10,11 +10,11 @@ import torch
 from test_runner import job_of
 from toy_cells import toy_record
 
-from sesn_lib.experiments import GRID
-from sesn_lib.runner import Job, RunnerError, run
-from sesn_lib.settings import DeviceError
-from sesn_lib.store import Store
-from sesn_lib.worker import ALIKE
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.experiments.settings import DeviceError
+from sesn_lib.runner.local import Job, RunnerError, run
+from sesn_lib.runner.worker import ALIKE
+from sesn_lib.store.records import Store
 
 
 def test_cells_that_fail_alike_stop_the_runner(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from toy_cells import toy_record
 
-from sesn_lib.experiments import GRID
-from sesn_lib.store import Store, collect
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.store.records import Store, collect
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,11 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sesn_lib import fast, graphs, models, training
-from sesn_lib.data import DeviceSplit
-from sesn_lib.graphs import WARM_UP, Recorded
-from sesn_lib.resume import stream
-from sesn_lib.training import Settings, fit, new_optimizer, new_step
+from sesn_lib import fast, models
+from sesn_lib.data.splits import DeviceSplit
+from sesn_lib.fast import graphs
+from sesn_lib.fast.graphs import WARM_UP, Recorded
+from sesn_lib.training import mnist_scale as training
+from sesn_lib.training.mnist_scale import Settings, fit, new_optimizer, new_step
+from sesn_lib.training.state import stream
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 

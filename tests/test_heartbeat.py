@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from sesn_lib import bench, gauges, heartbeat
-from sesn_lib.heartbeat import Heartbeat
+from sesn_lib.runner import bench, gauges, heartbeat
+from sesn_lib.runner.heartbeat import Heartbeat
 
 
 def test_silence_is_ended_by_a_line_that_says_what_is_at_work() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_experiment import EPOCHS, MODELS, PATIENCE, Reporter, Try, commands_of, make_small
 
-from sesn_lib.store import deterministic_part, validate
+from sesn_lib.store.records import deterministic_part, validate
 
 ONE = (("mnist_cnn_28",), "1.0")
 CELL = "mnist_cnn_28-x1.0-r0"
@@ -225,7 +225,7 @@ def test_killed_a_hundred_times_it_ends_as_if_undisturbed(small: Path, undisturb
 
 def two_halves(patches: pytest.MonkeyPatch, reporter: Reporter) -> None:
     """Files are written in place, and one may come between."""
-    from sesn_lib import store
+    from sesn_lib.store import records as store
 
     def write(path: Path, content: bytes, *, replace: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def two_halves(patches: pytest.MonkeyPatch, reporter: Reporter) -> None:
 
 def blind(patches: pytest.MonkeyPatch, reporter: Reporter) -> None:
     """Records of earlier processes are not seen, and overwritten."""
-    from sesn_lib import store
+    from sesn_lib.store import records as store
 
     write, written = store.write_aside, set()
 
@@ -254,7 +254,7 @@ def blind(patches: pytest.MonkeyPatch, reporter: Reporter) -> None:
 
 def forgetful(patches: pytest.MonkeyPatch, reporter: Reporter) -> None:
     """A checkpoint is taken up without the state of its random numbers."""
-    from sesn_lib import checkpoint
+    from sesn_lib.store import checkpoint
 
     load = checkpoint.Checkpoint.load
 
@@ -267,7 +267,7 @@ def forgetful(patches: pytest.MonkeyPatch, reporter: Reporter) -> None:
 
 def untidy(patches: pytest.MonkeyPatch, reporter: Reporter) -> None:
     """Checkpoints are left behind."""
-    from sesn_lib import checkpoint
+    from sesn_lib.store import checkpoint
 
     patches.setattr(checkpoint.Checkpoint, "discard", lambda self, before=0.0: None)
 

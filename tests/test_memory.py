@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sesn_lib import memory
+from sesn_lib.fast import memory
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told to keep memory"

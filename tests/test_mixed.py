@@ -10,8 +10,8 @@ import pytest
 from recorded import recorded
 from scipy import optimize, stats
 
-from sesn_lib import mixed
-from sesn_lib.published import REGIME
+from sesn_lib.analysis import mixed
+from sesn_lib.analysis.published import REGIME
 
 Runs = dict[Any, dict[int, float]]
 

@@ -15,12 +15,15 @@ import pytest
 import torch
 from toy_cells import make_record
 
-from sesn_lib import budget, jobs, mps, provenance, runner
-from sesn_lib.budget import typical_cost
-from sesn_lib.experiments import GRID
+from sesn_lib import mps, provenance
+from sesn_lib.cli import jobs
+from sesn_lib.experiments.mnist_scale import GRID
 from sesn_lib.mps import GIB, Card, Plan, card, check_room, jobs_on, served, slowdown
-from sesn_lib.runner import Summary
-from sesn_lib.store import Store
+from sesn_lib.runner import budget
+from sesn_lib.runner import local as runner
+from sesn_lib.runner.budget import typical_cost
+from sesn_lib.runner.local import Summary
+from sesn_lib.store.records import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 

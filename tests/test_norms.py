@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from sesn_lib import fast, models, norms
-from sesn_lib.fast import engine
-from sesn_lib.norms import _GroupedBatchNorm, batch_norm, batch_norm_in_groups, groups_of
+from sesn_lib import fast, models
+from sesn_lib.fast import engine, norms
+from sesn_lib.fast.norms import _GroupedBatchNorm, batch_norm, batch_norm_in_groups, groups_of
 
 GPU = torch.cuda.is_available()
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not GPU, reason="no GPU here"))]

@@ -11,7 +11,7 @@ import pytest
 from recorded import recorded
 from scipy import stats
 
-from sesn_lib import mixed, passes, published
+from sesn_lib.analysis import mixed, passes, published
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 

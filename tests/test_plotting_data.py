@@ -12,10 +12,10 @@ matplotlib.use("Agg")
 
 from matplotlib.axes import Axes  # noqa: E402
 
-from sesn_lib.experiments import Cell  # noqa: E402
+from sesn_lib.experiments.mnist_scale import Cell  # noqa: E402
+from sesn_lib.experiments.stl10 import Recipe  # noqa: E402
 from sesn_lib.plotting import data, stl10, style, training  # noqa: E402
-from sesn_lib.status import Status  # noqa: E402
-from sesn_lib.stl10 import Recipe  # noqa: E402
+from sesn_lib.runner.status import Status  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 

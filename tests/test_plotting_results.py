@@ -16,12 +16,12 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from sesn_lib import published, results, sizes, summary, verdicts  # noqa: E402
-from sesn_lib.experiments import Cell, select  # noqa: E402
+from sesn_lib.analysis import published, results, sizes, summary, verdicts  # noqa: E402
+from sesn_lib.analysis.statistics import Sample  # noqa: E402
+from sesn_lib.experiments.mnist_scale import Cell, select  # noqa: E402
 from sesn_lib.plotting import overview, style  # noqa: E402
 from sesn_lib.plotting import results as figures  # noqa: E402
-from sesn_lib.statistics import Sample  # noqa: E402
-from sesn_lib.store import Store  # noqa: E402
+from sesn_lib.store.records import Store  # noqa: E402
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 SMALL = ["mnist_cnn_28", "mnist_ses_scalar_28", "mnist_ses_scalar_28p", "mnist_ses_vector_28", "mnist_ses_vector_28p"]

@@ -17,9 +17,10 @@ from bs4 import BeautifulSoup
 from rich.console import Console
 from test_plotting_results import CELLS, synthetic
 
-from sesn_lib import cli, report
+from sesn_lib import report
+from sesn_lib.cli import commands as cli
 from sesn_lib.report import poster
-from sesn_lib.store import Store
+from sesn_lib.store.records import Store
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "00_poster.ipynb"
 A4 = (595.28, 841.89)  # points

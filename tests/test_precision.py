@@ -11,12 +11,13 @@ import pytest
 import torch
 from toy_cells import toy_realization
 
-from sesn_lib import execution, precision
-from sesn_lib.arguments import warn_if_slow
-from sesn_lib.budget import Estimator
-from sesn_lib.experiments import Cell
-from sesn_lib.resume import autocast
-from sesn_lib.store import Store
+from sesn_lib.cli.arguments import warn_if_slow
+from sesn_lib.experiments.mnist_scale import Cell
+from sesn_lib.fast import precision
+from sesn_lib.runner import execution
+from sesn_lib.runner.budget import Estimator
+from sesn_lib.store.records import Store
+from sesn_lib.training.state import autocast
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -89,7 +90,7 @@ def test_a_processor_has_units_unless_it_is_held_to_less() -> None:
         flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
         assert precision.has_bf16_units("cpu") is ("avx512_bf16" in flags)
     held = {**os.environ, "ONEDNN_MAX_CPU_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2"}
-    code = "from sesn_lib.precision import has_bf16_units; print(has_bf16_units('cpu'))"
+    code = "from sesn_lib.fast.precision import has_bf16_units; print(has_bf16_units('cpu'))"
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=held, capture_output=True, text=True, check=True
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from sesn_lib import published
-from sesn_lib.statistics import Sample
+from sesn_lib.analysis import published
+from sesn_lib.analysis.statistics import Sample
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "results"
 

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from sesn_lib import provenance, report
-from sesn_lib.experiments import PROTOCOL, TEST_IMAGES
+from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_IMAGES
 from sesn_lib.report import execute, formulas
 from sesn_lib.report.finish import finish
 

@@ -13,10 +13,10 @@ import yaml
 from scipy import stats
 from toy_cells import make_record
 
-from sesn_lib import published, results
-from sesn_lib.experiments import GRID, Cell, select
-from sesn_lib.statistics import Sample
-from sesn_lib.store import Store
+from sesn_lib.analysis import published, results
+from sesn_lib.analysis.statistics import Sample
+from sesn_lib.experiments.mnist_scale import GRID, Cell, select
+from sesn_lib.store.records import Store
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 MARGIN = published.margin(PUBLISHED)

@@ -11,7 +11,7 @@ import pytest
 from test_plotting_results import CELLS, synthetic
 
 from sesn_lib.report import execute
-from sesn_lib.store import Store
+from sesn_lib.store.records import Store
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 

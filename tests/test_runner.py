@@ -20,10 +20,11 @@ import pytest
 from toy_cells import EPOCHS, make_record, toy_cell, toy_record
 
 from data_prep import DataError
-from sesn_lib import runner, store
-from sesn_lib.experiments import GRID, Cell
-from sesn_lib.runner import Event, Job, RunnerError, claim, run
-from sesn_lib.store import Store, deterministic_part
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.runner import local as runner
+from sesn_lib.runner.local import Event, Job, RunnerError, claim, run
+from sesn_lib.store import records as store
+from sesn_lib.store.records import Store, deterministic_part
 
 TOY = Path(__file__).with_name("toy_cells.py")
 
@@ -376,7 +377,7 @@ def test_what_stops_one_worker_stops_all(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_cluster_runs_the_same_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
-    from sesn_lib.cluster import submit
+    from sesn_lib.runner.cluster import submit
 
     monkeypatch.setenv("PYTHONPATH", str(TOY.parent))
     lines: list[str] = []

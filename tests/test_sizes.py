@@ -9,7 +9,7 @@ import pytest
 from recorded import REFERENCE, recorded
 from scipy import stats
 
-from sesn_lib import sizes
+from sesn_lib.analysis import sizes
 
 # The first 101 runs: ratio from smallest to largest digits, errors saved per 1,000 at the smallest less at the largest.
 SEEN = {"28": (0.81, 1.2), "28+": (0.87, -2.2), "56": (0.79, -1.3), "56+": (0.97, 1.6)}

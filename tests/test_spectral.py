@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sesn_lib import spectral
-from sesn_lib.spectral import SpectralConv, max_pool
+from sesn_lib.fast import spectral
+from sesn_lib.fast.spectral import SpectralConv, max_pool
 
 
 def twin(functions: Tensor, x: Tensor, weight: Tensor, outputs: int) -> Tensor:
@@ -55,7 +55,7 @@ def test_both_transforms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = torch.randn(9, 9, 2, 3, dtype=torch.float64), torch.randn(4, 2, 5, dtype=torch.float64)
     results = []
     for limit in (0, 100):
-        monkeypatch.setattr("sesn_lib.spectral.DENSE_UP_TO", limit)
+        monkeypatch.setattr("sesn_lib.fast.spectral.DENSE_UP_TO", limit)
         conv = SpectralConv(functions, 9)
         assert conv.separable == (limit == 0)
         results.append(conv(x, weight))

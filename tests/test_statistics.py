@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from sesn_lib.statistics import (
+from sesn_lib.analysis.statistics import (
     NOMINAL,
     Difference,
     Sample,

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console, RenderableType
 from toy_cells import make_record
 
-from sesn_lib.display import Display, result_line, show_status
-from sesn_lib.experiments import GRID, Cell
-from sesn_lib.status import SYMBOLS, Status, survey
-from sesn_lib.store import Store
-from sesn_lib.worker import Event
+from sesn_lib.cli.display import Display, result_line, show_status
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.runner.status import SYMBOLS, Status, survey
+from sesn_lib.runner.worker import Event
+from sesn_lib.store.records import Store
 
 
 def lines(*shown: RenderableType | Status) -> list[str]:

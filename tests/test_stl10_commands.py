@@ -13,13 +13,15 @@ from filelock import FileLock
 from toy_cells import make_record
 
 from data_prep import DataError, stand_in, stl10, stl10_format
-from sesn_lib import cli, models, stl10_cost
-from sesn_lib.checkpoint import Checkpoint
-from sesn_lib.experiments import GRID
-from sesn_lib.jobs import stl10_job
+from sesn_lib import models
+from sesn_lib.cli import commands as cli
+from sesn_lib.cli.jobs import stl10_job
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.experiments.stl10 import STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.stl10 import STL10Cell
-from sesn_lib.store import Store
+from sesn_lib.runner import stl10_cost
+from sesn_lib.store.checkpoint import Checkpoint
+from sesn_lib.store.records import Store
 
 SHORT = ["--epochs", "1", "--batch-size", "5", "--train-images", "10", "--test-images", "5", "--device", "cpu"]
 

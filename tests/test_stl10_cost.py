@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sesn_lib import models, stl10_cost
+from sesn_lib import models
+from sesn_lib.experiments.stl10 import MODELS, Recipe, STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.stl10 import MODELS, Recipe, STL10Cell
-from sesn_lib.stl10_cost import Estimator, add_measurement, count, estimate, load_measurements, measure
+from sesn_lib.runner import stl10_cost
+from sesn_lib.runner.stl10_cost import Estimator, add_measurement, count, estimate, load_measurements, measure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

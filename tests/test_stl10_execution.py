@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from data_prep import stand_in, stl10, stl10_format
-from sesn_lib import models, provenance, stl10_training
-from sesn_lib.checkpoint import Interrupted
+from sesn_lib import models, provenance
+from sesn_lib.experiments.stl10 import Recipe, STL10Cell
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.runner import Job, run
-from sesn_lib.schema import deterministic_part, validate
-from sesn_lib.stl10 import Recipe, STL10Cell
-from sesn_lib.stl10_execution import run_cell
-from sesn_lib.store import Store
+from sesn_lib.runner.local import Job, run
+from sesn_lib.runner.stl10_execution import run_cell
+from sesn_lib.store.checkpoint import Interrupted
+from sesn_lib.store.records import Store
+from sesn_lib.store.schema import deterministic_part, validate
+from sesn_lib.training import stl10 as stl10_training
 
 CELL = STL10Cell("wrn_16_8", 0)
 

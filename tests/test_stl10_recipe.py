@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sesn_lib.experiments.stl10 import GRID, Recipe, STL10Cell, is_complete, select
 from sesn_lib.provenance import cell_seed
-from sesn_lib.schema import RecordError, cell_of, validate
-from sesn_lib.stl10 import GRID, Recipe, STL10Cell, is_complete, select
-from sesn_lib.store import Store, now
+from sesn_lib.store.records import Store, now
+from sesn_lib.store.schema import RecordError, cell_of, validate
 
 
 def test_the_recipe_is_the_authors():

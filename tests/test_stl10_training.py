@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sesn_lib.augment import ColourSplit, Draws, augment, normalise
+from sesn_lib.data.augment import ColourSplit, Draws, augment, normalise
+from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
-from sesn_lib.resume import stream
-from sesn_lib.stl10 import Recipe
-from sesn_lib.stl10_training import epoch_batches, evaluate, fit, hold_out, make_optimizer, train_step
-from sesn_lib.training import Diverged
+from sesn_lib.training.mnist_scale import Diverged
+from sesn_lib.training.state import stream
+from sesn_lib.training.stl10 import epoch_batches, evaluate, fit, hold_out, make_optimizer, train_step
 
 SIZE = 16
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "small_hole")
 def small_hole():
     """A hole of 32 pixels leaves nothing of such small pictures: all runs would be trained on black."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sesn_lib.augment.HOLE", 4)
+        patch.setattr("sesn_lib.data.augment.HOLE", 4)
         yield
 
 

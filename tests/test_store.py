@@ -17,9 +17,9 @@ import pytest
 import yaml
 from toy_cells import make_record
 
-from sesn_lib.durable import write_aside
-from sesn_lib.experiments import GRID, Cell
-from sesn_lib.store import RecordError, Store, collect, deterministic_part, now, validate
+from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.store.atomic import write_aside
+from sesn_lib.store.records import RecordError, Store, collect, deterministic_part, now, validate
 
 CELL = Cell("mnist_ses_vector_28", 0.5, 3)
 

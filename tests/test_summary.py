@@ -12,10 +12,11 @@ import pytest
 from recorded import recorded
 from toy_cells import make_record
 
-from sesn_lib import mixed, provenance, published, results, summary
-from sesn_lib.experiments import GRID, select
-from sesn_lib.statistics import Difference, Sample, contrast
-from sesn_lib.store import Store
+from sesn_lib import provenance
+from sesn_lib.analysis import mixed, published, results, summary
+from sesn_lib.analysis.statistics import Difference, Sample, contrast
+from sesn_lib.experiments.mnist_scale import GRID, select
+from sesn_lib.store.records import Store
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "results"
 PUBLISHED = published.load(FOLDER)

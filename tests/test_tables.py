@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sesn_lib import tables
-from sesn_lib.plotting import style
-from sesn_lib.statistics import Difference, Sample
+from sesn_lib.analysis.statistics import Difference, Sample
+from sesn_lib.plotting import style, tables
 
 
 def frame() -> pd.DataFrame:

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sesn_lib import resume, training
-from sesn_lib.data import DeviceSplit, normalise
-from sesn_lib.training import Diverged, EpochReport, FitResult, Settings, evaluate, fit
+from sesn_lib.data.splits import DeviceSplit, normalise
+from sesn_lib.training import mnist_scale as training
+from sesn_lib.training import state as resume
+from sesn_lib.training.mnist_scale import Diverged, EpochReport, FitResult, Settings, evaluate, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_cells import make_record
 
-from sesn_lib.arguments import numbers, whole_numbers, words
-from sesn_lib.budget import format_duration, parse_duration
-from sesn_lib.experiments import MODELS, Cell
-from sesn_lib.schema import RecordError, validate
-from sesn_lib.stl10 import MODELS as STL10_MODELS
-from sesn_lib.stl10 import Recipe, STL10Cell
-from sesn_lib.stl10 import is_complete as stl10_is_complete
-from sesn_lib.store import Store
+from sesn_lib.cli.arguments import numbers, whole_numbers, words
+from sesn_lib.experiments.mnist_scale import MODELS, Cell
+from sesn_lib.experiments.stl10 import MODELS as STL10_MODELS
+from sesn_lib.experiments.stl10 import Recipe, STL10Cell
+from sesn_lib.experiments.stl10 import is_complete as stl10_is_complete
+from sesn_lib.runner.budget import format_duration, parse_duration
+from sesn_lib.store.records import Store
+from sesn_lib.store.schema import RecordError, validate
 
 
 def outcome(function: Callable[[Any], Any], value: Any, kind: type[Exception] = ValueError) -> tuple[Any, str | None]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from recorded import recorded
 
-from sesn_lib import published, verdicts
-from sesn_lib.claims import PAPER, REPORT, US
-from sesn_lib.results import Results
+from sesn_lib.analysis import published, verdicts
+from sesn_lib.analysis.claims import PAPER, REPORT, US
+from sesn_lib.analysis.results import Results
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 LOOKED = (2, 4, 7, 8, 17, 19, 20, 32, 38, 50, 60, 66)

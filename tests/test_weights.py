@@ -10,9 +10,11 @@ import pytest
 import torch
 from toy_cells import make_record, use_toy_data
 
-from sesn_lib import execution, models, weights
-from sesn_lib.experiments import Cell
-from sesn_lib.weights import WeightsError
+from sesn_lib import models
+from sesn_lib.experiments.mnist_scale import Cell
+from sesn_lib.runner import execution
+from sesn_lib.store import weights
+from sesn_lib.store.weights import WeightsError
 
 CELL = Cell("mnist_cnn_28", 1.0, 0)
 

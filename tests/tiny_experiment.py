@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import tiny_mnist
 
-from sesn_lib.experiments import Cell
+from sesn_lib.experiments.mnist_scale import Cell
 
 MODELS = ("mnist_cnn_28", "mnist_ses_vector_28")
 EPOCHS = 3
@@ -60,7 +60,9 @@ def commands_of(folder: Path, models: Sequence[str] = MODELS, scalings: str = "1
 def make_small(patches: pytest.MonkeyPatch, raw: Path) -> None:
     """Makes this process expect the small numbers; writes the raw files."""
     from data_prep import checksums, realizations, sources
-    from sesn_lib import arguments, execution, experiments
+    from sesn_lib.cli import arguments
+    from sesn_lib.experiments import mnist_scale as experiments
+    from sesn_lib.runner import execution
 
     files = tiny_mnist.install(patches, **IMAGES)
     if not raw.exists():
@@ -115,7 +117,10 @@ class Reporter:
     def watch(self, patches: pytest.MonkeyPatch) -> None:
         """Wraps the functions of each phase, and all that touches files."""
         from data_prep import commands, preparation
-        from sesn_lib import checkpoint, execution, store, training
+        from sesn_lib.runner import execution
+        from sesn_lib.store import checkpoint
+        from sesn_lib.store import records as store
+        from sesn_lib.training import mnist_scale as training
 
         def wrap(place: Any, name: str, before: Callable[..., Any]) -> None:
             original = getattr(place, name)
@@ -152,7 +157,7 @@ def _main(
     """The process: one command after the other, until one fails."""
     from tqdm import tqdm
 
-    from sesn_lib import cli
+    from sesn_lib.cli import commands as cli
 
     tqdm.set_lock(threading.RLock())  # its own outlives a kill
     for stream in (1, 2):

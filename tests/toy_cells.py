@@ -17,9 +17,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sesn_lib.checkpoint import Interrupted
-from sesn_lib.experiments import GRID, PROTOCOL, Cell, is_complete
-from sesn_lib.store import now
+from sesn_lib.experiments.mnist_scale import GRID, PROTOCOL, Cell, is_complete
+from sesn_lib.store.checkpoint import Interrupted
+from sesn_lib.store.records import now
 
 EPOCHS = 5
 
@@ -122,7 +122,7 @@ def toy_realization(root: str | None, number: int, protocol: str, progress: bool
 
 def use_toy_data(monkeypatch: Any, realization: Callable[..., Any] = toy_realization) -> None:
     """Runs of cells get such images from now on."""
-    from sesn_lib import execution
+    from sesn_lib.runner import execution
 
     monkeypatch.setattr(execution, "_realization", realization)
 
@@ -137,7 +137,7 @@ def write(path: Path, content: Any) -> None:
 
 def main(results: str, checkpoints: str, log: str, number: str, jobs: str = "1") -> None:
     """Runs the first cells of the grid until they are done or someone ends it; waits while there is a file `gate`."""
-    from sesn_lib.runner import Job, run
+    from sesn_lib.runner.local import Job, run
 
     gate = Path(log).with_name("gate")
     gate.with_name(f"ready-{os.getpid()}").touch()

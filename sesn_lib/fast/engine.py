@@ -2,7 +2,7 @@
 
 Three changes against running the modules one by one:
 
-- The second and third convolution are done in the spectral domain (`sesn_lib.spectral`), scale by scale with its own
+- The second and third convolution are done in the spectral domain (`sesn_lib.fast.spectral`), scale by scale with its own
   support.
 - The first one sees a single channel, which convolution primitives handle badly. It becomes one matrix product per
   scale over image patches, with the four pixels of each pooling window as four sets of output channels: pooling is then
@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib.fast.norms import batch_norm
+from sesn_lib.fast.precision import matmul
+from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.layers import _SteerableConv
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet, last_window
-from sesn_lib.norms import batch_norm
-from sesn_lib.precision import matmul
-from sesn_lib.spectral import SpectralConv, max_pool
 
 __all__ = ["Engine"]
 

@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from sesn_lib.claims import PAPER, REPORT, US, Answer
-from sesn_lib.experiments import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
+from sesn_lib.analysis.claims import PAPER, REPORT, US, Answer
+from sesn_lib.analysis.published import COLUMNS, Published, attainable, boundary
+from sesn_lib.analysis.results import Aggregation, Results
+from sesn_lib.analysis.statistics import Sample, mean_interval
+from sesn_lib.experiments.mnist_scale import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.plotting import style
-from sesn_lib.published import COLUMNS, Published, attainable, boundary
-from sesn_lib.results import Aggregation, Results
-from sesn_lib.statistics import Sample, mean_interval
 
 __all__ = [
     "claims",

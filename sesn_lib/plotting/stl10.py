@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from sesn_lib.augment import MEAN, STD
+from sesn_lib.data.augment import MEAN, STD
+from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.models.outline import Part
 from sesn_lib.plotting import style
-from sesn_lib.stl10 import Recipe
 
 __all__ = ["curve", "equivariance", "networks", "pictures", "pipeline", "schedule"]
 
@@ -57,7 +57,7 @@ def pipeline(report: Mapping[str, Any], authors: Mapping[str, Any], label: str) 
     """Five pictures of one image in either order, and where the results differ.
 
     Arguments:
-        report, authors: what `sesn_lib.augment.steps` returns, for one image.
+        report, authors: what `sesn_lib.data.augment.steps` returns, for one image.
         label: what the image is from.
 
     Until it is normalised an image is drawn as it is; afterwards mid-grey is the mean colour, and 2.2 standard

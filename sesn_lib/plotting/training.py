@@ -11,9 +11,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sesn_lib.experiments import MODELS, REALIZATIONS, SCALINGS, Cell
+from sesn_lib.experiments.mnist_scale import MODELS, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.plotting import style
-from sesn_lib.status import SYMBOLS, Status
+from sesn_lib.runner.status import SYMBOLS, Status
 
 __all__ = ["Monitor", "confusion", "error_by_scale", "grid", "learning_curve", "mistakes"]
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from sesn_lib.budget import format_duration
-from sesn_lib.durable import write_aside
-from sesn_lib.heartbeat import Heartbeat
+from sesn_lib.runner.budget import format_duration
+from sesn_lib.runner.heartbeat import Heartbeat
+from sesn_lib.store.atomic import write_aside
 
 if TYPE_CHECKING:
     from sesn_lib.report.execute import Outcome

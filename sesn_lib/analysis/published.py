@@ -1,0 +1,199 @@
+"""What the paper and the earlier report published, and what can be worked out from that alone.
+
+The paper's table has conditions in its columns, the report's has model variants. `REGIME` says which model, trained
+with which augmentation, stands behind a cell of the paper's table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sesn_lib.analysis.statistics import Sample
+
+__all__ = [
+    "COLUMNS",
+    "REGIME",
+    "ROWS",
+    "SESN_ROWS",
+    "VARIANTS",
+    "Published",
+    "Regrouped",
+    "attainable",
+    "boundary",
+    "fitting_counts",
+    "load",
+    "margin",
+    "missing_mean",
+    "printed",
+    "regroup",
+]
+
+SESN_ROWS = ("SESN Scalar", "SESN Vector")
+ROWS = ("CNN", *SESN_ROWS)
+COLUMNS = ("28", "28+", "56", "56+")  # the paper's: training conditions
+VARIANTS = ("28", "28p", "56", "56p")  # the report's: models
+PAPER_RUNS = 6  # realizations behind each cell of the paper's table
+REPORT_RUNS = 12  # 6 realizations x 2 conditions behind each cell of the report's
+
+
+def _regime(row: str, column: str) -> tuple[str, float]:
+    pixels, scaled = column.rstrip("+"), column.endswith("+")
+    if row == "CNN":
+        return f"mnist_cnn_{pixels}", 0.5 if scaled else 1.0
+    return f"mnist_ses_{row.split()[1].lower()}_{pixels}{'p' if scaled else ''}", 0.5 if scaled else 1.0
+
+
+REGIME: Mapping[tuple[str, str], tuple[str, float]] = {(r, c): _regime(r, c) for r in ROWS for c in COLUMNS}
+"""(row, column) of the paper's table -> (model, extra_scaling)."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published errors in percent.
+
+    Attributes:
+        paper: (method, column) -> sample of 6; all methods of the paper's table.
+        report: model -> sample of 12, both conditions pooled.
+        runs: model -> the single runs of the report, as printed.
+        notes: the two protocols in words, and the paper's time.
+    """
+
+    paper: Mapping[tuple[str, str], Sample]
+    report: Mapping[str, Sample]
+    runs: Mapping[str, tuple[float, ...]]
+    notes: Mapping[str, str]
+
+
+def load(folder: str | Path) -> Published:
+    """Reads `published.yml` of a results folder.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it lacks something, or its columns are others.
+    """
+    path = Path(folder) / "published.yml"
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        paper, report = content["paper"]["mnist_scale"], content["report"]
+        for name, found, expected in (("paper", paper, COLUMNS), ("report", report, VARIANTS)):
+            if tuple(found["columns"]) != expected:
+                raise ValueError(f"{path.name}: the columns of the {name} are {found['columns']}, not {list(expected)}")
+        return Published(
+            paper={
+                (method, column): _summary(PAPER_RUNS, cell)
+                for method, cells in paper["error"].items()
+                for column, cell in zip(COLUMNS, cells, strict=True)
+            },
+            report={
+                f"mnist_ses_{method.split()[1].lower()}_{variant}": _summary(REPORT_RUNS, cell)
+                for method, cells in report["error"].items()
+                for variant, cell in zip(VARIANTS, cells, strict=True)
+            },
+            runs={model: tuple(map(float, runs)) for model, runs in report["single_runs"].items()},
+            notes={
+                "paper": paper["protocol"],
+                "report": report["protocol"],
+                "report data": report["data"],
+                "paper time": content["paper"]["runtime"],
+            },
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} lacks {error}") from None
+
+
+def _summary(n: int, cell: Sequence[float]) -> Sample:
+    mean, std = cell
+    return Sample(n, float(mean), float(std))
+
+
+def margin(published: Published) -> float:
+    """The margin of equivalence: the smallest lead of the paper's best SESN over its best other method, in any column.
+
+    So it is what the paper's conclusion, SESN before all other methods, rests on. It is no yardstick for scalar against
+    vector features, which the paper ranks by 0.02 to 0.08.
+    """
+    leads = []
+    for column in COLUMNS:
+        at = {method: cell.mean for (method, found), cell in published.paper.items() if found == column}
+        ours = min(at[row] for row in SESN_ROWS)
+        leads.append(min(value for method, value in at.items() if method not in SESN_ROWS) - ours)
+    return round(min(leads), 10)
+
+
+@dataclass(frozen=True)
+class Regrouped:
+    """Runs of the report that belong to one cell of the paper's table.
+
+    Attributes:
+        sample: the runs.
+        basis: "order" (the list is full or lacks one run: the first six without, the rest with augmentation), "start"
+            (the list stops within the first six), "inferred" (which runs are missing follows from the pooled mean).
+    """
+
+    sample: Sample
+    basis: str
+
+
+def regroup(published: Published) -> dict[tuple[str, str], Regrouped]:
+    """The report's single runs as the paper groups them, where their order allows."""
+    found = {}
+    for row in SESN_ROWS:
+        for column in COLUMNS:
+            model, scaling = REGIME[row, column]
+            runs = published.runs[model]
+            split, basis = boundary(runs)
+            sample = Sample.of(runs[:split] if scaling == 1.0 else runs[split:])
+            if sample is not None:
+                found[row, column] = Regrouped(sample, basis)
+    return found
+
+
+def boundary(runs: Sequence[float]) -> tuple[int, str]:
+    """How many runs of a list come before those with augmentation, and how that is known (see `Regrouped`)."""
+    if len(runs) >= REPORT_RUNS - 1:
+        return PAPER_RUNS, "order"
+    if len(runs) <= PAPER_RUNS:
+        return len(runs), "start"
+    # Between: the pooled mean says that what is missing was trained without augmentation (`missing_mean`).
+    return len(runs) - PAPER_RUNS, "inferred"
+
+
+def missing_mean(runs: Sequence[float], pooled: Sample, digit: float = 0.01) -> tuple[float, float]:
+    """Between which bounds the mean of the unpublished runs of a list lies, given the pooled mean, cut to two decimals.
+
+    Raises ValueError if no run is missing.
+    """
+    missing = pooled.n - len(runs)
+    if missing < 1:
+        raise ValueError(f"none of the {pooled.n} runs is missing")
+    low, high = ((bound * pooled.n - sum(runs)) / missing for bound in (pooled.mean, pooled.mean + digit))
+    return low, high
+
+
+def printed(value: float, how: str, decimals: int = 2) -> float:
+    """A number as it stands in a table: "rounded" or "cut". Raises ValueError for another word."""
+    if how not in ("rounded", "cut"):
+        raise ValueError(f"numbers are rounded or cut, not {how!r}")
+    scale = 10**decimals
+    return round(value, decimals) if how == "rounded" else math.floor(value * scale) / scale
+
+
+def attainable(value: float, images: int, decimals: int = 3) -> bool:
+    """Whether some whole number of errors among so many images prints as this percentage at so many decimals."""
+    return images in fitting_counts([value], [images], decimals)
+
+
+def fitting_counts(values: Sequence[float], counts: Sequence[int] | range, decimals: int = 3) -> list[int]:
+    """Those numbers of images of which whole numbers of errors print as every one of these percentages."""
+    errors, images = np.asarray(values, float)[:, None], np.asarray(counts)
+    nearest = np.round(errors * images / 100)
+    half = 0.5 * 10.0**-decimals + 1e-9  # a tie may be rounded either way
+    fits = (np.abs(100 * nearest / images - errors) <= half).all(axis=0)
+    return [int(count) for count in images[fits]]

@@ -1,0 +1,194 @@
+"""The report's tables as readers see them; the one-page summary and the full results share them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sesn_lib.analysis.claims import US
+from sesn_lib.analysis.effects import fitted_mean, minus
+from sesn_lib.analysis.mixed import Mixed
+from sesn_lib.analysis.published import COLUMNS, REGIME, ROWS, SESN_ROWS, Published, regroup
+from sesn_lib.analysis.results import Comparison, Results
+from sesn_lib.analysis.statistics import LEAST, Difference, Sample, paired
+from sesn_lib.experiments.mnist_scale import MODELS
+from sesn_lib.plotting.tables import interval, mean, number, p_value
+from sesn_lib.runner.budget import training_seconds
+
+__all__ = [
+    "by_condition",
+    "comparison_table",
+    "cost_table",
+    "error_against_time",
+    "numbers",
+    "paper_table",
+    "provenance_table",
+    "tally",
+    "whole_table",
+    "whole_text",
+]
+
+
+def by_condition(results: Results) -> dict[tuple[str, str], Sample]:
+    """Ours by cell of the paper's table; cells without a run are left out."""
+    samples = {name: Sample.of(list(results.condition(*name).values())) for name in REGIME}
+    return {name: sample for name, sample in samples.items() if sample is not None}
+
+
+def paper_table(results: Results, published: Published) -> pd.DataFrame:
+    """The paper's table with the report's regrouped runs and ours below each of its rows."""
+    regrouped = {name: cell.sample for name, cell in regroup(published).items()}
+    sources = {"the paper": published.paper, "the report, regrouped": regrouped, US: by_condition(results)}
+    rows = {
+        (row, source): [mean(cells.get((row, column))) for column in COLUMNS]
+        for row in ROWS
+        for source, cells in sources.items()
+        if row != "CNN" or source != "the report, regrouped"  # it trained none
+    }
+    index = pd.MultiIndex.from_tuples(rows, names=["network", "error, % (runs)"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
+
+
+def comparison_table(found: Sequence[Comparison], theirs: str, ours: str = "ours") -> pd.DataFrame:
+    """Comparisons cell by cell: both sides, the difference with its interval, the tests, the verdict."""
+    rows = [
+        {
+            "cell": " ".join(c.name).removeprefix("mnist_ses_").replace("_", " "),
+            ours: mean(c.ours),
+            theirs: mean(c.theirs),
+            "difference [95 %]": interval(c.difference),
+            "test": c.difference.method,
+            "p": p_value(c.difference.p),
+            "p, Holm": p_value(c.corrected),
+            "p, same": p_value(c.equivalent),
+            "verdict": c.verdict,
+        }
+        for c in found
+    ]
+    return pd.DataFrame(rows).set_index("cell")
+
+
+def tally(found: Sequence[Comparison]) -> str:
+    """How many cells of a comparison have which verdict, in words."""
+    counts = Counter(c.verdict for c in found)
+    return ", ".join(f"{word}: {counts[word]}" for word in ("differs", "the same", "undecided", "no run yet"))
+
+
+def numbers(found: Sequence[Comparison]) -> pd.DataFrame:
+    """The same without rounding, for a file."""
+    rows = []
+    for c in found:
+        row: dict[str, object] = {"cell": " ".join(c.name)}
+        for side, sample in (("ours", c.ours), ("theirs", c.theirs)):
+            for key in ("n", "mean", "std"):
+                row[f"{side}_{key}"] = getattr(sample, key) if sample is not None else None
+        row |= {key: getattr(c.difference, key) for key in ("estimate", "low", "high", "p", "method")}
+        rows.append({**row, "p_holm": c.corrected, "p_same": c.equivalent, "verdict": c.verdict})
+    return pd.DataFrame(rows)
+
+
+def whole_table(
+    results: Results, theirs: Mapping[tuple[str, str], Sample], model: Mixed
+) -> list[tuple[str, int, Difference]]:
+    """Ours minus another's, averaged over cells: (which networks, how many cells, difference), together and apart.
+
+    Over the cells of their table in which ours have at least `LEAST` runs. Runs of a realization go up and down
+    together: ours are averaged within each realization that has all of the cells, and a mean of theirs has the
+    correlation that ours show (`Mixed.correlation`). That takes the difficulty of the realizations for chance on both
+    sides although they are the same ones, so it errs on the side of finding nothing.
+    """
+    cells = by_condition(results)
+    enough = [cell for cell in theirs if cell in cells and cells[cell].n >= LEAST]
+    found: list[tuple[str, int, Difference]] = []
+    for which, rows in (("all networks", ROWS), ("the plain CNN", ROWS[:1]), ("SESN", SESN_ROWS)):
+        chosen = [cell for cell in enough if cell[0] in rows]
+        runs = [results.condition(*cell) for cell in chosen]
+        common = sorted(set.intersection(*map(set, runs))) if runs else []
+        ours = paired([float(np.mean([errors[r] for errors in runs])) for r in common])
+        their = fitted_mean([theirs[cell] for cell in chosen], model.correlation)
+        if chosen and len(chosen) not in {cells for _, cells, _ in found}:  # the report has no CNN: all is SESN
+            found.append((which, len(chosen), minus(ours, their)))
+    return found
+
+
+def whole_text(found: Sequence[tuple[str, int, Difference]], name: str, margin: float) -> str:
+    """What `whole_table` found, a line each."""
+    if not found:
+        return f"no cell has {LEAST} runs yet: nothing can be said about the table as a whole"
+    lines = []
+    for which, cells, d in found:
+        differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (d.p, d.equivalent(margin))))
+        lines.append(
+            f"{which}, ours minus {name}, mean over {cells} cells, n = {d.n[0]} realizations: {interval(d, 3)}; "
+            f"p {differs} that there is no difference, p {same} for the same within {margin:.2f}"
+        )
+    return "\n".join(lines)
+
+
+def cost_table(results: Results) -> pd.DataFrame:
+    """Training time by model and device: the fastest run's, and all runs by the clock.
+
+    A run's time is that at its usual speed (`budget.training_seconds`). Other work on the machine can only make it
+    longer, as can an older version of the code, so the fastest run says best what one costs.
+    """
+    rows = []
+    devices = sorted({str(record["environment"]["device"]) for record in results.records.values()})
+    for device in devices:
+        for model in MODELS:
+            chosen = [
+                record
+                for cell, record in results.records.items()
+                if cell.model == model and record["environment"]["device"] == device
+            ]
+            if chosen:
+                fastest = min(map(training_seconds, chosen)) / 60
+                clock = sum(record["timing"]["train_seconds"] for record in chosen) / 3600
+                rows.append([device, model, len(chosen), number(fastest, 1), number(clock, 1)])
+    return pd.DataFrame(rows, columns=["device", "model", "runs", "fastest run, minutes", "all, hours by the clock"])
+
+
+def error_against_time(results: Results) -> dict[str, dict[tuple[str, str], tuple[float, Sample]]]:
+    """Device -> cell of the paper's table -> (minutes of its fastest run, the errors of all), as in `cost_table`."""
+    found: dict[str, dict[tuple[str, str], tuple[float, Sample]]] = {}
+    for device in sorted({str(record["environment"]["device"]) for record in results.records.values()}):
+        for name, regime in REGIME.items():
+            runs = [r for r in _records(results, regime) if r["environment"]["device"] == device]
+            errors = Sample.of([float(r["test_error_50k"]) for r in runs])
+            if errors is not None:
+                minutes = min(map(training_seconds, runs)) / 60
+                found.setdefault(device, {})[name] = (minutes, errors)
+    return found
+
+
+def _records(results: Results, regime: tuple[str, float]) -> list[Mapping[str, Any]]:
+    return [record for cell, record in results.records.items() if (cell.model, cell.extra_scaling) == regime]
+
+
+def provenance_table(results: Results, made: Callable[[str], float | None] = lambda _: None) -> pd.DataFrame:
+    """How many records come from which commit, device, precision and version.
+
+    `made`: when a commit was made, seconds since 1970 (`provenance.commit_time`). A run that began before the commit
+    that it names was another code's: which one cannot be known.
+    """
+    keys: Counter[tuple[str, ...]] = Counter()
+    for record in results.records.values():
+        environment = record["environment"]
+        name = str(environment.get("git_commit") or "unknown")
+        changed = "" if environment.get("git_dirty") is False else ", perhaps changed"
+        changed = ", made after the run began: its code cannot be known" if _named_late(record, made(name)) else changed
+        versions = ", ".join(
+            f"{name} {environment[name]}" for name in ("torch", "numpy", "python") if name in environment
+        )
+        keys[(name[:10] + changed, str(environment["device"]), str(record["protocol"]["precision"]), versions)] += 1
+    rows = [[*key, count] for key, count in sorted(keys.items())]
+    return pd.DataFrame(rows, columns=["commit", "device", "precision", "versions", "runs"])
+
+
+def _named_late(record: Mapping[str, Any], made: float | None) -> bool:
+    finished = datetime.fromisoformat(record["timing"]["finished"].replace("Z", "+00:00")).timestamp()
+    return made is not None and made > finished - record["timing"]["wall_seconds"]

@@ -1,0 +1,59 @@
+"""A line now and then while there is nothing else to show, so that nobody takes a slow machine for a dead one."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from sesn_lib.runner.budget import format_duration
+
+__all__ = ["QUIET_SECONDS", "Heartbeat", "to_stderr"]
+
+QUIET_SECONDS = 30.0
+
+
+class Heartbeat:
+    """Within its block, says that work goes on whenever that long nothing was shown.
+
+    Arguments:
+        what: what is at work.
+        say: shows a line; called from another thread.
+        seconds: of silence before a line.
+    """
+
+    def __init__(self, what: Callable[[], str], say: Callable[[str], None], seconds: float | None = None) -> None:
+        self.what, self.say = what, say
+        self.seconds = QUIET_SECONDS if seconds is None else seconds
+        self.began = self.last = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def beat(self) -> None:
+        """Something else was shown."""
+        self.last = time.monotonic()
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(max(self.last + self.seconds - time.monotonic(), 0.01)):
+            now = time.monotonic()
+            if now - self.last < self.seconds:
+                continue
+            self.last = now
+            self.say(f"{self.what()}: at work, {format_duration(now - self.began)} so far")
+
+
+def to_stderr(text: str) -> None:
+    """Shows a line on standard error."""
+    print(text, file=sys.stderr, flush=True)

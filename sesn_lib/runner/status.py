@@ -1,0 +1,146 @@
+"""Where the grid stands: the state of each cell, the errors so far and the time that is left. Imports no torch."""
+
+from __future__ import annotations
+
+import errno
+import statistics
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sesn_lib.experiments.mnist_scale import GRID, PROTOCOL, Cell
+from sesn_lib.runner.budget import typical_cost
+from sesn_lib.store.checkpoint import Checkpoint
+from sesn_lib.store.records import Store
+from sesn_lib.store.schema import AnyCell
+
+__all__ = ["SYMBOLS", "Status", "state_of", "survey"]
+
+SYMBOLS = {"done": "●", "partial": "○", "running": "▶", "checkpoint": "◐", "failed": "✗", "missing": "·"}
+"""States of a cell. partial: there is a record, but of a shorter protocol; checkpoint: begun, stopped, can go on."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of some cells.
+
+    Attributes:
+        states: one of `SYMBOLS` for each cell.
+        progress: the fraction trained, of cells that are running or have a checkpoint.
+        errors: test error in percent of the complete records.
+        failures: the message of each failed cell.
+        damaged: files that a runner has set aside.
+        seconds_left: time for the cells that are not done, one after the other; of those for which it is known.
+        unknown: how many cells that leaves out, because no cell of their model is done.
+    """
+
+    states: dict[Cell, str]
+    progress: dict[Cell, float]
+    errors: dict[Cell, float]
+    failures: dict[Cell, str]
+    damaged: tuple[Path, ...]
+    seconds_left: float
+    unknown: int
+
+    def counts(self) -> dict[str, int]:
+        """Number of cells in each state, states without cells included."""
+        counter = Counter(self.states.values())
+        return {state: counter[state] for state in SYMBOLS}
+
+    def mean_errors(self) -> dict[tuple[str, float], tuple[int, float, float | None]]:
+        """(model, extra_scaling) -> number of complete runs, mean error, sample standard deviation (None for one)."""
+        groups: dict[tuple[str, float], list[float]] = {}
+        for cell, error in self.errors.items():
+            groups.setdefault((cell.model, cell.extra_scaling), []).append(error)
+        return {
+            key: (len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+            for key, values in groups.items()
+        }
+
+
+def survey(results: str | Path, *, cells: Iterable[Cell] = GRID, checkpoints: str | Path | None = None) -> Status:
+    """Looks at a results folder; it need not exist. Changes nothing; what is no record is said and passed over.
+
+    Arguments:
+        results: the results folder.
+        cells: those of interest.
+        checkpoints: the folder of the checkpoints, if they are to be shown.
+
+    Raises:
+        NotADirectoryError: there is a file in the results folder's place.
+    """
+    cells = tuple(cells)
+    store = Store(results)
+    if store.folder.exists() and not store.folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder of results", str(store.folder))
+    records, failures = store.records_of(Cell), store.failures_of(Cell)
+    folder = None if checkpoints is None else Path(checkpoints)
+    states, progress = {}, {}
+    for cell in cells:
+        states[cell] = state_of(store, cell, records.get(cell), failures, folder)
+        if states[cell] in ("running", "checkpoint"):
+            progress[cell] = Checkpoint(folder, cell).fraction_noted()
+    todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
+    known = _costs(records.values())
+    left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
+    return Status(
+        states=states,
+        progress=progress,
+        errors={cell: records[cell]["test_error_50k"] for cell in cells if states[cell] == "done"},
+        failures={cell: failures[cell] for cell in cells if cell in failures},
+        damaged=tuple(store.set_aside_before()),
+        seconds_left=sum(left),
+        unknown=len(todo) - len(left),
+    )
+
+
+def state_of(
+    store: Store,
+    cell: AnyCell,
+    record: Mapping[str, Any] | None,
+    failures: Container[AnyCell],
+    checkpoints: Path | None,
+) -> str:
+    """``done``, ``partial`` (of a shorter protocol), ``running``, ``failed``, ``checkpoint`` (begun) or ``missing``."""
+    if record is not None:
+        return "done" if record["complete"] else "partial"
+    if _is_held(store, cell):
+        return "running"
+    if cell in failures:
+        return "failed"
+    if checkpoints is not None and (checkpoints / f"{cell.name}.pt").exists():
+        return "checkpoint"
+    return "missing"
+
+
+def _is_held(store: Store, cell: AnyCell) -> bool:
+    path = store.locks / f"{cell.name}.lock"
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written, so nobody works in it
+        return False
+    lock.release()
+    return False
+
+
+def _costs(records: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of a full run by model, from the device of the newest complete record: work is likely to go on there."""
+    complete = (record for record in records if record["complete"])
+    records = sorted(complete, key=lambda record: record["timing"]["finished"])
+    if not records:
+        return {}
+    device = records[-1]["environment"]["device"]
+    like: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["environment"]["device"] == device:
+            like.setdefault(record["cell"]["model"], []).append(record)
+    return {model: typical_cost(found, PROTOCOL["epochs"], PROTOCOL["train_images"]) for model, found in like.items()}

@@ -16,6 +16,7 @@ __all__ = [
     "TOTALS",
     "Plan",
     "check",
+    "overlap",
     "paper_factors",
     "plan",
 ]
@@ -44,6 +45,11 @@ def check(protocol: str, realization: int) -> None:
         raise ValueError(f"realization {realization!r} is not a whole number; choose 0 to {REALIZATIONS[-1]}")
     if realization not in REALIZATIONS:
         raise ValueError(f"there is no realization {realization}; choose 0 to {REALIZATIONS[-1]}")
+
+
+def overlap(protocol: str, split: str) -> float:
+    """Which share of a split's images two realizations have in common on average: N of T drawn twice, so N / T."""
+    return SIZES[protocol][split] / TOTALS[protocol]
 
 
 @dataclass(frozen=True, eq=False)

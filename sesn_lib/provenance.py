@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import random
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from sesn_lib.experiments.settings import DeviceError, check_device, check_threa
 __all__ = [
     "Commit",
     "cell_seed",
+    "commit_time",
     "device_description",
     "environment",
     "git_commit",
@@ -128,6 +130,14 @@ def git_commit(folder: Path | None = None) -> Commit:
 def loaded_commit() -> Commit:
     """`git_commit` as it was at the first call: the checkout may move on while the code it had runs."""
     return git_commit()
+
+
+def commit_time(commit: str) -> float | None:
+    """When a commit was made, in seconds since 1970; None where the history does not have it, or there is none."""
+    if not re.fullmatch("[0-9a-f]{7,40}", commit):
+        return None
+    found = _git(Path(__file__).resolve().parent.parent, "show", "-s", "--format=%ct", commit)
+    return float(found) if found else None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

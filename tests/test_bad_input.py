@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from data_prep import DataError, commands, mnist_scale, sources, splits, stand_in, stl10, stl10_format
 from data_prep.__main__ import main as data_prep_main
 from sesn_lib import equivariance, models, report
-from sesn_lib.analysis import published, statistics
+from sesn_lib.analysis import effects, published, statistics
 from sesn_lib.analysis.statistics import Difference, Sample
 from sesn_lib.basis import Basis, hermite_a, hermite_b, make_basis
 from sesn_lib.cli import arguments
@@ -169,8 +169,8 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
         (lambda: statistics.holm([0.1, 1.2]), "p is 1.2: it must lie between 0 and 1"),
         (lambda: statistics.holm([0.1, 0.2], family=1), "a family of 1 cannot hold 2 tests"),
         (lambda: statistics.holm([0.1], family=1.5), "family is 1.5"),
-        (lambda: statistics.bootstrap_difference([[1.0]], [[1.0]], draws=0), "draws is 0"),
-        (lambda: statistics.bootstrap_difference([[math.nan]], [[1.0]]), "values must be finite numbers: [nan]"),
+        (lambda: effects.charged(0.5, -1), "looks is -1"),
+        (lambda: effects.fitted_mean([], 2.0), "correlation is 2.0"),
         (lambda: statistics.variance_parts([[]]), "groups are [[]]: at least one value is needed"),
         (lambda: statistics.order_p([1.0, 2.0], 2), "cannot split 2 values after 2"),
         (lambda: statistics.order_p([1.0, 2.0], 0.5), "cannot split 2 values after 0.5"),

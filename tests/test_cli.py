@@ -283,6 +283,7 @@ def test_status_shows_every_state(sesn: Any, tmp_path: Path) -> None:
     assert survey(tmp_path, checkpoints=checkpoints).states[GRID[5]] == "checkpoint", "its holder has let go"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["status", "status --experiment stl10", "collect"])
 def test_a_command_that_only_looks_says_what_is_no_record_and_renames_nothing(tmp_path: Path, command: str) -> None:
     store = Store(tmp_path / "here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from gzip import compress
@@ -138,6 +139,9 @@ def test_a_bad_answer_is_refused_and_leaves_nothing(
     assert f"{target.server.url}{target.path}: " in message
     assert re.search(reason, message), message
     assert target.left(tmp_path / "data") == {}
+    end = time.monotonic() + 30  # on a busy machine the client gives up before the server has counted it
+    while how in PASSING and target.server.asked[target.path] < 3 and time.monotonic() < end:
+        time.sleep(0.01)
     asked = target.server.asked[target.path]
     assert asked == (3 if how in PASSING else asked if how == "in a circle" else 1)
     assert asked <= 11

@@ -26,7 +26,9 @@ def run(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, di
     return logits.detach(), gradients, {k: v.clone() for k, v in model.named_buffers()}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "_56" in n else n for n in COMPARED])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if "_56" in n or n in RIVALS else n for n in COMPARED]
+)
 def test_equals_the_modules(name: str) -> None:
     torch.manual_seed(0)
     model = build(name).double()

@@ -266,6 +266,7 @@ def gpu(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, floa
 
     for name, value in {"is_available": True, "device_count": 1, "current_device": 0}.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(mnist_scale.Task, "fetch", lambda *_: None)
     show(stand_in, "80000, 81559\n")

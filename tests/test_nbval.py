@@ -44,12 +44,12 @@ MAY_DIFFER = {
     "05_datasets": {"stl-image"},
     "06_train_mnist_scale": {
         "train", "curve", "confusion", "mistakes", "by-scale", "record", "round", "gradients", "pairs", "pairs-check",
-        "early", "grid",
+        "early", "grid", "device", "decides",
     },
     "07_train_stl10": {"data", "step", "table", "train", "paper"},
     "08_results": {
         "answer", "pooled", "table", "grid", "forest", "cells", "claims-fig", "claims-all", "curves", "scale",
-        "scale-ratio", "time", "part", "cost",
+        "scale-ratio", "time", "part", "cost", "gpu-runs",
     },
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from sesn_lib import fast, models
-from sesn_lib.fast import norms
+from sesn_lib.fast import engine, norms
 from sesn_lib.fast.norms import _GroupedBatchNorm, batch_norm, batch_norm_in_groups, groups_of
 
 GPU = torch.cuda.is_available()
@@ -164,7 +164,7 @@ def test_a_network_is_the_same_with_it(name: str, monkeypatch: pytest.MonkeyPatc
     x, start = torch.randn(4, 1, 28, 28, dtype=torch.float64), copy.deepcopy(model.state_dict())
     found = []
     for way in (batch_norm, by_groups):
-        monkeypatch.setattr(fast, "batch_norm", way)
+        monkeypatch.setattr(engine, "batch_norm", way)
         model.load_state_dict(start)
         model.zero_grad()
         model(x).square().sum().backward()

@@ -33,12 +33,20 @@ ORDER = {
         durable experiments stl10 correctness schema store
         stl10_training stl10_cost checkpoint weights execution stl10_execution budget heartbeat
         worker pool runner cluster status audit
-        statistics published results claims tables summary devices speed plotting report
+        statistics effects published results mixed passes evidence
+        claims tables sizes digits summary verdicts devices speed plotting report
         options arguments jobs display bench_jobs bench stl10_commands data_commands cli __main__
     """,
 }
 REPORT_ONLY = {
     "statistics",
+    "effects",
+    "mixed",
+    "passes",
+    "evidence",
+    "sizes",
+    "verdicts",
+    "digits",
     "published",
     "results",
     "claims",

@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from sesn_lib.analysis import published, results, summary  # noqa: E402
+from sesn_lib.analysis import published, results, sizes, summary, verdicts  # noqa: E402
 from sesn_lib.analysis.statistics import Sample  # noqa: E402
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, Cell  # noqa: E402
 from sesn_lib.plotting import overview, style  # noqa: E402
@@ -105,10 +105,10 @@ DRAWN: dict[str, Callable[[results.Results], Figure]] = {
         {name: cell.sample for name, cell in published.regroup(PUBLISHED).items()},
         published.ROWS,
     ),
-    "claims": lambda r: figures.claims(summary.evidence(r, PUBLISHED)),
+    "claims": lambda r: figures.claims(verdicts.evidence(r, PUBLISHED).regimes),
     "grid": figures.grid_map,
     "curves": figures.learning_curves,
-    "size": lambda r: figures.error_by_scale(summary.errors_by_size(r)),
+    "size": lambda r: figures.error_by_scale(sizes.errors_by_size(r)),
     "time": lambda r: figures.error_time(summary.error_against_time(r)),
 }
 
@@ -163,12 +163,13 @@ def test_errors_by_size_are_compared_on_the_same_realizations(tmp_path: Path) ->
             record = synthetic(Cell(model, 1.0, realization), np.random.default_rng(0))
             record["by_scale"]["errors"] = [errors] * 6 + [0]
             Store(tmp_path).write(record)
-    table = summary.size_table(results.load(tmp_path))
+    table = sizes.size_table(results.load(tmp_path))
     assert list(table.index) == ["SESN Vector 28"]  # no CNN of 56 pixels to compare with
     assert list(table.loc["SESN Vector 28"]) == [2, *["0.75"] * 6, "–"]  # 90 errors against 120; none against none
     assert list(table.columns[:2]) == ["runs", "0.3–0.4"]
-    assert summary.size_table(results.load(tmp_path / "nothing")).empty
-    assert summary.size_trend(results.load(tmp_path)).n == (0, 0)  # no errors at all among the largest digits
+    assert sizes.size_table(results.load(tmp_path / "nothing")).empty
+    none = sizes.size_trend(results.load(tmp_path), "28", sizes.as_ratio)
+    assert none.n == (0, 0)  # no errors at all among the largest digits
 
 
 def test_an_advantage_that_grows_with_the_digit_is_found(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_an_advantage_that_grows_with_the_digit_is_found(tmp_path: Path) -> None
                 record = synthetic(Cell(model, 1.0, realization), np.random.default_rng(0))
                 record["by_scale"]["errors"] = [200 + realization, 90, 90, 90, 90, 90, largest + realization % 2]
                 store.write(record)
-        found = summary.size_trend(results.load(store.folder))
+        found = sizes.size_trend(results.load(store.folder), "28", sizes.as_ratio)
         assert found.n == (4, 4)
         if growing:
             assert found.estimate == pytest.approx(np.mean([np.log((50 + i) / (100 + i)) for i in (0, 1)]))
@@ -191,12 +192,12 @@ def test_an_advantage_that_grows_with_the_digit_is_found(tmp_path: Path) -> None
 def test_a_ring_marks_the_same_part_of_the_paper(tmp_path: Path) -> None:
     for cell in EXPERIMENT.select(models=["mnist_cnn_28"]):
         Store(tmp_path).write(synthetic(cell, np.random.default_rng(0)))
-    judged = summary.evidence(results.load(tmp_path), PUBLISHED)
-    lines = figures.claims(judged).axes[0].lines
+    answers = verdicts.evidence(results.load(tmp_path), PUBLISHED).regimes
+    lines = figures.claims(answers).axes[0].lines
     rings = [float(line.get_xdata()[0]) for line in lines if line.get_markerfacecolor() == "none"]
-    # Augmentation before the report's runs and before ours, pixels before the report's.
-    assert rings == pytest.approx([-0.2825, -0.60, -0.36], abs=0.02)
-    whole = {text: {summary.PAPER: sources[summary.PAPER]} for text, sources in judged.items()}
+    # The report has no CNN: augmentation and pixels without it. Ours is nothing but CNN: augmentation at 28 and at 56.
+    assert rings == pytest.approx([-0.315, -0.25, -0.38, -0.315, -0.60], abs=0.001)
+    whole = {verdicts.US: answers[verdicts.PAPER]}
     assert not any(line.get_markerfacecolor() == "none" for line in figures.claims(whole).axes[0].lines)
 
 
@@ -216,8 +217,8 @@ def test_points_are_where_the_records_put_them(tmp_path: Path) -> None:
     cost = summary.cost_table(loaded).set_index("device").loc["synthetic"]
     assert (cost["fastest run, minutes"], cost["runs"]) == ("2.0", 2)
     assert cost["all, hours by the clock"] == "1.5"
-    assert list(summary.errors_by_size(loaded)) == ["28"]
-    line = figures.error_by_scale(summary.errors_by_size(loaded)).axes[0].lines[0]
+    assert list(sizes.errors_by_size(loaded)) == ["28"]
+    line = figures.error_by_scale(sizes.errors_by_size(loaded)).axes[0].lines[0]
     assert line.get_ydata() == pytest.approx([2.1] * 7, abs=0.01)
     point = figures.error_time(summary.error_against_time(loaded)).axes[0].lines[0]
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, pytest.approx(2.1))
@@ -239,7 +240,7 @@ def test_bars_are_sample_standard_deviations_of_the_errors_on_all_test_images(tm
     loaded = results.load(tmp_path)
     by_time = bars(figures.error_time(summary.error_against_time(loaded)))
     assert by_time == [pytest.approx((3.0, 7**0.5))]
-    figure = figures.error_by_scale(summary.errors_by_size(loaded))
+    figure = figures.error_by_scale(sizes.errors_by_size(loaded))
     assert bars(figure) == [pytest.approx((3.0, 7**0.5))] * 2
     line = figure.axes[0].lines[0]
     assert list(line.get_xdata()) == pytest.approx([0.45, 0.8]), "in the middle of each range of sizes"
@@ -332,15 +333,16 @@ def test_the_map_has_each_run_in_its_place(tmp_path: Path) -> None:
 
 
 def test_claims_are_where_their_differences_are(tmp_path: Path) -> None:
-    judged = summary.evidence(results.load(tmp_path), PUBLISHED)
-    (axis,) = figures.claims(judged).axes
+    answers = verdicts.evidence(results.load(tmp_path), PUBLISHED).regimes
+    (axis,) = figures.claims(answers).axes
     points = [(line.get_color(), line.get_xdata()[0]) for line in axis.lines if line.get_marker() in ("D", "s", "o")]
-    for source, colour in ((summary.PAPER, style.PAPER), (summary.REPORT, style.REPORT)):
-        for sources in judged.values():
-            if np.isfinite(sources[source].overall.estimate):
-                assert any(c == colour and x == pytest.approx(sources[source].overall.estimate) for c, x in points)
-    assert all(x < 0.05 for _, x in points), "left of 0 is as claimed"
-    assert [text.get_text() for text in axis.get_yticklabels()] == list(judged)[::-1]
+    for source, colour in ((verdicts.PAPER, style.PAPER), (verdicts.REPORT, style.REPORT)):
+        for given in answers[source]:
+            if np.isfinite(given.found.estimate):
+                assert any(c == colour and x == pytest.approx(given.found.estimate) for c, x in points)
+    assert all(x < 0.1 for _, x in points), "left of 0 is as claimed"
+    labels = [f"{given.question.claim}: {given.question.where}" for given in answers[verdicts.US]]
+    assert [text.get_text() for text in axis.get_yticklabels()] == labels[::-1]
 
 
 def test_numbers_of_images_that_allow_the_printed_errors() -> None:

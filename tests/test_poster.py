@@ -119,7 +119,7 @@ def test_the_poster_says_what_the_notebook_says(printed: tuple[bytes, Any]) -> N
     printed_cells = [cell for cell in executed.cells if "poster-skip" not in cell.metadata.get("tags", [])]
     lines = [line for cell in printed_cells for o in cell.get("outputs", []) for line in o.get("text", "").splitlines()]
     assert len(lines) >= 5
-    assert plain("From our own runs (120 of 120 so far). Reproduced: SESN beats the plain CNN") in found
+    assert plain("From our own runs (120 of 120), effect by effect and regime by regime") in found
     assert [line for line in lines if plain(line) not in found] == []
     assert "import" not in found
     assert "style.show" not in found

@@ -47,7 +47,8 @@ def images(notebook: Any) -> int:
 def test_without_records_the_published_figures_speak(name: str, tmp_path: Path) -> None:
     notebook, said = run(name, "none", tmp_path)
     assert "Nothing yet: none of the 120 is done." in said
-    assert "| SESN beats the plain CNN | supported: −0.28 [−0.31, −0.24] | no data | no data |" in said
+    published = {"00_poster": "", "08_results": "supported: −0.47 [−0.54, −0.40] | no data | "}[name]
+    assert f"| SESN beats the plain CNN | 28 | {published}no data | – |" in said
     assert images(notebook) == {"00_poster": 3, "08_results": 6}[name]
     if name.startswith("08"):
         assert "no cell has 3 runs yet" in said
@@ -56,10 +57,10 @@ def test_without_records_the_published_figures_speak(name: str, tmp_path: Path) 
 
 def test_two_realizations_are_shown_and_decide_nothing(tmp_path: Path) -> None:
     notebook, said = run("08_results", "some", tmp_path)
-    assert "20 of 120 so far" in said
+    assert "From our own runs (20 of 120)" in said
     assert "a direction, not a verdict" in said
     assert "differs: 0, the same: 0, undecided: 6, no run yet: 6" in said
-    assert "(2 realizations, 4 of 8 comparisons)" in said
+    assert "undecided at 28 (" in said
     assert images(notebook) == 9
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".md", ".tex", ".csv"}
     assert "SESN Vector,this repetition" in (tmp_path / "tables" / "paper_table.csv").read_text()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synchronised
 import torch
 from recipe import recipe, relative
 from torch import Tensor, nn
@@ -70,6 +71,7 @@ def test_counts_and_entries_are_the_authors(name: str, rows: dict[str, dict]) ->
     load_official(build(name), state | constants_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["", ".train"], ids=["evaluation", "training"])
 @pytest.mark.parametrize("name", REFERENCE)
 def test_logits_equal_the_authors(name: str, mode: str, rows: dict[str, dict], reference_folder: Path) -> None:
@@ -94,7 +96,8 @@ def test_constants_survive_a_change_of_type(name: str) -> None:
     model = build(name).eval()
     with torch.no_grad():
         for weight in model.parameters():
-            weight.copy_(weight.bfloat16())  # so that the way through bf16 costs the trained numbers nothing
+            if weight.requires_grad:
+                weight.copy_(weight.bfloat16())  # so that the way through bf16 costs the trained numbers nothing
         for buffer in model.buffers():
             buffer.copy_(buffer.bfloat16())
         model.float()
@@ -104,6 +107,7 @@ def test_constants_survive_a_change_of_type(name: str) -> None:
     assert 0 < relative(truth, exact) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
 def test_gradients_are_finite_where_images_are_black(name: str) -> None:
     """Zeros all over an image: vectors of length 0, equal answers at all scales."""
@@ -145,10 +149,12 @@ def on_fake(model: nn.Module, device: str) -> None:
                 tensors[key] = nn.Parameter(fake, value.requires_grad) if is_parameter else fake
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True], ids=["literal", "fast"])
 @pytest.mark.parametrize("name", [*(name for name in RIVALS if name.endswith("_28")), "mnist_kanazawa_56"])
-def test_one_device_and_no_waiting(name: str, fast: bool) -> None:
+def test_one_device_and_no_waiting(name: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a device fails on tensors without values: `.item()`, a mask, a table left on the CPU."""
+    synchronised.install(monkeypatch)
     model = build(name)
     if fast:
         accelerate(model)
@@ -189,6 +195,7 @@ def test_waiting_and_copying_are_noticed() -> None:
             assert copies.count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
 def test_bf16_costs_the_fast_form_no_more_than_the_literal_one(name: str) -> None:
     torch.manual_seed(0)

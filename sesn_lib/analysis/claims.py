@@ -1,4 +1,4 @@
-"""The paper's claims, one by one, before three bodies of evidence: its own figures, the earlier report's runs, ours."""
+"""The paper's claims as questions, and how a body of evidence answers them: in sign, in size, how surely."""
 
 from __future__ import annotations
 
@@ -6,151 +6,216 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from sesn_lib.analysis.effects import charged, minus, ratio
+from sesn_lib.analysis.evidence import OurRuns, Samples, TableCell, Weights
 from sesn_lib.analysis.published import COLUMNS, ROWS, SESN_ROWS
-from sesn_lib.analysis.results import Results
-from sesn_lib.analysis.statistics import LEAST, NOMINAL, Difference, Sample, contrast, difference, holm, paired
+from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, holm
 
-__all__ = ["CLAIMS", "PAPER", "REPORT", "US", "Claim", "Judged", "corrected", "judge_ours", "judge_samples", "verdict"]
+__all__ = [
+    "CLAIMS",
+    "COMPARISONS",
+    "INTERACTIONS",
+    "PAPER",
+    "REGIMES",
+    "REPORT",
+    "US",
+    "Answer",
+    "Question",
+    "answer",
+    "size_word",
+    "verdict",
+]
 
 PAPER, REPORT, US = "the paper's figures", "the report's runs", "this repetition"
 """The three bodies of evidence, as tables and figures call them."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A sentence of the paper as comparisons (better cell, worse cell): the first has the smaller error."""
+class Question:
+    """One effect, as the mean of one or more weighted sums of cells; as claimed it is negative.
 
-    key: str
-    text: str
-    pairs: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+    Attributes:
+        claim: the sentence of the paper that it belongs to.
+        where: the regime (training condition) that it is asked in, or what else distinguishes it.
+        rows: the weighted sums, each of which is a comparison or a comparison of comparisons.
+    """
+
+    claim: str
+    where: str
+    rows: tuple[Weights, ...]
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "cnn",
-        "SESN beats the plain CNN",
-        tuple(((row, column), ("CNN", column)) for row in SESN_ROWS for column in COLUMNS),
-    ),
-    Claim(
-        "vector",
-        "vector features beat scalar ones",
-        tuple((("SESN Vector", column), ("SESN Scalar", column)) for column in COLUMNS),
-    ),
-    Claim(
-        "augmentation",
-        "scale augmentation helps",
-        tuple(((row, f"{pixels}+"), (row, pixels)) for row in ROWS for pixels in ("28", "56")),
-    ),
-    Claim(
-        "pixels",
-        "56 pixels beat 28",
-        tuple(((row, f"56{sign}"), (row, f"28{sign}")) for row in ROWS for sign in ("", "+")),
-    ),
+CNN = "SESN beats the plain CNN"
+VECTOR = "vector features beat scalar ones"
+AUGMENTATION = "scale augmentation helps"
+SIZE = "56 pixels beat 28"
+
+
+def _pair(better: TableCell, worse: TableCell) -> Weights:
+    return {better: 1.0, worse: -1.0}
+
+
+def _cnn(column: str) -> tuple[Weights, ...]:
+    return tuple(_pair((row, column), ("CNN", column)) for row in SESN_ROWS)
+
+
+def _vector(column: str) -> tuple[Weights, ...]:
+    return (_pair(("SESN Vector", column), ("SESN Scalar", column)),)
+
+
+def _augmentation(pixels: str) -> tuple[Weights, ...]:
+    return tuple(_pair((row, f"{pixels}+"), (row, pixels)) for row in ROWS)
+
+
+def _pixels(sign: str) -> tuple[Weights, ...]:
+    return tuple(_pair((row, f"56{sign}"), (row, f"28{sign}")) for row in ROWS)
+
+
+REGIMES: tuple[Question, ...] = (
+    *(Question(CNN, column, _cnn(column)) for column in COLUMNS),
+    *(Question(VECTOR, column, _vector(column)) for column in COLUMNS),
+    *(Question(AUGMENTATION, pixels, _augmentation(pixels)) for pixels in ("28", "56")),
+    Question(SIZE, "without +", _pixels("")),
+    Question(SIZE, "with +", _pixels("+")),
 )
+"""Each claim in each regime: the family that verdicts are given on."""
+
+CLAIMS: tuple[Question, ...] = tuple(
+    Question(claim, "all", tuple(row for q in REGIMES if q.claim == claim for row in q.rows))
+    for claim in (CNN, VECTOR, AUGMENTATION, SIZE)
+)
+"""Each claim as the mean of its regimes."""
+
+
+def _name(row: Weights) -> str:
+    better, worse = (next(cell for cell, weight in row.items() if weight * sign > 0) for sign in (1, -1))
+    return f"{' '.join(better)} before {' '.join(worse)}"
+
+
+COMPARISONS: tuple[Question, ...] = tuple(Question(q.claim, _name(row), (row,)) for q in CLAIMS for row in q.rows)
+"""Each comparison of two cells."""
+
+
+def _less(more: Sequence[Weights], less: Sequence[Weights]) -> tuple[Weights, ...]:
+    return tuple({**a, **{cell: -weight for cell, weight in b.items()}} for a, b in zip(more, less, strict=True))
+
+
+def _both(question: Mapping[str, tuple[Weights, ...]], plus: Sequence[str], base: Sequence[str]) -> tuple[Weights, ...]:
+    return tuple(row for a, b in zip(plus, base) for row in _less(question[a], question[b]))
+
+
+_LEAD = {column: _cnn(column) for column in COLUMNS}
+_STEP = {column: _vector(column) for column in COLUMNS}
+INTERACTIONS: tuple[Question, ...] = (
+    Question(CNN, "with + less without, 28", _both(_LEAD, ["28+"], ["28"])),
+    Question(CNN, "with + less without, 56", _both(_LEAD, ["56+"], ["56"])),
+    Question(CNN, "56 less 28", _both(_LEAD, ["56", "56+"], ["28", "28+"])),
+    Question(VECTOR, "with + less without, 28", _both(_STEP, ["28+"], ["28"])),
+    Question(VECTOR, "with + less without, 56", _both(_STEP, ["56+"], ["56"])),
+    Question(VECTOR, "56 less 28", _both(_STEP, ["56", "56+"], ["28", "28+"])),
+    Question(AUGMENTATION, "56 less 28", _less(_augmentation("56"), _augmentation("28"))),
+)
+"""How the effects differ between regimes. None was foretold: they are asked because the regimes differ (post hoc)."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A claim before one body of evidence.
+class Answer:
+    """A question before one body of evidence.
 
     Attributes:
-        differences: per comparison, better minus worse; negative is as claimed.
-        corrected: their p-values, Holm over the claim's comparisons.
-        verdicts: per comparison.
-        used: which comparisons the overall mean is over: those for which there are (enough) data.
-        overall: that mean, its verdict in `verdict`.
-        claimed: the paper's own value of it.
+        used: which of the question's rows the mean is over: those with data (enough).
+        found: the effect; its p is not corrected.
+        by_hand: the same by the paired t-test over the realizations that have all of it, where runs can be paired.
+        paper: the paper's own figure for the same rows, with its uncertainty.
+        gap: found minus paper.
+        share: found / paper, with Fieller's interval.
+        looks: how often this question was looked at with new runs; 0: nothing is added to this evidence.
+        p, p_gap: of `found` and of `gap`, charged for the looks (`effects.charged`), then for the family (Holm).
+        runs: the fewest runs (realizations) behind a row used.
     """
 
-    claim: Claim
-    differences: tuple[Difference, ...]
-    corrected: tuple[float, ...]
-    verdicts: tuple[str, ...]
+    question: Question
     used: tuple[bool, ...]
-    overall: Difference
-    claimed: float
-    verdict: str
+    found: Difference
+    by_hand: Difference
+    paper: Difference
+    gap: Difference
+    share: Difference
+    looks: int
+    runs: int
+    p: float = NAN
+    p_gap: float = NAN
+
+    @property
+    def verdict(self) -> str:
+        """In sign: see `verdict`."""
+        return verdict(self)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some of the rows are used and some are not."""
+        return any(self.used) and not all(self.used)
 
 
-def verdict(found: Difference, p: float, claimed: float) -> str:
+def verdict(given: Answer) -> str:
     """reproduced, not reproduced, undecided, or no data.
 
-    Reproduced: p < 0.05 and the difference is negative. Not reproduced: p < 0.05 and it is positive; or no effect is
-    found although the interval excludes one as large as the paper's, `claimed`. Else undecided: more runs would tell.
-    Fewer than `LEAST` pairs decide nothing, whatever their p.
+    Reproduced: p < 0.05 and the difference is as claimed. Not reproduced: p < 0.05 and it is the other way round; or it
+    is smaller than the paper's, whose uncertainty counts, with p_gap < 0.05. Else undecided: more runs would tell.
+    Fewer than `LEAST` realizations decide nothing, whatever their p.
     """
-    if not math.isfinite(found.estimate):
+    if not math.isfinite(given.found.estimate):
         return "no data"
-    if found.method == "paired t" and found.n[0] < LEAST:
+    if given.runs < LEAST:
         return "undecided"
-    if p < NOMINAL:
-        return "reproduced" if found.estimate < 0 else "not reproduced"
-    return "not reproduced" if found.low > claimed else "undecided"
+    if given.p < NOMINAL:
+        return "reproduced" if given.found.estimate < 0 else "not reproduced"
+    return "not reproduced" if given.p_gap < NOMINAL and given.gap.estimate > 0 else "undecided"
 
 
-Cells = Mapping[tuple[str, str], Sample]
+def size_word(given: Answer) -> str:
+    """How the size stands to the paper's: smaller, larger, or not told apart."""
+    if given.runs < LEAST or not given.p_gap < NOMINAL:
+        return "not told apart"
+    return "smaller" if given.gap.estimate > 0 else "larger"
 
 
-def _claimed(pairs: Iterable[tuple[tuple[str, str], tuple[str, str]]], paper: Cells) -> list[float]:
-    return [paper[better].mean - paper[worse].mean for better, worse in pairs]
+def answer(questions: Sequence[Question], by: OurRuns | Samples, paper: Samples) -> list[Answer]:
+    """The questions, which are one family of tests, before one body of evidence."""
+    found = [_answer(question, by, paper) for question in questions]
+    p = holm([charged(a.found.p, a.looks) if a.runs >= LEAST else NAN for a in found], family=len(found))
+    p_gap = holm([charged(a.gap.p, a.looks) if a.runs >= LEAST else NAN for a in found], family=len(found))
+    return [replace(a, p=p, p_gap=q) for a, p, q in zip(found, p, p_gap)]
 
 
-def _judge(
-    claim: Claim, differences: Sequence[Difference], overall: Difference, used: Sequence[bool], paper: Cells
-) -> Judged:
-    p_values = holm([d.p for d in differences], family=len(claim.pairs))
-    claimed = _claimed(claim.pairs, paper)
-    verdicts = tuple(verdict(d, p, c) for d, p, c in zip(differences, p_values, claimed))
-    average = float(np.mean([c for c, u in zip(claimed, used) if u])) if any(used) else math.nan
-    said = verdict(overall, overall.p, average)
-    return Judged(claim, tuple(differences), tuple(p_values), verdicts, tuple(used), overall, average, said)
+def _answer(question: Question, by: OurRuns | Samples, paper: Samples) -> Answer:
+    """The mean is over rows that share `LEAST` realizations; if none does, over those that share the most."""
+    shared = [by.shared(row) for row in question.rows]
+    enough = max(min(LEAST, max(shared)), 1)
+    used = tuple(count >= enough for count in shared)
+    rows = [row for row, u in zip(question.rows, used) if u]
+    if not rows:
+        nothing = Difference(NAN)
+        return Answer(question, used, nothing, nothing, nothing, nothing, nothing, 1, 0)
+    weights = _mean(rows)
+    found, theirs = by.estimate(weights), paper.estimate(weights)
+    return Answer(
+        question,
+        used,
+        found,
+        by.by_hand(weights),
+        theirs,
+        minus(found, theirs),
+        ratio(found, theirs),
+        by.looks(rows),
+        min(count for count, u in zip(shared, used) if u),
+    )
 
 
-def judge_samples(claim: Claim, cells: Cells, paper: Cells) -> Judged:
-    """From means and spreads only: Welch's test per comparison, a Welch contrast over all that can be made.
-
-    Comparisons that cannot be made count in the correction.
-    """
-    differences = [difference(cells.get(better), cells.get(worse)) for better, worse in claim.pairs]
-    known = [better in cells and worse in cells for better, worse in claim.pairs]
-    weights: dict[tuple[str, str], float] = {}
-    for (better, worse), there in zip(claim.pairs, known):
-        if there:
-            weights[better] = weights.get(better, 0.0) + 1 / sum(known)
-            weights[worse] = weights.get(worse, 0.0) - 1 / sum(known)
-    overall = contrast([cells[name] for name in weights], list(weights.values()))
-    return _judge(claim, differences, overall, known, paper)
-
-
-def judge_ours(claim: Claim, results: Results, paper: Cells) -> Judged:
-    """From runs: differences paired by realization, which both sides were trained and tested on.
-
-    The overall mean is over realizations that the comparisons used have in common: as many comparisons as share
-    `LEAST` realizations. Where not one has so many, those are used that share the most.
-    """
-    pairs = []
-    for better, worse in claim.pairs:
-        left, right = results.condition(*better), results.condition(*worse)
-        pairs.append({r: left[r] - right[r] for r in sorted(left.keys() & right.keys())})
-    used, common = _balanced([set(p) for p in pairs])
-    overall = paired([float(np.mean([p[r] for p, u in zip(pairs, used) if u])) for r in sorted(common)])
-    return _judge(claim, [paired(list(p.values())) for p in pairs], overall, used, paper)
-
-
-def _balanced(realizations: Sequence[set[int]]) -> tuple[list[bool], set[int]]:
-    """Which of the comparisons to average, and over which realizations, so that a late comer does not cost the rest."""
-    enough = min(LEAST, max(map(len, realizations), default=0))
-    used, common = [False] * len(realizations), set[int]()
-    for index in sorted(range(len(realizations)), key=lambda i: -len(realizations[i])):
-        shared = common & realizations[index] if any(used) else realizations[index]
-        if shared and len(shared) >= enough:
-            used[index], common = True, shared
-    return used, common
-
-
-def corrected(judged: Sequence[Judged]) -> list[Judged]:
-    """The same judgements with the overall verdicts corrected (Holm) for the number of claims."""
-    p_values = holm([j.overall.p for j in judged], family=len(judged))
-    return [replace(j, verdict=verdict(j.overall, p, j.claimed)) for j, p in zip(judged, p_values)]
+def _mean(rows: Iterable[Weights]) -> Weights:
+    rows = list(rows)
+    total: dict[TableCell, float] = {}
+    for row in rows:
+        for cell, weight in row.items():
+            total[cell] = total.get(cell, 0.0) + weight / len(rows)
+    return {cell: weight for cell, weight in total.items() if abs(weight) > 1e-12}

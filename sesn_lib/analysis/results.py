@@ -6,25 +6,18 @@ Works with however many records there are, none included; what is missing is sai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
+from sesn_lib.analysis.effects import charged, clustered
 from sesn_lib.analysis.published import COLUMNS, REGIME, ROWS, Published, regroup
-from sesn_lib.analysis.statistics import (
-    LEAST,
-    NOMINAL,
-    Difference,
-    Sample,
-    bootstrap_difference,
-    contrast,
-    difference,
-    holm,
-    paired,
-)
+from sesn_lib.analysis.statistics import LEAST, NOMINAL, Difference, Sample, contrast, difference, holm
+from sesn_lib.checks import is_whole
 from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.store.records import Store
@@ -37,8 +30,9 @@ __all__ = [
     "compare_conditions",
     "compare_pooled",
     "compare_precisions",
-    "contrast_of_tables",
     "load",
+    "looks",
+    "nth_look",
     "part_by_chance",
     "part_effect",
     "precision_pairs",
@@ -75,6 +69,17 @@ class Results:
         """Realization -> error for a cell of the paper's table."""
         return self.errors(*REGIME[row, column])
 
+    def by_regime(self) -> dict[Hashable, dict[int, float]]:
+        """(model, extra_scaling) -> realization -> error, where there are runs."""
+        found: dict[Hashable, dict[int, float]] = {}
+        for cell, record in self.records.items():
+            found.setdefault((cell.model, cell.extra_scaling), {})[cell.realization] = float(record["test_error_50k"])
+        return found
+
+    def by_age(self) -> list[Cell]:
+        """The cells in the order in which their runs finished."""
+        return sorted(self.records, key=lambda cell: (self.records[cell]["timing"]["finished"], cell))
+
     def pooled(self, model: str) -> Sample | None:
         """All runs of a model, both training conditions, as the report pooled them."""
         return Sample.of([error for scaling in SCALINGS for error in self.errors(model, scaling).values()])
@@ -90,6 +95,29 @@ def load(folder: str | Path) -> Results:
     failed = {cell: error for cell, error in store.failures_of(Cell).items() if cell not in others}
     damaged = tuple(f"{path.name}: {reason}" for path, reason in store.damaged)
     return Results(counted, partial, failed, damaged)
+
+
+def looks(folder: str | Path) -> dict[str, tuple[int, ...]]:
+    """How often results were looked at before: "table" with so many runs, "precision" with so many pairs.
+
+    Raises:
+        OSError: `looks.yml` is not there.
+        ValueError: it is not two lists of whole numbers that increase.
+    """
+    path = Path(folder) / "looks.yml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found = {}
+    for key in ("table", "precision"):
+        counts = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(counts, list) or not all(is_whole(n, 1) for n in counts) or counts != sorted(set(counts)):
+            raise ValueError(f"{path.name}: {key} is {counts}: it must be a list of numbers of runs that increase")
+        found[key] = tuple(counts)
+    return found
+
+
+def nth_look(before: Sequence[int], count: int) -> int:
+    """The how-manieth look it is at so many runs or pairs, after looks at the numbers `before`."""
+    return sum(earlier < count for earlier in before) + 1
 
 
 # Ours against published means
@@ -125,9 +153,13 @@ def _compare(
     same = holm([d.equivalent(margin) if runs >= LEAST else math.nan for *_, d, runs in cells], family=len(cells))
     found = []
     for (name, ours, theirs, d, _), p, q in zip(cells, corrected, same):
-        said = "differs" if p < NOMINAL else "the same" if q < NOMINAL else "undecided"
-        found.append(Comparison(name, ours, theirs, d, p, q, "no run yet" if ours is None or theirs is None else said))
+        said = "no run yet" if ours is None or theirs is None else _verdict(p, q)
+        found.append(Comparison(name, ours, theirs, d, p, q, said))
     return found
+
+
+def _verdict(differs: float, same: float) -> str:
+    return "differs" if differs < NOMINAL else "the same" if same < NOMINAL else "undecided"
 
 
 def compare_conditions(
@@ -142,20 +174,22 @@ def compare_conditions(
     return _compare([(n, ours.get(n), theirs.get(n), d, min(d.n)) for n, d in found.items()], margin)
 
 
-def compare_pooled(results: Results, published: Published, margin: float, *, draws: int = 10000) -> list[Comparison]:
-    """Each model's pooled mean against the report's: bootstrap against its single runs where all 12 are known.
+def compare_pooled(results: Results, published: Published, margin: float) -> list[Comparison]:
+    """Each model's pooled mean against the report's: a Welch contrast of conditions where all its 12 runs are known.
 
-    Where they are not, Welch's test against the published mean and spread; it takes the two conditions for chance, so
-    its interval is too wide.
+    A pooled mean is over conditions that were chosen, not drawn, so only what runs of one condition scatter counts.
+    Where its runs are not known, Welch's test against the published mean and spread; it takes the two conditions for
+    chance, so its interval is too wide.
     """
     cells = []
     for model, theirs in published.report.items():
         ours = results.pooled(model)
         runs = published.runs[model]
         groups = [list(results.errors(model, scaling).values()) for scaling in SCALINGS]
-        if len(runs) == theirs.n:
-            half = len(REALIZATIONS)
-            found = bootstrap_difference(groups, [runs[:half], runs[half:]], draws=draws)
+        half = len(REALIZATIONS)
+        samples = [Sample.of(group) for group in (*groups, runs[:half], runs[half:])]
+        if len(runs) == theirs.n and all(samples):
+            found = contrast([s for s in samples if s], [0.5, 0.5, -0.5, -0.5])
         else:
             found = difference(ours, theirs)
         if ours is not None and len(set(map(len, groups))) > 1:
@@ -204,16 +238,6 @@ def aggregation(published: Published) -> list[Aggregation]:
     return found
 
 
-def contrast_of_tables(ours: Mapping[tuple[str, str], Sample], theirs: Mapping[tuple[str, str], Sample]) -> Difference:
-    """The mean of cells minus that of the same ones of another table, by a Welch contrast.
-
-    Over the cells of `theirs` that have at least `LEAST` runs in `ours`.
-    """
-    names = [name for name in theirs if name in ours and ours[name].n >= LEAST]
-    samples = [ours[name] for name in names] + [theirs[name] for name in names]
-    return contrast(samples, [1 / len(names)] * len(names) + [-1 / len(names)] * len(names) if names else [])
-
-
 # 48,000 against 50,000 images
 
 
@@ -258,8 +282,19 @@ def precision_pairs(float32: Results, bf16: Results) -> dict[Cell, tuple[float, 
     return pairs
 
 
-def compare_precisions(pairs: Mapping[Cell, tuple[float, float]], margin: float) -> Comparison:
-    """bf16 ("ours") minus float32 ("theirs") over `precision_pairs`, by the paired t-test."""
+def compare_precisions(pairs: Mapping[Cell, tuple[float, float]], margin: float, looks: int = 0) -> Comparison:
+    """bf16 ("ours") minus float32 ("theirs") over `precision_pairs`: Student's t over the means of the realizations.
+
+    Pairs of one realization share its digits and are no independent draws. `looks`: how often the question was asked
+    with more pairs each time, for which both p are charged.
+    """
     full, rounded = ([both[side] for both in pairs.values()] for side in (0, 1))
-    found = paired([b - a for a, b in pairs.values()])
-    return _compare([(("bf16 against float32",), Sample.of(rounded), Sample.of(full), found, len(pairs))], margin)[0]
+    groups: dict[int, list[float]] = {}
+    for cell, (a, b) in pairs.items():
+        groups.setdefault(cell.realization, []).append(b - a)
+    found = clustered(groups)
+    whole = _compare([(("bf16 against float32",), Sample.of(rounded), Sample.of(full), found, len(groups))], margin)[0]
+    p, q = charged(whole.corrected, looks), charged(whole.equivalent, looks)
+    if whole.verdict in ("differs", "the same", "undecided"):
+        whole = replace(whole, corrected=p, equivalent=q, verdict=_verdict(p, q))
+    return whole

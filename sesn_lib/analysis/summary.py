@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sesn_lib.analysis.claims import CLAIMS, PAPER, REPORT, US, Judged, corrected, judge_ours, judge_samples
+from sesn_lib.analysis.claims import US
+from sesn_lib.analysis.effects import fitted_mean, minus
+from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import COLUMNS, REGIME, ROWS, SESN_ROWS, Published, regroup
-from sesn_lib.analysis.results import Comparison, Results, contrast_of_tables
+from sesn_lib.analysis.results import Comparison, Results
 from sesn_lib.analysis.statistics import LEAST, Difference, Sample, paired
-from sesn_lib.experiments.mnist_scale import GRID, MODELS
-from sesn_lib.plotting.tables import interval, mean, number, p_value, signed
+from sesn_lib.experiments.mnist_scale import MODELS
+from sesn_lib.plotting.tables import interval, mean, number, p_value
 from sesn_lib.runner.budget import training_seconds
 
 __all__ = [
-    "PAPER",
-    "REPORT",
-    "US",
     "by_condition",
-    "claims_table",
     "comparison_table",
-    "comparisons_table",
     "cost_table",
     "error_against_time",
-    "errors_by_size",
-    "evidence",
-    "headline",
     "numbers",
     "paper_table",
     "provenance_table",
-    "size_table",
-    "size_trend",
     "tally",
     "whole_table",
+    "whole_text",
 ]
 
 
@@ -98,107 +92,42 @@ def numbers(found: Sequence[Comparison]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def evidence(results: Results, published: Published) -> dict[str, dict[str, Judged]]:
-    """Claim -> source -> judgement, corrected for the number of claims; the sources are `PAPER`, `REPORT`, `US`."""
-    regrouped = {name: cell.sample for name, cell in regroup(published).items()}
-    sources = {
-        PAPER: corrected([judge_samples(claim, published.paper, published.paper) for claim in CLAIMS]),
-        REPORT: corrected([judge_samples(claim, regrouped, published.paper) for claim in CLAIMS]),
-        US: corrected([judge_ours(claim, results, published.paper) for claim in CLAIMS]),
-    }
-    return {claim.text: {name: j[index] for name, j in sources.items()} for index, claim in enumerate(CLAIMS)}
+def whole_table(
+    results: Results, theirs: Mapping[tuple[str, str], Sample], model: Mixed
+) -> list[tuple[str, int, Difference]]:
+    """Ours minus another's, averaged over cells: (which networks, how many cells, difference), together and apart.
 
-
-def claims_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
-    """Verdict and mean difference per claim and source. The paper's own figures support a claim or do not.
-
-    Where a source has only some of a claim's comparisons, its mean may be held only against the paper's mean over the
-    same ones: `(3 of 6; the paper −0.41; n = 4)` says how many, that mean, and the number of realizations.
-    """
-    rows = {}
-    for text, sources in judged.items():
-        rows[text] = [_said(source, j.verdict, j.overall) for source, j in sources.items()]
-        for index, (source, j) in enumerate(sources.items()):
-            notes = []
-            if any(j.used) and not all(j.used):
-                notes += [f"{sum(j.used)} of {len(j.used)}", f"the paper {signed(j.claimed)}"]
-            if any(j.used) and source == US:
-                notes.append(f"n = {j.overall.n[0]}")
-            rows[text][index] += f" ({'; '.join(notes)})" if notes else ""
-    columns = list(next(iter(judged.values())))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")
-
-
-def _coverage(judged: Judged) -> str:
-    """How many realizations and comparisons a mean is over; a single comparison is named."""
-    count = judged.overall.n[0]
-    said = f"{sum(judged.used)} of {len(judged.used)} comparisons"
-    if sum(judged.used) == 1:
-        better, worse = judged.claim.pairs[judged.used.index(True)]
-        said += f", {' '.join(better)} before {' '.join(worse)}"
-    return f"{count} realization{'s' * (count != 1)}, {said}"
-
-
-def comparisons_table(judged: Mapping[str, Mapping[str, Judged]]) -> pd.DataFrame:
-    """Verdict and difference of every comparison of every claim, per source."""
-    rows = []
-    for text, sources in judged.items():
-        for index, (better, worse) in enumerate(next(iter(sources.values())).claim.pairs):
-            cells = [_said(source, j.verdicts[index], j.differences[index]) for source, j in sources.items()]
-            rows.append([text, f"{' '.join(better)} before {' '.join(worse)}", *cells])
-    return pd.DataFrame(rows, columns=["claim", "comparison", *next(iter(judged.values()))])
-
-
-def _said(source: str, word: str, found: Difference) -> str:
-    if source == PAPER:
-        word = {"reproduced": "supported", "not reproduced": "not supported"}.get(word, word)
-    return word if word == "no data" else f"{word}: {interval(found)}"
-
-
-def headline(results: Results, judged: Mapping[str, Mapping[str, Judged]]) -> str:
-    """Where the claims stand, as Markdown: a paragraph for what was published, one for this repetition, a caution."""
-    done, planned = len(results.records), len(GRID)
-    published = f"**From published figures alone** (the report's runs). {_verdicts(judged, REPORT)}"
-    if not done:
-        return f"{published}\n\n**From our own runs.** Nothing yet: none of the {planned} is done."
-    lines = [published, f"**From our own runs** ({done} of {planned} so far). {_verdicts(judged, US)}"]
-    counts = [sources[US].overall.n[0] for sources in judged.values() if any(sources[US].used)]
-    if counts and min(counts) < LEAST:
-        lines.append(
-            f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
-        )
-    return "\n\n".join(lines)
-
-
-def _verdicts(judged: Mapping[str, Mapping[str, Judged]], source: str) -> str:
-    said = []
-    for word in ("reproduced", "not reproduced", "undecided", "no data"):
-        found = [
-            f"{text} ({_coverage(sources[US])})" if source == US and any(sources[US].used) else text
-            for text, sources in judged.items()
-            if sources[source].verdict == word
-        ]
-        said += [f"*{word.capitalize()}:* {', '.join(found)}."] if found else []
-    return " ".join(said)
-
-
-def whole_table(results: Results, theirs: Mapping[tuple[str, str], Sample], name: str, margin: float) -> str:
-    """Ours against another's, averaged over the cells of their table that have runs enough; the test and its verdict.
-
-    `theirs`: by row and column of the paper's table, whose rows that nobody runs here do not count; `name`: whose.
+    Over the cells of their table in which ours have at least `LEAST` runs. Runs of a realization go up and down
+    together: ours are averaged within each realization that has all of the cells, and a mean of theirs has the
+    correlation that ours show (`Mixed.correlation`). That takes the difficulty of the realizations for chance on both
+    sides although they are the same ones, so it errs on the side of finding nothing.
     """
     cells = by_condition(results)
-    enough = sum(cell in cells and cells[cell].n >= LEAST for cell in theirs)
-    found = contrast_of_tables(cells, theirs)
-    if not enough:
+    enough = [cell for cell in theirs if cell in cells and cells[cell].n >= LEAST]
+    found: list[tuple[str, int, Difference]] = []
+    for which, rows in (("all networks", ROWS), ("the plain CNN", ROWS[:1]), ("SESN", SESN_ROWS)):
+        chosen = [cell for cell in enough if cell[0] in rows]
+        runs = [results.condition(*cell) for cell in chosen]
+        common = sorted(set.intersection(*map(set, runs))) if runs else []
+        ours = paired([float(np.mean([errors[r] for errors in runs])) for r in common])
+        their = fitted_mean([theirs[cell] for cell in chosen], model.correlation)
+        if chosen and len(chosen) not in {cells for _, cells, _ in found}:  # the report has no CNN: all is SESN
+            found.append((which, len(chosen), minus(ours, their)))
+    return found
+
+
+def whole_text(found: Sequence[tuple[str, int, Difference]], name: str, margin: float) -> str:
+    """What `whole_table` found, a line each."""
+    if not found:
         return f"no cell has {LEAST} runs yet: nothing can be said about the table as a whole"
-    differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (found.p, found.equivalent(margin))))
-    said = [
-        f"ours minus {name}, mean over {enough} of {len(theirs.keys() & REGIME.keys())} cells: {interval(found, 3)}",
-        f"p {differs} that there is no difference",
-        f"p {same} for the same within {margin:.2f}",
-    ]
-    return "; ".join(said)
+    lines = []
+    for which, cells, d in found:
+        differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (d.p, d.equivalent(margin))))
+        lines.append(
+            f"{which}, ours minus {name}, mean over {cells} cells, n = {d.n[0]} realizations: {interval(d, 3)}; "
+            f"p {differs} that there is no difference, p {same} for the same within {margin:.2f}"
+        )
+    return "\n".join(lines)
 
 
 def cost_table(results: Results) -> pd.DataFrame:
@@ -236,75 +165,30 @@ def error_against_time(results: Results) -> dict[str, dict[tuple[str, str], tupl
     return found
 
 
-def errors_by_size(results: Results) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
-    """Column -> row of the paper's table -> the counts by size of the digit, of those records that have them."""
-    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for column in COLUMNS:
-        for row in ROWS:
-            counted = list(_sizes(results, row, column).values())
-            if counted:
-                found.setdefault(column, {})[row] = counted
-    return found
-
-
-def size_table(results: Results) -> pd.DataFrame:
-    """How many errors SESN makes for each error of the CNN, by size of the digit, over the realizations of both."""
-    rows = []
-    for network, both in _beside_cnn(results):
-        edges = next(iter(both.values()))[0]["edges"]
-        ours, cnn = (np.sum([pair[side]["errors"] for pair in both.values()], axis=0) for side in (0, 1))
-        shares = {
-            f"{low:g}–{high:g}": number(a / b, 2) if b else "–" for low, high, a, b in zip(edges, edges[1:], ours, cnn)
-        }
-        rows.append({"network": network, "runs": len(both), **shares})
-    return pd.DataFrame(rows).set_index("network") if rows else pd.DataFrame()
-
-
-def size_trend(results: Results) -> Difference:
-    """How SESN's errors per error of the CNN change from the smallest digits to the largest, as a natural logarithm.
-
-    Negative: SESN's advantage grows with the digit. A value for each realization, the mean over its networks; a test of
-    their mean.
-    """
-    changes: dict[int, list[float]] = {}
-    for _, both in _beside_cnn(results):
-        for realization, pair in both.items():
-            (small, large), (small_cnn, large_cnn) = ((s["errors"][0], s["errors"][-1]) for s in pair)
-            if min(small, large, small_cnn, large_cnn) > 0:
-                changes.setdefault(realization, []).append(np.log(large / large_cnn) - np.log(small / small_cnn))
-    return paired([float(np.mean(changes[realization])) for realization in sorted(changes)])
-
-
-def _beside_cnn(results: Results) -> Iterator[tuple[str, dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]]]]:
-    """Each SESN of the table by name, with realization -> the counts by size of its run and of the CNN's."""
-    for column in COLUMNS:
-        cnn = _sizes(results, "CNN", column)
-        for row in SESN_ROWS:
-            ours = _sizes(results, row, column)
-            both = {realization: (ours[realization], cnn[realization]) for realization in sorted(ours.keys() & cnn)}
-            if both:
-                yield f"{row} {column}", both
-
-
-def _sizes(results: Results, row: str, column: str) -> dict[int, Mapping[str, Any]]:
-    """Realization -> the counts by size of the digit, of those records that have them."""
-    return {r["cell"]["realization"]: r["by_scale"] for r in _records(results, REGIME[row, column]) if "by_scale" in r}
-
-
 def _records(results: Results, regime: tuple[str, float]) -> list[Mapping[str, Any]]:
     return [record for cell, record in results.records.items() if (cell.model, cell.extra_scaling) == regime]
 
 
-def provenance_table(results: Results) -> pd.DataFrame:
-    """How many records come from which commit, device, precision and version."""
+def provenance_table(results: Results, made: Callable[[str], float | None] = lambda _: None) -> pd.DataFrame:
+    """How many records come from which commit, device, precision and version.
+
+    `made`: when a commit was made, seconds since 1970 (`provenance.commit_time`). A run that began before the commit
+    that it names was another code's: which one cannot be known.
+    """
     keys: Counter[tuple[str, ...]] = Counter()
     for record in results.records.values():
         environment = record["environment"]
-        commit = str(environment.get("git_commit") or "unknown")[:10]
+        name = str(environment.get("git_commit") or "unknown")
         changed = "" if environment.get("git_dirty") is False else ", perhaps changed"
+        changed = ", made after the run began: its code cannot be known" if _named_late(record, made(name)) else changed
         versions = ", ".join(
             f"{name} {environment[name]}" for name in ("torch", "numpy", "python") if name in environment
         )
-        keys[(commit + changed, str(environment["device"]), str(record["protocol"]["precision"]), versions)] += 1
+        keys[(name[:10] + changed, str(environment["device"]), str(record["protocol"]["precision"]), versions)] += 1
     rows = [[*key, count] for key, count in sorted(keys.items())]
     return pd.DataFrame(rows, columns=["commit", "device", "precision", "versions", "runs"])
+
+
+def _named_late(record: Mapping[str, Any], made: float | None) -> bool:
+    finished = datetime.fromisoformat(record["timing"]["finished"].replace("Z", "+00:00")).timestamp()
+    return made is not None and made > finished - record["timing"]["wall_seconds"]

@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sesn_lib.fast.spectral import SpectralConv
+from sesn_lib.fast.precision import matmul
+from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE
 from sesn_lib.models.rivals.constants import Constant
 
-__all__ = ["Plan", "ResampledConv", "ResampledFirstLayer"]
+__all__ = ["Plan", "ResampledConv", "ResampledFirstLayer", "ResampledFirstLayers"]
 
 KERNEL_SIZE = 7
 # Where a scale has no answer, so that another's is the maximum; finite, since 0 times infinity is not 0.
@@ -106,10 +107,40 @@ class ResampledFirstLayer:
         maps: list[Tensor] = []
         for a, table in enumerate(self.across):
             # Laid out so that each product's result is the next one's operand.
-            across = (table.like(weight) @ columns).view(KERNEL_SIZE * side, INPUT_SIZE, -1).transpose(0, 1)
-            patches = (down @ across.reshape(INPUT_SIZE, -1)).view(2 * side, KERNEL_SIZE**2, -1)
-            answers = torch.bmm(weight.expand(len(patches), -1, -1), patches).view(2, side, len(weight), side, -1)
+            across = matmul(table.like(weight), columns).view(KERNEL_SIZE * side, INPUT_SIZE, -1).transpose(0, 1)
+            patches = matmul(down, across.reshape(INPUT_SIZE, -1)).view(2 * side, KERNEL_SIZE**2, -1)
+            answers = matmul(weight.expand(len(patches), -1, -1), patches).view(2, side, len(weight), side, -1)
             if self.outside is not None:
                 answers = answers + self.outside[a].like(weight)
             maps += answers.unbind(0)
         return maps
+
+
+class ResampledFirstLayers:
+    """The first layer at every scale."""
+
+    def __init__(self, scales: list[ResampledFirstLayer]) -> None:
+        self.scales = scales
+        self.outputs = max(scale.windows for scale in scales)
+
+    def pooled(self, images: Tensor, weight: Tensor, *, apart: bool) -> list[Tensor]:
+        """Maps [H, W, C', B], the maximum of each 2 x 2 window: one a scale if `apart`, else one of all scales."""
+        columns = images[:, 0].to(weight.dtype).permute(2, 1, 0).reshape(INPUT_SIZE, -1)
+        whole: list[Tensor] = []
+        found = []
+        for scale in self.scales:
+            maps = scale(columns, weight)
+            if apart or any(scale.margins):
+                found.append(_framed(max_pool(maps, 1), scale.margins))
+            else:
+                whole += maps
+        if apart:
+            return found
+        found.append(max_pool(whole, 1).transpose(1, 2))
+        return [max_pool(found, 1)] if len(found) > 1 else found
+
+
+def _framed(pooled: Tensor, margins: tuple[int, int]) -> Tensor:
+    """[H, C, W, B] -> [H', W', C, B]"""
+    x = pooled.transpose(1, 2)
+    return F.pad(x, [0, 0, 0, 0, *margins, *margins], value=NOWHERE) if any(margins) else x

@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.fast.engine import Engine, _FirstLayer
-from sesn_lib.fast.resampled import NOWHERE, Plan, ResampledConv, ResampledFirstLayer
+from sesn_lib.fast.precision import matmul
+from sesn_lib.fast.resampled import Plan, ResampledConv, ResampledFirstLayer, ResampledFirstLayers
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, vector_fields, xu
@@ -58,13 +58,15 @@ class RivalEngine(Engine):
         return [self.convolution(m) for m in layers if isinstance(m, self.kind)]
 
     def _first_layer(self, upsample: int) -> Any:
-        return _ResampledFirst([ResampledFirstLayer(plan, upsample) for plan in self.plans(INPUT_SIZE * upsample, 0)])
+        return ResampledFirstLayers(
+            [ResampledFirstLayer(plan, upsample) for plan in self.plans(INPUT_SIZE * upsample, 0)]
+        )
 
     def _spectral(self, conv: Any, size: int, used: int) -> list[SpectralConv]:
         return [ResampledConv(plan, used) for plan in self.plans(size, self.convs.index(conv))]
 
     def _first_block(self, images: Tensor, dtype: torch.dtype) -> Tensor:
-        if not isinstance(self.first, _ResampledFirst):
+        if not isinstance(self.first, ResampledFirstLayers):
             return super()._first_block(images, dtype)
         pooled = self.first.pooled(images, self.convs[0].weight(dtype)[:, 0], apart=self.keeps_scales)
         return self._activate(torch.stack(pooled), 0, dtype)
@@ -75,36 +77,6 @@ class RivalEngine(Engine):
         return self._normalise(x, block) if block < len(self.norms) else x
 
 
-class _ResampledFirst:
-    """The first layer at every scale."""
-
-    def __init__(self, scales: list[ResampledFirstLayer]) -> None:
-        self.scales = scales
-        self.outputs = max(scale.windows for scale in scales)
-
-    def pooled(self, images: Tensor, weight: Tensor, *, apart: bool) -> list[Tensor]:
-        """Maps [H, W, C', B], the maximum of each 2 x 2 window: one a scale if `apart`, else one of all scales."""
-        columns = images[:, 0].to(weight.dtype).permute(2, 1, 0).reshape(INPUT_SIZE, -1)
-        whole: list[Tensor] = []
-        found = []
-        for scale in self.scales:
-            maps = scale(columns, weight)
-            if apart or any(scale.margins):
-                found.append(_framed(max_pool(maps, 1), scale.margins))
-            else:
-                whole += maps
-        if apart:
-            return found
-        found.append(max_pool(whole, 1).transpose(1, 2))
-        return [max_pool(found, 1)] if len(found) > 1 else found
-
-
-def _framed(pooled: Tensor, margins: tuple[int, int]) -> Tensor:
-    """[H, C, W, B] -> [H', W', C, B]"""
-    x = pooled.transpose(1, 2)
-    return F.pad(x, [0, 0, 0, 0, *margins, *margins], value=NOWHERE) if any(margins) else x
-
-
 class SteerableEngine(RivalEngine):
     """SS-CNN: as a scalar SESN network, only with other functions."""
 
@@ -112,13 +84,15 @@ class SteerableEngine(RivalEngine):
 
     def convolution(self, layer: nn.Module) -> _Convolution:
         conv = cast(ss.ScaleSteerableConv, layer)
-        functions = [torch.stack(conv.functions(size)).permute(0, 1, 4, 2, 3).flatten(0, 2) for size in conv.sizes]
+        functions = [
+            torch.stack(conv.functions(size, exact=True)).permute(0, 1, 4, 2, 3).flatten(0, 2) for size in conv.sizes
+        ]
 
         def weight() -> Tensor:
             both = torch.stack([conv.mult_real, conv.mult_imag])  # [2, 3, C', C, 9]
             return both.permute(2, 3, 0, 1, 4)
 
-        return _Convolution(conv, [f.detach().double() for f in functions], weight)
+        return _Convolution(conv, functions, weight)
 
     def _first_layer(self, upsample: int) -> Any:
         return _FirstLayer(self.convs[0], upsample)
@@ -235,8 +209,8 @@ class _ColumnsFirst(_FirstLayer):
         pixels, tables = self._constants(images.device, dtype)
         patches = self._patches(images.to(dtype), pixels)
         for table, weight in zip(tables, self.columns.weights(dtype)):
-            filters = (weight[:, 0] @ table).view(len(weight), 4, -1).transpose(0, 1).flatten(0, 1)
-            maps.append((filters @ patches[: filters.shape[1]]).view(2, 2, len(weight), -1))
+            filters = matmul(weight[:, 0], table).view(len(weight), 4, -1).transpose(0, 1).flatten(0, 1)
+            maps.append(matmul(filters, patches[: filters.shape[1]]).view(2, 2, len(weight), -1))
         return maps
 
 

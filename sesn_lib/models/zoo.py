@@ -120,15 +120,15 @@ def _unknown(name: str, valid: list[str]) -> str:
 def load_official(model: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module:
     """Load a checkpoint of the authors' code into one of our models; returns the model.
 
-    Their keys are translated, every entry must find its place and every parameter its entry, and the bases that their
-    checkpoints carry must equal ours.
+    Their keys are translated, every entry must find its place and every parameter its entry. Constants that their
+    checkpoints carry, as bases, blurs and filters that are not trained, may be left out and must equal ours.
 
     Arguments:
         model: from `build`.
         state_dict: the authors' state dict, their keys.
 
     Raises:
-        ValueError: entries missing, left over, of another shape or not finite; a basis that is not the model's.
+        ValueError: entries missing, left over, of another shape or not finite; constants that are not the model's.
     """
     for key, value in state_dict.items():
         if not isinstance(value, Tensor) or not value.isfinite().all():

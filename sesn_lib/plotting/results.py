@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from sesn_lib.analysis.claims import PAPER, REPORT, US, Judged
+from sesn_lib.analysis.claims import PAPER, REPORT, US, Answer
 from sesn_lib.analysis.published import COLUMNS, Published, attainable, boundary
 from sesn_lib.analysis.results import Aggregation, Results
 from sesn_lib.analysis.statistics import Sample, mean_interval
@@ -141,29 +142,32 @@ def _legend(figure: Figure, order: Sequence[str] = (), across: int = 4) -> None:
     )
 
 
-def claims(judged: Mapping[str, Mapping[str, Judged]]) -> Figure:
-    """The mean difference of each claim by source of evidence: claim -> source -> judgement. Left is as claimed.
+def claims(answers: Mapping[str, Sequence[Answer]]) -> Figure:
+    """The difference of each claim in each regime by source of evidence: source -> answers. Left is as claimed.
 
-    The sources are `PAPER`, `REPORT` and `US`. Where one has only some of a claim's comparisons, a ring on its line
-    marks the paper's mean over the same ones.
+    Where a source has only some of a regime's comparisons, a ring marks the paper's mean over the same ones.
     """
     look = {PAPER: (style.PAPER, "D"), REPORT: (style.REPORT, "s"), US: (style.OURS, "o")}
     like = "the paper, like for like"
-    figure, axis = plt.subplots(figsize=(8.2, 1.2 + 0.72 * len(judged)))
-    for index, sources in enumerate(judged.values()):
-        for offset, (source, (colour, marker)) in zip((0.22, 0.0, -0.22), look.items()):
-            found = sources.get(source)
-            if found is None or not math.isfinite(found.overall.estimate):
-                continue
-            place, mean = len(judged) - 1 - index + offset, found.overall
-            if math.isfinite(mean.low):
-                axis.plot([mean.low, mean.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-            axis.plot(mean.estimate, place, marker, color=colour, label=source, zorder=3)
-            if not all(found.used):
-                axis.plot(found.claimed, place, "D", color=style.PAPER, label=like, markersize=10, **RING)
+    questions = [given.question for given in answers[US]]
+    figure, axis = plt.subplots(figsize=(8.2, 1.3 + 0.28 * len(questions)))
+    for offset, (source, (colour, marker)) in zip((0.25, 0.0, -0.25), look.items()):
+        for index, given in enumerate(answers.get(source, ())):
+            place, found = len(questions) - 1 - index + offset, given.found
+            if math.isfinite(found.low):
+                axis.plot([found.low, found.high], [place, place], color=colour, linewidth=2.0, solid_capstyle="butt")
+            if math.isfinite(found.estimate):
+                axis.plot(found.estimate, place, marker, color=colour, label=source, markersize=5, zorder=3)
+            if given.partial:
+                axis.plot(given.paper.estimate, place, "D", color=style.PAPER, label=like, markersize=8.5, **RING)
+    for index, (above, below) in enumerate(pairwise(questions)):
+        if above.claim != below.claim:
+            axis.axhline(len(questions) - 1.5 - index, color=style.FAINT, linewidth=0.8)
     axis.axvline(0, color=style.INK, linewidth=1)
-    axis.set_yticks(range(len(judged)), list(judged)[::-1])
-    axis.set(xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(judged) - 0.4))
+    axis.set_yticks(range(len(questions)), [f"{q.claim}: {q.where}" for q in questions[::-1]])
+    axis.set(
+        xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(questions) - 0.4)
+    )
     axis.grid(False, axis="y")
     _legend(figure, [*look, like], across=2)
     return figure

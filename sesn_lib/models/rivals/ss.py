@@ -104,11 +104,12 @@ class ScaleSteerableConv(nn.Module):
             parameter.data = value.to(parameter.device, parameter.dtype)
         return self
 
-    def functions(self, size: int) -> tuple[Tensor, Tensor]:
-        """The filters of which α and β are the weights at a size, each [3, size, size, 9]."""
+    def functions(self, size: int, *, exact: bool = False) -> tuple[Tensor, Tensor]:
+        """The filters of which α and β are the weights at a size, each [3, size, size, 9]; of the layer's own type, or
+        in float64."""
         margin = (max(self.sizes) - size) // 2
         turn = wavenumbers(max(self.sizes)) * math.log(size / REFERENCE_SIZE)
-        filters = self.get_parameter("filter_real"), self.get_parameter("filter_imag")
+        filters = [value if exact else self.get_parameter(name) for name, value in self.constants.items()]
         even, odd = (f[:, margin : margin + size, margin : margin + size] for f in filters)
         pairs = [
             (math.cos(t) * a + math.sin(t) * b, math.sin(t) * a - math.cos(t) * b) for t, a, b in zip(turn, even, odd)

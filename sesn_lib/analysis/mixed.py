@@ -1,0 +1,159 @@
+"""One model of all runs: a mean for every cell, an ease common to the runs of a realization, and what the seed leaves.
+
+    y_cr = mu_c + b_r + e_cr,    b_r ~ N(0, realization^2),    e_cr ~ N(0, seed^2)
+
+A mean for every cell is the model with network family, scalar or vector, pixels, augmentation and all of their
+interactions as fixed effects; the paper's claims are contrasts of these means. Fitted by REML (Patterson and Thompson
+1971) with statsmodels; where its optimiser fails, comparisons within realizations take over. Contrasts use Student's t
+with the containment degrees of freedom N - rank [X Z], which for complete data make the test exact;
+`tests/test_coverage.py` measures coverage and size for incomplete ones.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM
+
+from sesn_lib.analysis.statistics import NAN, Difference, student
+
+__all__ = ["Mixed", "fit", "heterogeneity"]
+
+Runs = Mapping[Hashable, Mapping[int, float]]
+BOUNDARY = 0.15
+"""Variance of realizations over that of seeds below which the fit is not REML's optimum to three digits (measured)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """The fitted model.
+
+    Attributes:
+        runs: cell -> realization -> error in percent; what it was fitted to.
+        realization, seed: standard deviations of b and e, percentage points; the first is NaN if REML gives none.
+        df: of contrasts, N - rank [X Z]; 0 or less: nothing can be tested.
+        method: "mixed model", or "fixed realizations" where REML did not converge or came so near to no realization
+            effect that its optimiser is not to be trusted: least squares with a constant for each realization, which
+            compares within realizations only and is exact for any pattern of runs.
+
+    """
+
+    runs: Runs
+    realization: float
+    seed: float
+    df: int
+    method: str
+    _mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    _covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    _design: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def n(self) -> int:
+        """Number of runs."""
+        return sum(map(len, self.runs.values()))
+
+    @property
+    def correlation(self) -> float:
+        """Of two runs of one realization, realization^2 / (realization^2 + seed^2); 0 where no effect was estimated."""
+        between = self.realization**2 if math.isfinite(self.realization) else 0.0
+        return between / (between + self.seed**2) if between else 0.0
+
+    @property
+    def means(self) -> dict[Hashable, float]:
+        """Cell -> its mean, percent."""
+        return dict(zip(self.runs, map(float, self._mean)))
+
+    def contrast(self, weights: Mapping[Hashable, float], level: float = 0.95) -> Difference:
+        """The weighted sum of cell means; `n` of the result is the least number of runs of its cells, twice.
+
+        Raises ValueError unless the weights add up to zero: a level has other degrees of freedom than a difference.
+        """
+        if not math.isclose(sum(weights.values()), 0, abs_tol=1e-9):
+            raise ValueError(f"the weights add up to {sum(weights.values())}: a contrast's must add up to 0")
+        weights = {cell: weight for cell, weight in weights.items() if weight}
+        least = min((len(self.runs.get(cell, {})) for cell in weights), default=0)
+        if not least:
+            return Difference(NAN, level=level)
+        chosen = np.array([weights.get(cell, 0.0) for cell in self.runs])
+        row = np.concatenate([chosen, np.zeros(self._design.shape[1] - len(chosen))])
+        within = self._design.T @ np.linalg.lstsq(self._design.T, row, rcond=None)[0]
+        if self.df < 1 or not np.allclose(within, row, atol=1e-8):
+            why = "no degree of freedom" if self.df < 1 else "no realization in common"
+            plain = sum(weight * float(np.mean(list(self.runs[cell].values()))) for cell, weight in weights.items())
+            return Difference(plain, n=(least, least), level=level, method=why)
+        error = math.sqrt(max(float(chosen @ self._covariance @ chosen), 0.0))
+        return student(float(chosen @ self._mean), error, self.df, (least, least), level, self.method)
+
+
+def fit(runs: Runs) -> Mixed:
+    """Fits cell -> realization -> error. Cells without a run are left out; no run at all gives an empty model."""
+    runs = {cell: dict(found) for cell, found in runs.items() if found}
+    places = [(index, r, y) for index, found in enumerate(runs.values()) for r, y in found.items()]
+    if not places:
+        return Mixed({}, NAN, NAN, 0, "no data")
+    which, group, values = (np.array(column) for column in zip(*places))
+    fixed = np.eye(len(runs))[which.astype(int)]
+    design = np.hstack([fixed, (group[:, None] == np.unique(group)).astype(float)])
+    inverse = np.linalg.pinv(design)
+    within = inverse @ values
+    df = len(values) - int(np.linalg.matrix_rank(design))
+    spread = math.sqrt(((values - design @ within) ** 2).sum() / df) if df else 0.0
+    k = len(runs)
+    if spread < 1e-9:  # one realization only, or no scatter but rounding's: there is nothing to estimate by REML
+        spread, found = 0.0, None
+    else:
+        found = _reml(values / spread, fixed, group)
+    if found is None:
+        covariance = spread**2 * (inverse @ inverse.T)[:k, :k]
+        return Mixed(runs, NAN, spread if df else NAN, df, "fixed realizations", within[:k], covariance, design)
+    means, covariance, between, seed = found
+    return Mixed(
+        runs, spread * between, spread * seed, df, "mixed model", spread * means, spread**2 * covariance, design
+    )
+
+
+def heterogeneity(runs: Runs, kind: Callable[[Any], Hashable]) -> tuple[float, tuple[int, int], float]:
+    """Whether the realizations are equally hard for two kinds of cells, which the model assumes: F, its df, p.
+
+    The F-test of least squares with a constant for each realization of each kind against one with a constant for each
+    realization. NaN where there is nothing to test.
+    """
+    places = [(c, kind(c), r, y) for c, found in runs.items() for r, y in found.items()]
+    if not places:
+        return NAN, (0, 0), NAN
+    cells, kinds, group, values = zip(*places)
+    columns = [[c == other for c in cells] for other in runs] + [[r == other for r in group] for other in set(group)]
+    more = [[(k, r) == other for k, r in zip(kinds, group)] for other in set(zip(kinds, group))]
+    fits = []
+    for design in (np.array(columns, float).T, np.array(columns + more, float).T):
+        residual = np.array(values) - design @ (np.linalg.pinv(design) @ np.array(values))
+        fits.append((float(residual @ residual), len(values) - int(np.linalg.matrix_rank(design))))
+    (less_sum, less_df), (more_sum, more_df) = fits
+    if more_df < 1 or less_df == more_df or not more_sum > 1e-12:
+        return NAN, (less_df - more_df, more_df), NAN
+    ratio = (less_sum - more_sum) / (less_df - more_df) / (more_sum / more_df)
+    return ratio, (less_df - more_df, more_df), float(stats.f.sf(ratio, less_df - more_df, more_df))
+
+
+def _reml(
+    values: np.ndarray, fixed: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, float] | None:
+    """Means, their covariance, and both standard deviations; None if there is no optimum to be trusted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they warn of is asked of the result
+        try:
+            found = MixedLM(values, fixed, groups=group).fit(reml=True, method="powell")
+        except (np.linalg.LinAlgError, ValueError):
+            return None
+        k = fixed.shape[1]
+        covariance = np.asarray(found.cov_params())[:k, :k]
+    between = float(np.asarray(found.cov_re)[0, 0])
+    if not (found.converged and np.isfinite(covariance).all() and between > BOUNDARY * found.scale > 0):
+        return None
+    return np.asarray(found.fe_params), covariance, math.sqrt(between), math.sqrt(found.scale)

@@ -1,0 +1,270 @@
+"""The paper's claims before the three bodies of evidence, in words and tables that are made from the records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import pandas as pd
+
+from sesn_lib.analysis.claims import (
+    CLAIMS,
+    COMPARISONS,
+    INTERACTIONS,
+    PAPER,
+    REGIMES,
+    REPORT,
+    US,
+    Answer,
+    Question,
+    answer,
+    size_word,
+)
+from sesn_lib.analysis.evidence import OurRuns, Samples
+from sesn_lib.analysis.mixed import Mixed
+from sesn_lib.analysis.published import Published, regroup
+from sesn_lib.analysis.results import Results
+from sesn_lib.analysis.statistics import LEAST, NOMINAL
+from sesn_lib.experiments.mnist_scale import GRID
+from sesn_lib.plotting.tables import DASH, interval, p_value, signed
+
+__all__ = [
+    "Findings",
+    "claims_table",
+    "closing_table",
+    "comparisons_table",
+    "evidence",
+    "headline",
+    "how_tested",
+    "interactions_table",
+    "percent",
+    "sentence",
+    "sizes_sentence",
+]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Source (`PAPER`, `REPORT`, `US`) -> answers, for each of four families of tests; and the model behind ours."""
+
+    claims: Mapping[str, Sequence[Answer]]
+    regimes: Mapping[str, Sequence[Answer]]
+    comparisons: Mapping[str, Sequence[Answer]]
+    interactions: Mapping[str, Sequence[Answer]]
+    model: Mixed
+    runs: int
+
+
+def evidence(results: Results, published: Published, looked: Sequence[int] = ()) -> Findings:
+    """All questions before all evidence; `looked`: with how many runs the results were looked at before."""
+    paper, ours = Samples(published.paper), OurRuns(results, looked)
+    report = Samples({name: cell.sample for name, cell in regroup(published).items()})
+    sources: dict[str, OurRuns | Samples] = {PAPER: paper, REPORT: report, US: ours}
+
+    def family(questions: Sequence[Question]) -> dict[str, list[Answer]]:
+        return {name: answer(questions, source, paper) for name, source in sources.items()}
+
+    return Findings(
+        family(CLAIMS), family(REGIMES), family(COMPARISONS), family(INTERACTIONS), ours.model, len(results.records)
+    )
+
+
+# Tables
+
+
+def percent(given: Answer) -> str:
+    """`84 % [66, 105]`: the share of the paper's size with its interval; a dash where the paper's may be zero."""
+    share = given.share
+    if not (math.isfinite(share.low) and math.isfinite(share.high)):
+        return DASH
+    return f"{100 * share.estimate:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]".replace("-", "−")
+
+
+def _word(source: str, given: Answer) -> str:
+    word = given.verdict
+    return {"reproduced": "supported", "not reproduced": "not supported"}.get(word, word) if source == PAPER else word
+
+
+def _said(source: str, given: Answer) -> str:
+    word = _word(source, given)
+    part = f" ({sum(given.used)} of {len(given.used)}; the paper {signed(given.paper.estimate)})"
+    return word if word == "no data" else f"{word}: {interval(given.found)}{part if given.partial else ''}"
+
+
+def claims_table(findings: Findings, sources: Sequence[str] = (PAPER, REPORT, US)) -> pd.DataFrame:
+    """Verdict and difference per claim, regime and source, and how much of the paper's size ours has.
+
+    Where a source has only some of a regime's comparisons, its mean is held against the paper's over the same ones:
+    `(2 of 3; the paper −0.32)` says how many, and that mean.
+    """
+    rows = {
+        (ours.question.claim, ours.question.where): [
+            *(_said(source, findings.regimes[source][index]) for source in sources),
+            percent(ours),
+        ]
+        for index, ours in enumerate(findings.regimes[US])
+    }
+    index = pd.MultiIndex.from_tuples(rows, names=["claim", "regime"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=[*sources, "of the paper's size"])
+
+
+def how_tested(given: Sequence[Answer]) -> pd.DataFrame:
+    """How ours was tested: the model's difference, the paired test of the same, both against the paper, all p."""
+    rows = []
+    for a in given:
+        row = {
+            "claim": a.question.claim,
+            "where": a.question.where,
+            "model": interval(a.found),
+            "p": p_value(a.found.p),
+        }
+        row |= {"paired": interval(a.by_hand), "n": str(a.by_hand.n[0]), "p, paired": p_value(a.by_hand.p)}
+        row |= {"looks": str(a.looks), "p, corrected": p_value(a.p)}
+        row |= {"ours − paper": interval(a.gap), "p of that, corrected": p_value(a.p_gap)}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index(["claim", "where"])
+
+
+def comparisons_table(findings: Findings) -> pd.DataFrame:
+    """Verdict and difference of every comparison of every claim, per source."""
+    rows = [
+        [
+            a.question.claim,
+            a.question.where,
+            *(_said(source, given[i]) for source, given in findings.comparisons.items()),
+        ]
+        for i, a in enumerate(findings.comparisons[US])
+    ]
+    return pd.DataFrame(rows, columns=["claim", "comparison", *findings.comparisons])
+
+
+def interactions_table(findings: Findings) -> pd.DataFrame:
+    """How much each effect changes between regimes, per source; p corrected within the family."""
+    rows = {}
+    for i, a in enumerate(findings.interactions[US]):
+        cells = [
+            interval(given[i].found) + (f", p {_p(given[i].p)}" if math.isfinite(given[i].p) else "")
+            for given in findings.interactions.values()
+        ]
+        rows[a.question.claim, a.question.where] = cells
+    index = pd.MultiIndex.from_tuples(rows, names=["effect of", "change"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(findings.interactions))
+
+
+def _p(p: float) -> str:
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def closing_table(findings: Findings) -> pd.DataFrame:
+    """Claim by claim: the answer, which single comparisons do not share it, and how sure one can be."""
+    rows = {}
+    for claim, given in _by_claim(findings.regimes[US]):
+        single = [a for a in findings.comparisons[US] if a.question.claim == claim]
+        unclear = [a for a in single if a.verdict != "reproduced"]
+        few = len({(a.verdict) for a in single}) > 1
+        rows[claim] = [
+            sentence(given).replace("*", ""),
+            "; ".join(f"{a.question.where}: {a.verdict}" for a in unclear) if unclear and few else "all alike",
+            _how_sure(given),
+        ]
+    columns = ["answer", "comparisons that are not clear", "how sure"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("claim")
+
+
+def _how_sure(given: Sequence[Answer]) -> str:
+    """The fewest realizations, the largest corrected p of what is called reproduced, where the two tests part."""
+    judged = [a for a in given if a.runs]
+    if not judged:
+        return "no run yet"
+    said = [f"n = {min(a.runs for a in judged)} realizations or more"]
+    sure = [a.p for a in judged if a.verdict == "reproduced"]
+    said += (
+        [f"corrected p of what is reproduced {'at most ' if max(sure) >= 0.001 else ''}{p_value(max(sure))}"]
+        if sure
+        else []
+    )
+    apart = [a.question.where for a in judged if a.found.p < NOMINAL <= a.by_hand.p]
+    said += [f"{', '.join(apart)}: p below {NOMINAL} by the model but not by the paired test"] if apart else []
+    return "; ".join(said)
+
+
+# Sentences
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(", ".join(parts).rsplit(", ", 1)) if "(" not in "".join(parts) else ", ".join(parts)
+
+
+def _where(given: Answer, numbers: bool) -> str:
+    place = given.question.where
+    if not numbers or not math.isfinite(given.found.estimate):
+        return place
+    share, _, bounded = percent(given).partition(" [")
+    return f"{place} ({interval(given.found)}{f'; {share} of the paper’s' if bounded else ''})"
+
+
+def sentence(given: Sequence[Answer], source: str = US, *, numbers: bool = True) -> str:
+    """One claim in its regimes: `*reproduced* at 28 (−0.39 [...]; 84 % of the paper’s); *undecided* at 28+ (...)`."""
+    parts, words = [], list(dict.fromkeys(_word(source, a) for a in given))
+    if len(words) == 1 and not numbers and len(given) > 1:
+        return f"*{words[0]}*" + (" in all" if words != ["no data"] else "")
+    for word in words:
+        places = [_where(a, numbers) for a in given if _word(source, a) == word]
+        parts.append(f"*{word}* {'at ' if places[0][0].isdigit() else ''}{_listed(places)}")
+    return "; ".join(parts)
+
+
+def _by_claim(given: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
+    return [(claim, list(some)) for claim, some in groupby(given, key=lambda a: a.question.claim)]
+
+
+def sizes_sentence(findings: Findings, *, numbers: bool = True) -> str:
+    """Which effects of ours are told apart from the paper's in size; without `numbers` only how many."""
+    judged = [a for a in findings.regimes[US] if a.runs >= LEAST]
+    if not judged:
+        return f"No regime has {LEAST} realizations yet: nothing can be said of sizes."
+    told = [
+        f"{a.question.claim}, {a.question.where}: {size_word(a)}" for a in judged if size_word(a) != "not told apart"
+    ]
+    least = min(judged, key=lambda a: a.share.estimate if math.isfinite(a.share.low + a.share.high) else math.inf)
+    count = f"Of {len(judged)} effects {len(told) or 'none'} differ{'s' * (len(told) <= 1)} in size from the paper’s"
+    if not numbers:
+        return f"{count} (Holm)."
+    size = "" if percent(least) == DASH else f"; the smallest share is {percent(least)} ({_short(least)})"
+    return f"{count}{': ' + '; '.join(told) if told else ''} (Holm over {len(findings.regimes[US])}){size}."
+
+
+def _short(given: Answer) -> str:
+    return f"{given.question.claim}, {given.question.where}"
+
+
+def _changes(findings: Findings) -> str:
+    found = [a for a in findings.interactions[US] if a.p < NOMINAL and a.runs >= LEAST]
+    if not found:
+        return ""
+    said = [f"{_short(a)}: {interval(a.found)}, p {_p(a.p)}" for a in found]
+    family = f"looked for afterwards; Holm over {len(findings.interactions[US])}"
+    return f"- It depends on the regime ({family}): {'; '.join(said)}."
+
+
+def headline(findings: Findings, *, numbers: bool = True) -> str:
+    """Where the claims stand, as Markdown: a list for this repetition, a paragraph for the report, a caution.
+
+    `numbers`: with differences, intervals and shares; else in words, for a page that has them in a table below.
+    """
+    report = " ".join(
+        f"{claim}: {sentence(given, REPORT, numbers=False)}." for claim, given in _by_claim(findings.regimes[REPORT])
+    )
+    published = f"**From published figures alone** (the report's runs). {report}"
+    if not findings.runs:
+        return f"**From our own runs.** Nothing yet: none of the {len(GRID)} is done.\n\n{published}"
+    lines = [f"**From our own runs** ({findings.runs} of {len(GRID)}), effect by effect and regime by regime:\n"]
+    lines += [f"- {claim}: {sentence(given, numbers=numbers)}." for claim, given in _by_claim(findings.regimes[US])]
+    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings) if numbers else ""]
+    counts = [a.runs for a in findings.regimes[US] if any(a.used)]
+    caution = f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
+    few = [caution] if counts and min(counts) < LEAST else []
+    return "\n\n".join(["\n".join(line for line in lines if line), *few, published])

@@ -66,7 +66,6 @@ class Settings(BaseSettings):
     milestones: tuple[int, ...] = (20, 40)
     gamma: float = 0.1
     extra_scaling: float = 1.0
-    eval_batch: int = 1000
 
     def __post_init__(self) -> None:
         super().__post_init__()

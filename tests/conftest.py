@@ -110,12 +110,12 @@ def sesn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     import torch
     from toy_cells import use_toy_data
 
+    from sesn_lib import paths
     from sesn_lib.cli import commands as cli
 
     threads = torch.get_num_threads()
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "checkout", lambda start=None: tmp_path)
     use_toy_data(monkeypatch)
     monkeypatch.setenv("COLUMNS", "100")
 

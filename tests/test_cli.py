@@ -328,6 +328,8 @@ def test_by_default_only_the_full_protocol_goes_to_the_published_results(
 ) -> None:
     from sesn_lib import paths
 
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
     published = paths.results()

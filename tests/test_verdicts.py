@@ -29,10 +29,27 @@ def test_the_headline_of_the_first_101_runs(whole: verdicts.Findings) -> None:
     )
     assert "; undecided at 28+ (−0.10 [−0.17, −0.03]; 54 % of the paper’s), 56+ (−0.09 [−0.16, −0.02]; " in lines[2]
     assert lines[3].startswith("- vector features beat scalar ones: undecided at 28 (+0.05 [")
-    assert "Of 12 effects none differs in size from the paper’s (Holm over 12)" in said
+    assert "Of 12 effects none differs significantly in size from the paper’s (Holm over 12)" in said
     assert "SESN beats the plain CNN, with + less without, 28: +0.29 [+0.19, +0.39], p < 0.001" in said
+    assert "the model's t, n = 6 realizations; charged for looks, then Holm over 7" in said
     assert "scale augmentation helps: reproduced in all. 56 pixels beat 28: reproduced in all." in lines[-1]
     assert "a direction, not a verdict" not in said
+
+
+@pytest.mark.parametrize("numbers", [True, False])
+def test_the_headline_has_the_wider_interval_and_the_change_between_regimes(
+    whole: verdicts.Findings, numbers: bool
+) -> None:
+    """With augmentation the model's interval leaves out zero and the paired one does not: that belongs at the front."""
+    lines = verdicts.headline(whole, numbers=numbers).splitlines()
+    (wider,) = [line for line in lines if line.startswith("- Less sure than by the model's interval")]
+    assert "(paired t, n = 6 realizations, not corrected): " in wider
+    assert "SESN beats the plain CNN, 28+: −0.10 [−0.21, +0.01], p = 0.074; " in wider
+    assert wider.endswith("SESN beats the plain CNN, 56+: −0.09 [−0.20, +0.02], p = 0.083.")
+    assert wider.count("p = ") == 2, "no others part"
+    (change,) = [line for line in lines if line.startswith("- It depends on the regime")]
+    assert "SESN beats the plain CNN, with + less without, 28: +0.29 [+0.19, +0.39]" in change
+    assert "vector" not in change, "not significant after correction"
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 40])

@@ -186,9 +186,14 @@ def _how_sure(given: Sequence[Answer]) -> str:
         if sure
         else []
     )
-    apart = [a.question.where for a in judged if a.found.p < NOMINAL <= a.by_hand.p]
-    said += [f"{', '.join(apart)}: p below {NOMINAL} by the model but not by the paired test"] if apart else []
+    apart = ", ".join(a.question.where for a in _apart(judged))
+    said += [f"{apart}: p below {NOMINAL} by the model but not by the paired test"] if apart else []
     return "; ".join(said)
+
+
+def _apart(given: Sequence[Answer]) -> list[Answer]:
+    """Where the model and the paired test part, both before correction."""
+    return [a for a in given if a.runs >= LEAST and a.found.p < NOMINAL <= a.by_hand.p]
 
 
 # Sentences
@@ -230,7 +235,8 @@ def sizes_sentence(findings: Findings, *, numbers: bool = True) -> str:
         f"{a.question.claim}, {a.question.where}: {size_word(a)}" for a in judged if size_word(a) != "not told apart"
     ]
     least = min(judged, key=lambda a: a.share.estimate if math.isfinite(a.share.low + a.share.high) else math.inf)
-    count = f"Of {len(judged)} effects {len(told) or 'none'} differ{'s' * (len(told) <= 1)} in size from the paper’s"
+    differs = f"{len(told) or 'none'} differ{'s' * (len(told) <= 1)} significantly"
+    count = f"Of {len(judged)} effects {differs} in size from the paper’s"
     if not numbers:
         return f"{count} (Holm)."
     size = "" if percent(least) == DASH else f"; the smallest share is {percent(least)} ({_short(least)})"
@@ -241,13 +247,23 @@ def _short(given: Answer) -> str:
     return f"{given.question.claim}, {given.question.where}"
 
 
-def _changes(findings: Findings) -> str:
+def _changes(findings: Findings, numbers: bool) -> str:
     found = [a for a in findings.interactions[US] if a.p < NOMINAL and a.runs >= LEAST]
     if not found:
         return ""
-    said = [f"{_short(a)}: {interval(a.found)}, p {_p(a.p)}" for a in found]
-    family = f"looked for afterwards; Holm over {len(findings.interactions[US])}"
-    return f"- It depends on the regime ({family}): {'; '.join(said)}."
+    said = [f"{_short(a)}: {interval(a.found)}{f', p {_p(a.p)}' if numbers else ''}" for a in found]
+    corrected = f"Holm over {len(findings.interactions[US])}"
+    test = f"the model's t, n = {min(a.runs for a in found)} realizations; charged for looks, then {corrected}"
+    return f"- It depends on the regime (looked for afterwards; {test if numbers else corrected}): {'; '.join(said)}."
+
+
+def _wider(findings: Findings) -> str:
+    apart = _apart(findings.regimes[US])
+    if not apart:
+        return ""
+    said = "; ".join(f"{_short(a)}: {interval(a.by_hand)}, p = {p_value(a.by_hand.p)}" for a in apart)
+    test = f"paired t, n = {min(a.by_hand.n[0] for a in apart)} realizations, not corrected"
+    return f"- Less sure than by the model's interval ({test}): {said}."
 
 
 def headline(findings: Findings, *, numbers: bool = True) -> str:
@@ -263,7 +279,7 @@ def headline(findings: Findings, *, numbers: bool = True) -> str:
         return f"**From our own runs.** Nothing yet: none of the {len(GRID)} is done.\n\n{published}"
     lines = [f"**From our own runs** ({findings.runs} of {len(GRID)}), effect by effect and regime by regime:\n"]
     lines += [f"- {claim}: {sentence(given, numbers=numbers)}." for claim, given in _by_claim(findings.regimes[US])]
-    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings) if numbers else ""]
+    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings, numbers), _wider(findings)]
     counts = [a.runs for a in findings.regimes[US] if any(a.used)]
     caution = f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
     few = [caution] if counts and min(counts) < LEAST else []

@@ -20,7 +20,7 @@ SCRIPT = """
 import os, resource
 os.environ["THP_MEM_ALLOC_ENABLE"] = "0"
 import torch
-from sesn_lib import memory
+from sesn_lib.fast import memory
 
 def faults(times=5):
     counts = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]

@@ -35,7 +35,7 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "05_datasets": {"seed": 1, "realizations": 2, "png_checks": 0},
     "06_train_mnist_scale": {"seed": 1, "model": "mnist_cnn_28", "extra_scaling": 0.5, "realization": 1},
     "07_train_stl10": {"seed": 1, "model": "wrn_16_8_ses_c", "run": 1, "step_images": 2},
-    "08_results": {"seed": 1, "draws": 2000, "records_folder": "{out}/none"},
+    "08_results": {"seed": 1, "records_folder": "{out}/none"},
 }
 """Values that differ from the notebooks' own and ask for the same things; `{out}` is a folder that can be written."""
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {

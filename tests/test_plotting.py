@@ -20,7 +20,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from sesn_lib.basis import Basis, hermite_a  # noqa: E402
 from sesn_lib.plotting import filters, groups, style, training  # noqa: E402
-from sesn_lib.training.mnist_scale import EpochReport  # noqa: E402
+from sesn_lib.training.loop import EpochReport  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 
@@ -209,6 +209,18 @@ def test_what_is_called_an_error_is_one(capsys: pytest.CaptureFixture[str]) -> N
     assert (losses["training"], losses["validation"]) == ([0.9, 0.4, 0.2], [0.5, 0.3, 0.2])
     assert [list(line.get_xdata()) for line in loss.lines if line.get_label() == "lower learning rate"] == [[2.5, 2.5]]
     monitor = training.Monitor()
-    monitor(EpochReport(1, 0.01, 0.9, 0.7, 0.5, 0.96, 2.0, 60, 1))
+    monitor(
+        EpochReport(
+            epoch=1,
+            epochs=60,
+            learning_rate=0.01,
+            train_loss=0.9,
+            train_accuracy=0.7,
+            seconds=2.0,
+            best_epoch=1,
+            val_loss=0.5,
+            val_accuracy=0.96,
+        )
+    )
     assert capsys.readouterr().out == "epoch 1 of 60: loss 0.900, validation error 4.0 %, 2 s\n"
     assert monitor.history[0]["val_accuracy"] == 0.96

@@ -12,12 +12,12 @@ import pytest
 import torch
 from toy_cells import toy_realization
 
-from sesn_lib.cli.arguments import warn_if_slow
 from sesn_lib.experiments.mnist_scale import Cell
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.fast import precision
 from sesn_lib.runner import execution
 from sesn_lib.runner.cost import Estimator
+from sesn_lib.runner.heartbeat import warn_if_slow
 from sesn_lib.store.records import Store
 from sesn_lib.training import mnist_scale
 from sesn_lib.training.state import autocast

@@ -95,7 +95,7 @@ def build(
     for position, source in enumerate(sources, start=1):
         parameters = dict(PROFILES[profile].get(source.stem, {}))
         for name in FOLDERS.keys() & execute.parameter_names(source):
-            parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], paths.checkout(source.parent))
+            parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
         label = f"[{position}/{len(sources)}] {source.stem}"
         with _progress(console, label) as on_cell:
             outcome = execute.run(
@@ -231,6 +231,13 @@ def _facts(environment: Mapping[str, Any], profile: str, outcomes: Sequence[Outc
     if outcomes is not None:
         facts.insert(1, ("Time", format_duration(sum(outcome.seconds for outcome in outcomes))))
     return facts
+
+
+def _root(notebooks: Path) -> Path:
+    """What a relative folder parameter is relative to: the checkout, or the notebooks' folder if it is in none."""
+    here = notebooks.resolve()
+    checkout = paths.checkout(here)
+    return checkout if here.is_relative_to(checkout) else here
 
 
 def _prepare(folder: Path) -> None:

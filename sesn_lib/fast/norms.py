@@ -8,7 +8,7 @@ devices, so that there are as many blocks as channels times groups; what is read
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["batch_norm", "batch_norm_in_groups", "groups_of"]
 
-Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 # Blocks of 512 threads that the largest GPUs have at work at once: 4 on each of about 130 multiprocessors.
 BLOCKS = 512

@@ -118,8 +118,9 @@ class ScaleSteerableConv(nn.Module):
 
     def kernel(self, size: int) -> Tensor:
         """`W_z`, [C', C, size, size]."""
-        real, imag = self.functions(size)
-        return sum(torch.einsum("kocn,kyxn->ocyx", w, f) for w, f in ((self.mult_real, real), (self.mult_imag, imag)))  # type: ignore[return-value]
+        weights, functions = (self.mult_real, self.mult_imag), self.functions(size)
+        real, imag = (torch.einsum("kocn,kyxn->ocyx", w, f) for w, f in zip(weights, functions))
+        return real + imag
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(self, x, "BCHW", C=self.mult_real.shape[2])

@@ -166,29 +166,31 @@ def test_a_look_that_finds_no_new_run_is_no_chance() -> None:
     assert Samples(PUBLISHED.paper).looks(REGIMES[0].rows) == 0
 
 
-def history(name: str, pattern: str) -> list[int]:
-    """The numbers that a notebook printed in its committed states, oldest first, zero left out."""
+def history(names: tuple[str, ...], pattern: str) -> list[int]:
+    """The numbers that a notebook, under each of its names, printed in its committed states, zero left out."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(FOLDER), *arguments], capture_output=True, text=True).stdout
 
     found = []
-    for commit in reversed(git("log", "--format=%h", "--", f":/notebooks/{name}").split()):
-        state = nbformat.reads(git("show", f"{commit}:notebooks/{name}"), as_version=4)
+    for name, commit in ((n, c) for n in names for c in git("log", "--format=%h", "--", f":/notebooks/{n}").split()):
+        if not (text := git("show", f"{commit}:notebooks/{name}")):
+            continue  # the commit that took the name away
+        state = nbformat.reads(text, as_version=4)
         said = "\n".join(output.get("text", "") for cell in state.cells for output in cell.get("outputs", []))
         found += [int(number) for number in re.findall(pattern, said)]
     return sorted(set(found) - {0})
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "pattern"),
+    ("key", "names", "pattern"),
     [
-        ("table", "08_results.ipynb", r"(\d+) of 120 runs are there"),
-        ("precision", "06_train_mnist_scale.ipynb", r"n = (\d+) pairs"),
+        ("table", ("08_results.ipynb", "10_results.ipynb"), r"(\d+) of 120 runs are there"),
+        ("precision", ("06_train_mnist_scale.ipynb", "08_train_mnist_scale.ipynb"), r"n = (\d+) pairs"),
     ],
 )
-def test_the_looks_are_those_of_the_history(key: str, name: str, pattern: str) -> None:
-    listed, found = load_looks(FOLDER)[key], history(name, pattern)
+def test_the_looks_are_those_of_the_history(key: str, names: tuple[str, ...], pattern: str) -> None:
+    listed, found = load_looks(FOLDER)[key], history(names, pattern)
     if len(found) < 3:
         pytest.skip("the history is not here")
     assert set(found) - set(listed) <= {max(found)}, f"add {found} to looks.yml; the newest may be missing"

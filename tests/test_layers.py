@@ -349,7 +349,7 @@ def test_inputs_of_another_shape_are_named(layer: nn.Module, shape: tuple[int, .
     assert str(list(shape)) in str(error.value)
 
 
-# --- what notebook 3 compares itself with -----------------------------------------------------------------------------
+# --- what notebook 4 compares itself with -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["conv_th_A", "conv_th_B", "conv_hh_A_interscale2", "conv_hh_B_interscale3"])

@@ -166,7 +166,7 @@ def test_notebook(path: Path, check: Check) -> None:
 
 
 def test_there_are_notebooks() -> None:
-    assert {"05_datasets", "06_train_mnist_scale"} <= {path.stem for path in PATHS}
+    assert {"07_datasets", "08_train_mnist_scale"} <= {path.stem for path in PATHS}
 
 
 # The chain
@@ -194,7 +194,7 @@ def test_notebooks_form_a_chain() -> None:
 
 def test_the_chain_check_notices_a_missing_link() -> None:
     names, cells = [path.stem for path in PATHS], first_cells()
-    cells["05_datasets"] = cells["05_datasets"].replace(".ipynb)", ".html)")
+    cells["07_datasets"] = cells["07_datasets"].replace(".ipynb)", ".html)")
     assert chain_faults(names, cells) != []
     assert chain_faults([*names, "99_more"], {**first_cells(), "99_more": ""}) != []
 
@@ -253,7 +253,7 @@ BREAKAGES: list[tuple[Check, Callable[[Notebook], Any]]] = [
 
 @pytest.mark.parametrize(("check", "damage"), BREAKAGES, ids=lambda value: getattr(value, "__name__", ""))
 def test_each_check_notices_damage(check: Check, damage: Callable[[Notebook], Any]) -> None:
-    notebook = load(FOLDER / "05_datasets.ipynb")
+    notebook = load(FOLDER / "07_datasets.ipynb")
     assert check(notebook) == []
     broken = copy.deepcopy(notebook)
     damage(broken)

@@ -136,7 +136,7 @@ def test_profiles_name_notebooks_and_parameters_that_exist() -> None:
 
 def test_the_full_profile_trains_by_the_protocol() -> None:
     expected = {name: PROTOCOL[name] for name in ("epochs", "train_images", "batch_size")}
-    assert report.PROFILES["full"]["06_train_mnist_scale"] == {**expected, "test_images": TEST_IMAGES}
+    assert report.PROFILES["full"]["08_train_mnist_scale"] == {**expected, "test_images": TEST_IMAGES}
     assert report.CELL_SECONDS["full"] is None, "hours of training are no hanging cell"
     assert report.CELL_SECONDS["quick"] == 1800
 

@@ -22,7 +22,7 @@ def run(name: str, which: str, folder: Path) -> tuple[Any, str]:
     for cell in CELLS.get(which, []):
         Store(folder / "records").write(synthetic(cell, draws))
     parameters = {"records_folder": str(folder / "records")}
-    if name.startswith("08"):
+    if name.startswith("10"):
         parameters["tables_folder"] = str(folder / "tables")
     outcome = execute.run(NOTEBOOKS / f"{name}.ipynb", folder / "out.ipynb", parameters, timeout=600)
     assert outcome.error is None
@@ -43,20 +43,20 @@ def images(notebook: Any) -> int:
     return len(shown)
 
 
-@pytest.mark.parametrize("name", ["00_poster", "08_results"])
+@pytest.mark.parametrize("name", ["00_poster", "10_results"])
 def test_without_records_the_published_figures_speak(name: str, tmp_path: Path) -> None:
     notebook, said = run(name, "none", tmp_path)
     assert "Nothing yet: none of the 120 is done." in said
-    published = {"00_poster": "", "08_results": "supported: −0.47 [−0.54, −0.40] | no data | "}[name]
+    published = {"00_poster": "", "10_results": "supported: −0.47 [−0.54, −0.40] | no data | "}[name]
     assert f"| SESN beats the plain CNN | 28 | {published}no data | – |" in said
-    assert images(notebook) == {"00_poster": 3, "08_results": 6}[name]
-    if name.startswith("08"):
+    assert images(notebook) == {"00_poster": 3, "10_results": 6}[name]
+    if name.startswith("10"):
         assert "no cell has 3 runs yet" in said
         assert said.count("no complete record yet") == 3
 
 
 def test_two_realizations_are_shown_and_decide_nothing(tmp_path: Path) -> None:
-    notebook, said = run("08_results", "some", tmp_path)
+    notebook, said = run("10_results", "some", tmp_path)
     assert "From our own runs (20 of 120)" in said
     assert "a direction, not a verdict" in said
     assert "differs: 0, the same: 0, undecided: 6, no run yet: 6" in said

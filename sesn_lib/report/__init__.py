@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "quick": {},
     "full": {
-        "05_datasets": {"png_checks": 6},
-        "06_train_mnist_scale": {"epochs": 60, "train_images": 10000, "test_images": 50000, "batch_size": 128},
+        "07_datasets": {"png_checks": 6},
+        "08_train_mnist_scale": {"epochs": 60, "train_images": 10000, "test_images": 50000, "batch_size": 128},
     },
 }
 """What each profile sets otherwise than the notebooks themselves: profile -> notebook -> parameter -> value.

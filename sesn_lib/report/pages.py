@@ -40,7 +40,7 @@ class Page:
     """One notebook on its way to becoming a page.
 
     Attributes:
-        name: file name without ending, e.g. `05_datasets`.
+        name: file name without ending, e.g. `07_datasets`.
         notebook: the notebook to render.
         folder: where relative links of the notebook start.
         state: a few words on its execution, for the front page.

@@ -53,7 +53,7 @@ BAD_INPUT = [
     ("train mnist_cnn_28 --threads 0", "threads is 0"),
     ("bench --rounds 0", "rounds is 0"),
     ("run --experiment cifar", "unknown experiment 'cifar'; the experiments are mnist-scale, stl10"),
-    ("run --part rivals-to-be", "mnist-scale has no part 'rivals-to-be'; the parts are sesn, or all"),
+    ("run --part rivals-to-be", "mnist-scale has no part 'rivals-to-be'; the parts are sesn, rivals, or all"),
     ("train wrn_16_8 --extra-scaling 0.5", "a scaling of 0.5 is for mnist-scale"),
     ("train mnist_cnn_28 --micro-batch 2", "--micro-batch and --small-memory are for --experiment stl10"),
     ("bench --experiment stl10 --rounds 2", "--ways, --rounds and --jobs are for mnist-scale"),

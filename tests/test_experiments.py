@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import (
     CNN_MODELS,
     EXPERIMENT,
     GRID,
     MODELS,
     PROTOCOL,
+    REALIZATIONS,
+    RIVAL_MODELS,
     SCALINGS,
     SESN_MODELS,
     Cell,
@@ -37,7 +40,31 @@ def test_order_fills_the_table_evenly_and_begins_with_28_pixels() -> None:
 def test_models_of_the_grid_can_be_built() -> None:
     from sesn_lib import models
 
-    assert set(MODELS) <= set(models.names())
+    assert {*MODELS, *RIVAL_MODELS} <= set(models.names())
+
+
+def test_the_rivals_are_a_second_part_of_the_grid() -> None:
+    from sesn_lib.models.rivals import RIVALS
+
+    assert set(RIVAL_MODELS) == set(RIVALS)
+    cells = EXPERIMENT.cells("rivals")
+    assert len(set(cells)) == len(cells) == 14 * len(SCALINGS) * len(REALIZATIONS) == 168
+    assert set(EXPERIMENT.cells(ALL)) == {*GRID, *cells}
+    assert not set(GRID) & set(cells)
+    assert EXPERIMENT.cells() == GRID, "the paper's own networks are what is meant by default"
+    assert [cell.realization for cell in cells] == sorted(cell.realization for cell in cells)
+    assert EXPERIMENT.select(["mnist_ss_28"], [0.5], [2], part="rivals") == (Cell("mnist_ss_28", 0.5, 2),)
+    with pytest.raises(ValueError, match="the grid has no model 'mnist_ss_28'"):
+        EXPERIMENT.select(["mnist_ss_28"])
+
+
+def test_filters_that_are_not_trained_do_not_count() -> None:
+    from sesn_lib import models
+    from sesn_lib.training.counting import trained_parameters
+
+    network = models.build("mnist_ss_28")
+    assert trained_parameters(network) == 493688  # the authors' count; 27,378 numbers more are kept fixed
+    assert sum(parameter.numel() for parameter in network.parameters()) == 521066
 
 
 def test_names() -> None:

@@ -1,8 +1,8 @@
 """The MNIST-scale experiment: its cells, its protocol, its records. Plain data: nothing heavy is imported.
 
 A cell is one training run: a model, the strength of the scale augmentation and the realization of MNIST-scale. The
-paper's table is 8 SESN models and 2 plain networks x 2 augmentations x 6 realizations = 120 cells, the part "sesn" of
-the grid; a further part is a further row of `PART_MODELS`.
+part "sesn" of the grid is 8 SESN models and 2 plain networks x 2 augmentations x 6 realizations = 120 cells, the part
+"rivals" the 14 networks of the paper's other methods, 168 cells; a further part is a further row of `PART_MODELS`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "PART_MODELS",
     "PROTOCOL",
     "REALIZATIONS",
+    "RIVAL_MODELS",
     "SCALINGS",
     "SESN_MODELS",
     "Cell",
@@ -38,7 +39,13 @@ SESN_MODELS: tuple[str, ...] = tuple(
 )
 CNN_MODELS: tuple[str, ...] = ("mnist_cnn_28", "mnist_cnn_56")
 MODELS: tuple[str, ...] = SESN_MODELS + CNN_MODELS
-PART_MODELS: dict[str, tuple[str, ...]] = {"sesn": MODELS}
+RIVAL_MODELS: tuple[str, ...] = tuple(
+    f"mnist_{method}_{size}"
+    for size in (28, 56)
+    for method in ("xu", "kanazawa", "sevf_scalar", "sevf_vector", "dss_scalar", "dss_vector", "ss")
+)
+"""Of the methods that the paper compares with, in the order of its table."""
+PART_MODELS: dict[str, tuple[str, ...]] = {"sesn": MODELS, "rivals": RIVAL_MODELS}
 """The models of each part of the grid; every one is run in each scaling and realization."""
 ALL_MODELS = tuple(dict.fromkeys(model for models in PART_MODELS.values() for model in models))
 SCALINGS: tuple[float, ...] = (1.0, 0.5)

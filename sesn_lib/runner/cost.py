@@ -25,6 +25,7 @@ from sesn_lib.runner.execution import task_of
 from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 from sesn_lib.store.atomic import write_aside
 from sesn_lib.store.records import Store, now
+from sesn_lib.training.counting import trained_parameters
 
 __all__ = ["Estimator", "add_measurement", "estimate", "load_measurements", "measure", "speeds"]
 
@@ -76,7 +77,7 @@ def measure(
     typical = statistics.median(seconds[1:])
     return {
         "model": model,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": trained_parameters(network),
         "precision": precision,
         "batch_size": batch,
         "micro_batch": getattr(settings, "micro_batch", None),

@@ -112,6 +112,7 @@ def train_cell(
         Interrupted: `stop` said so.
     """
     from sesn_lib import provenance
+    from sesn_lib.training.counting import trained_parameters
 
     start = time.perf_counter()
     options = options or RunOptions()
@@ -138,7 +139,7 @@ def train_cell(
         "seed": chosen.seed,
         "protocol": protocol,
         "complete": experiment.is_complete(protocol, len(task.test)),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": trained_parameters(model),
         **outcome.says,
         "history": result.history,
         "data_checksum": checksum,

@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import models
 from sesn_lib.training.state import autocast
 
-__all__ = ["Count", "count"]
+__all__ = ["Count", "count", "trained_parameters"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Count:
     forward_flops: float
     step_flops: float
     saved_bytes: float
+
+
+def trained_parameters(model: nn.Module) -> int:
+    """How many numbers training changes; filters that a method keeps fixed do not count, as in the authors' counts."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 @lru_cache(maxsize=16)
@@ -59,8 +64,7 @@ def count(name: str, *, precision: str = "float32", size: int = 96) -> Count:
             loss.backward()
         parts = {_storage(tensor): tensor.untyped_storage().nbytes() for tensor in kept}
     saved = sum(size for storage, size in parts.items() if storage not in owned)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Count(parameters, forward / images, flops.get_total_flops() / images, saved / images)
+    return Count(trained_parameters(model), forward / images, flops.get_total_flops() / images, saved / images)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -19,6 +19,7 @@ from sesn_lib import fast, models
 from sesn_lib.data.splits import DeviceSplit
 from sesn_lib.fast import graphs
 from sesn_lib.fast.graphs import WARM_UP, Recorded
+from sesn_lib.models.rivals import RIVALS
 from sesn_lib.training import mnist_scale as training
 from sesn_lib.training.loop import fit
 from sesn_lib.training.mnist_scale import Settings, Task, new_optimizer, new_step
@@ -159,7 +160,9 @@ def test_nothing_is_recorded_on_a_cpu() -> None:
 
 @GPU
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", ["mnist_ses_vector_28", "mnist_ses_scalar_56"])
+@pytest.mark.parametrize(
+    "name", ["mnist_ses_vector_28", "mnist_ses_scalar_56", *(name for name in RIVALS if name.endswith("_28"))]
+)
 def test_a_graph_computes_what_the_step_does(name: str, precision: str) -> None:
     device = torch.device("cuda")
     found = []

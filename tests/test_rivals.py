@@ -7,12 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import synchronised
 import torch
 from recipe import recipe, relative
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sesn_lib.fast import accelerate
 from sesn_lib.models import build, load_official, names
@@ -124,75 +121,6 @@ def test_gradients_are_finite_where_images_are_black(name: str) -> None:
         assert sorted(last) == ["bias", "const_real", "const_real", "const_real", "weight"]
     else:
         assert last == (["weight", "weight"] if "sevf_vector" in name else [])
-
-
-class Copies(TorchDispatchMode):
-    """Counts what is copied from the CPU to another device."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = func(*args, **(kwargs or {}))
-        inputs = {x.device.type for x in args if isinstance(x, Tensor) and x.dim()}
-        outputs = {result.device.type} if isinstance(result, Tensor) else set()
-        self.count += inputs == {"cpu"} and bool(outputs - {"cpu"})
-        return result
-
-
-def on_fake(model: nn.Module, device: str) -> None:
-    """Tensors that have a device and no values in place of the model's own."""
-    for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
-            for key, value in tensors.items():
-                fake = None if value is None else torch.empty_like(value, device=device)
-                is_parameter = isinstance(value, nn.Parameter)
-                tensors[key] = nn.Parameter(fake, value.requires_grad) if is_parameter else fake
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fast", [False, True], ids=["literal", "fast"])
-@pytest.mark.parametrize("name", [*(name for name in RIVALS if name.endswith("_28")), "mnist_kanazawa_56"])
-def test_one_device_and_no_waiting(name: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for a device fails on tensors without values: `.item()`, a mask, a table left on the CPU."""
-    synchronised.install(monkeypatch)
-    model = build(name)
-    if fast:
-        accelerate(model)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        on_fake(model, "cuda")
-        images = torch.empty(8, 1, 28, 28, device="cuda")
-        logits = model(images)
-        assert (logits.device.type, logits.shape) == ("cuda", (8, 10))
-        with Copies() as copies:
-            model(images)
-        assert copies.count == 0
-        on_fake(model, "cpu")  # torch differentiates on a GPU only where there is one
-        model(torch.empty(8, 1, 28, 28)).square().sum().backward()
-
-
-def test_waiting_and_copying_are_noticed() -> None:
-    class Waiting(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x * x.amax().item()
-
-    class Copying(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + torch.zeros(28, 28).to(x.device)
-
-    for layer in (Waiting(), Copying()):
-        model = build("mnist_dss_vector_28")
-        model.blocks.insert(0, layer)
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            on_fake(model, "cuda")
-            images = torch.empty(8, 1, 28, 28, device="cuda")
-            if isinstance(layer, Waiting):
-                with pytest.raises(DataDependentOutputException):
-                    model(images)
-                continue
-            model(images)
-            with Copies() as copies:
-                model(images)
-            assert copies.count == 1
 
 
 @pytest.mark.slow

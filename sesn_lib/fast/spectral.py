@@ -171,11 +171,11 @@ def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Ten
     """`max_pool` in a few large steps: for a GPU, where a step costs more to start than the additional memory to read.
 
     `_MaxPool` takes about 4 S kernel^2 small ones, this takes three for each map and four in all; and for windows that
-    need no frame one for each map, by torch's own pooling.
+    need no frame one for each map, by torch's own pooling; for windows of one pixel none.
     """
     height, width, *rest = maps[0].shape
     if not padding and kernel < min(height, width):
-        pooled = [_max_pool_in_place(image, kernel) for image in maps]
+        pooled = maps if kernel == 1 else [_max_pool_in_place(image, kernel) for image in maps]
         return torch.stack(pooled).max(dim=0).values if len(pooled) > 1 else pooled[0]
     rows, columns = ((side + 2 * padding) // kernel for side in (height, width))
     # Below and to the right of the last full window nothing is looked at; a negative margin cuts it off.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sesn_lib import fast, models
-from sesn_lib.data.splits import DeviceSplit
+from sesn_lib.data.splits import DeviceSplit, normalise
 from sesn_lib.fast import graphs
 from sesn_lib.fast.graphs import WARM_UP, Recorded
 from sesn_lib.models.rivals import RIVALS
@@ -175,7 +175,7 @@ def test_a_graph_computes_what_the_step_does(name: str, precision: str) -> None:
         batches = zip(split.images.split(128), split.labels.split(128))
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a graph that could not be made
-            found.append([step(training.normalise(images), labels).tolist()[0] for images, labels in batches])
+            found.append([step(normalise(images), labels).tolist()[0] for images, labels in batches])
     tolerance = 1e-4 if precision == "float32" else 1e-2
     assert found[1] == pytest.approx(found[0], rel=tolerance)
 

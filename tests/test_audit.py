@@ -20,6 +20,7 @@ from sesn_lib.experiments import stl10
 from sesn_lib.experiments.correctness import encode
 from sesn_lib.experiments.mnist_scale import Cell
 from sesn_lib.provenance import cell_seed
+from sesn_lib.training.counting import trained_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "notebooks" / "results" / "runs"
@@ -227,7 +228,7 @@ def test_records_of_stl10(tmp_path: Path, repository: Path) -> None:
         steps = sum(milestone < epoch["epoch"] for milestone in protocol["milestones"])
         epoch["learning_rate"] = protocol["learning_rate"] * protocol["gamma"] ** steps
     record["seed"] = cell_seed(cell)
-    record["parameters"] = sum(parameter.numel() for parameter in models.build(cell.model).parameters())
+    record["parameters"] = trained_parameters(models.build(cell.model))
     record["environment"] |= {"git_commit": commit_of(repository), "git_dirty": False}
     seconds = sum(epoch["seconds"] for epoch in record["history"])
     record["timing"] |= {"train_seconds": seconds, "wall_seconds": seconds + 1, "finished": "2026-01-31T12:00:00Z"}

@@ -27,6 +27,7 @@ from sesn_lib.experiments.registry import cell_named
 from sesn_lib.provenance import cell_seed
 from sesn_lib.store.records import Store, read_record
 from sesn_lib.store.schema import AnyCell, RecordError
+from sesn_lib.training.counting import trained_parameters
 
 __all__ = ["Audit", "audit"]
 
@@ -107,7 +108,7 @@ def _parameters(record: Record, cell: AnyCell) -> Iterator[str]:
 
 @cache
 def _parameters_of(model: str) -> int:
-    return sum(parameter.numel() for parameter in models.build(model).parameters())
+    return trained_parameters(models.build(model))
 
 
 def _data(record: Record, cell: AnyCell) -> Iterator[str]:

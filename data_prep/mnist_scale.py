@@ -11,7 +11,7 @@ from torchvision.datasets import VisionDataset
 
 from data_prep import DataError, realizations
 from data_prep.files import data_folder
-from data_prep.preparation import Row, prepare, prepare_all
+from data_prep.preparation import Row, originals, prepare, prepare_all
 from data_prep.realizations import Realization, Split, export_png, png_md5
 from data_prep.splits import PROTOCOLS, REALIZATIONS, SPLITS, check
 
@@ -25,6 +25,7 @@ __all__ = [
     "Row",
     "Split",
     "export_png",
+    "originals",
     "png_md5",
     "prepare",
     "prepare_all",

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from data_prep import DataError, checksums, realizations, sources
 from data_prep.files import data_folder, progress_bar
-from data_prep.realizations import Realization
-from data_prep.splits import SIZES, check
+from data_prep.realizations import Realization, Split
+from data_prep.splits import SIZES, SPLITS, check, plan
 
-__all__ = ["Row", "prepare", "prepare_all"]
+__all__ = ["Row", "originals", "prepare", "prepare_all"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,26 @@ def prepare(
     folder = data_folder(root)
     found = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
     return found or _make(folder, realization, protocol, source, progress)
+
+
+def originals(
+    root: str | Path | None = None,
+    realization: int = 0,
+    split: str = "test",
+    protocol: str = "paper",
+    *,
+    source: str | Path | None = None,
+    progress: bool = True,
+) -> Split:
+    """The MNIST digits behind a split of a realization, in its order, before they are scaled; `factors` is what the
+    realization scales each by. Arguments and errors as `prepare`; ValueError for an unknown split.
+    """
+    check(protocol, realization)
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; choose one of train, val, test")
+    images, labels = sources.mnist(data_folder(root), source=source, progress=progress)
+    part = plan(labels, realization, protocol)[split]
+    return Split(images[part.indices], labels[part.indices].astype("int64"), part.factors)
 
 
 def prepare_all(

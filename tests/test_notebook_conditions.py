@@ -36,6 +36,7 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "08_train_mnist_scale": {"seed": 1, "model": "mnist_cnn_28", "extra_scaling": 0.5, "realization": 1},
     "09_train_stl10": {"seed": 1, "model": "wrn_16_8_ses_c", "run": 1, "step_images": 2},
     "10_results": {"seed": 1, "records_folder": "{out}/none"},
+    "11_beyond_the_table": {"seed": 1},
 }
 """Values that differ from the notebooks' own and ask for the same things; `{out}` is a folder that can be written."""
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sesn_lib.store.records import Store
@@ -67,11 +67,11 @@ def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -
     return max(1, count // jobs)
 
 
-def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Mapping[str, Any]) -> None:
+def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Callable[[AnyCell], Mapping[str, Any]]) -> None:
     """Refuses to mix: a record of another protocol in the folder would make a cell look done that is not.
 
     Arguments:
-        wanted: parts of the protocol, and `test_images`.
+        wanted: of a cell, parts of the protocol, and `test_images`.
 
     Raises:
         ValueError: naming the record and what differs.
@@ -81,7 +81,7 @@ def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Mapping[str, 
         if record is None:
             continue
         found = {**record["protocol"], "test_images": record["test_images"]}
-        for key, value in wanted.items():
+        for key, value in wanted(cell).items():
             if found.get(key) != value:
                 raise ValueError(
                     f"{store.path(cell)} is of a run with {key} {found.get(key)}, not {value}; name another --results"

@@ -1,4 +1,4 @@
-"""The `sesn` command: data, train, run, status, collect, bench, report."""
+"""The `sesn` command: data, train, run, probe, status, collect, bench, report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sesn_lib.cli.options import (
 )
 from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import PROTOCOL
-from sesn_lib.experiments.registry import experiment_named
+from sesn_lib.experiments.registry import experiment_for
 from sesn_lib.experiments.settings import RunOptions
 
 __all__ = ["app", "main"]
@@ -41,11 +41,12 @@ app.add_typer(data_commands.app, name="data")
 
 app.command()(run_commands.train)
 app.command()(run_commands.run)
+app.command()(run_commands.probe)
 
 
 @app.command()
 def status(
-    experiment: ExperimentOption = FIRST,
+    experiment: ExperimentOption = None,
     part: PartOption = None,
     results: ResultsOption = None,
     checkpoints: CheckpointsOption = None,
@@ -58,7 +59,7 @@ def status(
     from sesn_lib.cli.jobs import folders
     from sesn_lib.runner.status import survey
 
-    chosen = experiment_named(experiment)
+    chosen = experiment_for(experiment, part)
     folder, kept = folders(chosen, results, RunOptions(checkpoints=checkpoints))
     if check:
         run_commands.exit_with(not show_audit(folder), False)
@@ -68,14 +69,14 @@ def status(
 
 @app.command()
 def collect(
-    experiment: ExperimentOption = FIRST,
+    experiment: ExperimentOption = None,
     part: PartOption = None,
     results: ResultsOption = None,
 ) -> None:
     """Write results.yml, the table of test errors, from the records."""
     from sesn_lib.store.records import collect as collect_records
 
-    chosen = experiment_named(experiment)
+    chosen = experiment_for(experiment, part)
     folder = paths.results() / chosen.folder if results is None else results
     for name in chosen.parts if part == ALL else [part]:
         typer.echo(f"wrote {collect_records(folder, chosen, name)}")
@@ -83,7 +84,7 @@ def collect(
 
 @app.command()
 def bench(
-    experiment: ExperimentOption = FIRST,
+    experiment: ExperimentOption = None,
     part: PartOption = None,
     device: DeviceOption = "auto",
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [four SESN models]")] = None,
@@ -98,14 +99,14 @@ def bench(
     from sesn_lib.runner import bench as benchmark
     from sesn_lib.runner import cost
 
-    chosen, names = experiment_named(experiment), arguments.words(models)
+    chosen, names = experiment_for(experiment, part), arguments.words(models)
     if not chosen.several_ways:
         if ways is not None or rounds is not None or jobs is not None:
             raise ValueError(f"--ways, --rounds and --jobs are for {FIRST}; {chosen.title} is measured in one way")
         cells = chosen.select(names, part=part)
         if output is not None:
             paths.check_folders({"--output: the folder": output.parent})
-        cost.speeds(chosen, [cell.model for cell in cells], device, batch_size, output, threads)
+        cost.speeds(chosen, dict.fromkeys(cell.model for cell in cells), device, batch_size, output, threads)
         return
     if names is None and part is not None:
         names = list(dict.fromkeys(cell.model for cell in chosen.cells(part)))

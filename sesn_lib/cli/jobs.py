@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sesn_lib import mps, paths
 from sesn_lib.cli import arguments
@@ -49,8 +50,11 @@ def job_for(
     if not here:  # another machine may have another working directory
         folder, kept = folder.expanduser().resolve(), kept.expanduser().resolve()
         weights = weights and weights.expanduser().resolve()
-    settings = experiment.settings_of(cells[0], options)
-    arguments.check_protocol(Store(folder), cells, experiment.protocol(settings, options))
+
+    def wanted(cell: AnyCell) -> dict[str, Any]:
+        return experiment.protocol(experiment.settings_of(cell, options), options)
+
+    arguments.check_protocol(Store(folder), cells, wanted)
     paths.check_folders({"--weights": weights, "--checkpoints": kept if options.checkpoints else None})
     if here:
         warn_if_slow(options.precision, options.device)

@@ -52,7 +52,9 @@ WeightsOption = Annotated[
 FIRST = next(iter(EXPERIMENTS))
 """The name of the experiment that is meant where none is named."""
 
-ExperimentOption = Annotated[str, typer.Option(help=f"Which experiment: {' or '.join(EXPERIMENTS)}.")]
+ExperimentOption = Annotated[
+    str | None, typer.Option(help=f"Which experiment: {' or '.join(EXPERIMENTS)}. [that of --part, or {FIRST}]")
+]
 PartOption = Annotated[str | None, typer.Option(help="Part of its grid, or all. [the paper's table]")]
 ResultsOption = Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results]")]
 

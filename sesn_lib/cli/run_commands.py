@@ -14,7 +14,6 @@ import typer
 from sesn_lib import paths
 from sesn_lib.cli import arguments
 from sesn_lib.cli.options import (
-    FIRST,
     BatchOption,
     CheckpointsOption,
     DataOption,
@@ -33,14 +32,15 @@ from sesn_lib.cli.options import (
     WeightsOption,
 )
 from sesn_lib.experiments.base import Experiment
-from sesn_lib.experiments.registry import experiment_named, experiment_with
+from sesn_lib.experiments.controls import EXPERIMENT as CONTROLS
+from sesn_lib.experiments.registry import experiment_for, experiment_with
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner.budget import parse_duration
 
 if TYPE_CHECKING:
     from sesn_lib.runner.worker import Job
 
-__all__ = ["exit_with", "run", "train"]
+__all__ = ["exit_with", "probe", "run", "train"]
 
 
 def train(
@@ -102,7 +102,7 @@ def train(
 
 
 def run(
-    experiment: ExperimentOption = FIRST,
+    experiment: ExperimentOption = None,
     part: PartOption = None,
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [all]")] = None,
     scalings: Annotated[list[str] | None, typer.Option(help="1.0, 0.5 or both. [both]")] = None,
@@ -137,7 +137,7 @@ def run(
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
     if partition is not None and cluster is not Engine.slurm:
         raise ValueError(f"--partition {partition} is for --cluster slurm")
-    chosen = experiment_named(experiment)
+    chosen = experiment_for(experiment, part)
     cells = chosen.select(
         arguments.words(models), arguments.numbers(scalings), arguments.whole_numbers(realizations), part=part
     )
@@ -196,6 +196,30 @@ def _run_here(experiment: Experiment, job: Job, options: RunOptions, jobs: int |
             summary = run_job(shared, jobs=number, retry_failed=retry_failed, notify=display)
     typer.echo(closing_line(summary, cells, store))
     exit_with(bool(summary.failed), summary.interrupted)
+
+
+def probe(
+    weights: Annotated[Path, typer.Argument(help="Folder of kept weights, of `sesn run --weights`.")],
+    results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results/controls]")] = None,
+    digits: Annotated[int | None, typer.Option(help="So many test digits of each realization. [10000]")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    data: DataOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Show trained networks digits of fixed sizes, from 0.21 to 2, and measure how equivariant they are."""
+    from sesn_lib import provenance
+    from sesn_lib.runner import probes
+
+    provenance.use_threads(threads)
+    target, cells = provenance.resolve_device(device), probes.kept_cells(weights)
+    folder = results or paths.results() / CONTROLS.folder
+    paths.check_folders({"--results": folder})
+    count = probes.DIGITS if digits is None else digits
+    found = probes.probe_all(
+        cells, weights, folder, device=target, precision=precision, digits=count, data=data, say=typer.echo
+    )
+    typer.echo(f"{len(found)} networks probed, see {found[0].parent}")
 
 
 def exit_with(failed: bool, interrupted: bool) -> None:

@@ -46,6 +46,11 @@ class AnyCell(ABC):
     def name(self) -> str:
         """File-name form, of which `parse` is the inverse; the seed follows from it."""
 
+    @property
+    def network(self) -> str:
+        """The network that is trained, as `models.build` knows it."""
+        return self.model
+
     @classmethod
     @abstractmethod
     def parse(cls, name: str) -> Self:
@@ -160,7 +165,6 @@ class Experiment(ABC):
         Raises:
             ValueError: naming the option.
         """
-        self.settings_of(self.cells()[0], options)
         for name, least, most in (
             ("train_images", self.least_images, self.train_images),
             ("test_images", 1, self.test_images),
@@ -168,6 +172,7 @@ class Experiment(ABC):
             count = getattr(options, name)
             if count is not None and not least <= count <= most:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} to {most}, not {count}")
+        self.settings_of(self.cells()[0], options)
 
     def protocol(self, settings: BaseSettings, options: RunOptions) -> dict[str, Any]:
         """What the records of such runs will say, the precision aside, which may differ."""
@@ -176,16 +181,17 @@ class Experiment(ABC):
         said = {**settings.protocol(images), "test_images": tested}
         return {key: value for key, value in said.items() if key != "precision"}
 
-    def whole_protocols(self) -> tuple[dict[str, Any], ...]:
-        """What the protocol of a record must hold for the run to count as the whole experiment: one of these."""
+    def whole_protocols(self, cell: AnyCell | None = None) -> tuple[dict[str, Any], ...]:
+        """What the protocol of a cell's record must hold for the run to count as whole: one of these; of any cell for
+        None."""
         return (self.protocol(self.settings, RunOptions()),)
 
-    def is_complete(self, protocol: Mapping[str, Any], test_images: int) -> bool:
-        """Whether a run counts: by the protocol, with all images. Precision and device may differ."""
+    def is_complete(self, protocol: Mapping[str, Any], test_images: int, cell: AnyCell | None = None) -> bool:
+        """Whether a run, of this cell, counts: by the protocol, with all images. Precision and device may differ."""
         said = {**protocol, "test_images": test_images}
         return any(
             all(said.get(key) == value for key, value in {**whole, "test_images": self.test_images}.items())
-            for whole in self.whole_protocols()
+            for whole in self.whole_protocols(cell)
         )
 
     def trained_images(self, settings: BaseSettings, train_images: int) -> int:

@@ -32,6 +32,7 @@ __all__ = [
     "SESN_MODELS",
     "Cell",
     "Settings",
+    "check_condition",
 ]
 
 SESN_MODELS: tuple[str, ...] = tuple(
@@ -115,16 +116,8 @@ class Cell(AnyCell):
     def __post_init__(self) -> None:
         if self.model not in ALL_MODELS:
             raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(ALL_MODELS)}")
-        scaling = self.extra_scaling
-        if isinstance(scaling, bool) or not isinstance(scaling, int | float):
-            raise ValueError(f"extra_scaling must be a number, not {scaling!r}")
-        if not 0 < scaling <= 1:
-            raise ValueError(f"extra_scaling must lie in (0, 1], not {scaling!r:.60}")
-        if isinstance(self.realization, bool) or not isinstance(self.realization, int):
-            raise ValueError(f"realization must be a whole number, not {self.realization!r}")
-        if self.realization not in REALIZATIONS:
-            raise ValueError(f"realization must be one of 0 to {REALIZATIONS[-1]}, not {self.realization!r}")
-        object.__setattr__(self, "extra_scaling", float(scaling))
+        check_condition(self.extra_scaling, self.realization)
+        object.__setattr__(self, "extra_scaling", float(self.extra_scaling))
 
     @property
     def condition(self) -> float:
@@ -157,6 +150,18 @@ class Cell(AnyCell):
         return cell
 
 
+def check_condition(scaling: Any, realization: Any) -> None:
+    """Raises ValueError for what is no extra_scaling, or no realization."""
+    if isinstance(scaling, bool) or not isinstance(scaling, int | float):
+        raise ValueError(f"extra_scaling must be a number, not {scaling!r}")
+    if not 0 < scaling <= 1:
+        raise ValueError(f"extra_scaling must lie in (0, 1], not {scaling!r:.60}")
+    if isinstance(realization, bool) or not isinstance(realization, int):
+        raise ValueError(f"realization must be a whole number, not {realization!r}")
+    if realization not in REALIZATIONS:
+        raise ValueError(f"realization must be one of 0 to {REALIZATIONS[-1]}, not {realization!r}")
+
+
 def cells_of(models: Iterable[str]) -> tuple[Cell, ...]:
     """The cells of some models, realization by realization, so that a table fills evenly; 28-pixel models first."""
     ordered = sorted(models, key=lambda model: "_56" in model)  # stable
@@ -173,14 +178,16 @@ class MNISTScale(Experiment):
     """The paper's classification experiment."""
 
     name, title = "mnist-scale", "MNIST-scale"
-    cell = Cell
+    cell: type[AnyCell] = Cell
     models = ALL_MODELS
-    parts: ClassVar[dict[str, tuple[AnyCell, ...]]] = {part: cells_of(models) for part, models in PART_MODELS.items()}
+    parts: ClassVar[Mapping[str, tuple[AnyCell, ...]]] = {
+        part: cells_of(models) for part, models in PART_MODELS.items()
+    }
     training = "sesn_lib.training.mnist_scale"
     train_images, test_images = TRAIN_IMAGES, TEST_IMAGES
     least_images = 2
     several_ways = True
-    settings = Settings()
+    settings: BaseSettings = Settings()
     error = "test_error_50k"
     table_header = """\
 # Test errors in percent on the 50,000 test images of MNIST-scale, made from the records in runs/ by `sesn collect`.
@@ -198,7 +205,7 @@ class MNISTScale(Experiment):
     TIMING: ClassVar[Rules] = {"evaluation_seconds": SECONDS}
     LAST_EPOCH: ClassVar[Rules] = {"test_error_50k": PERCENT, "test_error_48k": PERCENT}
 
-    def cell_for(self, model: str, scaling: float | None, realization: int) -> Cell:
+    def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
         return Cell(model, 1.0 if scaling is None else scaling, realization)
 
     def select(
@@ -208,7 +215,7 @@ class MNISTScale(Experiment):
         realizations: Iterable[int] | None = None,
         *,
         part: str | None = None,
-    ) -> tuple[Cell, ...]:
+    ) -> tuple[Any, ...]:
         """The cells of a part of the grid with these values, in running order; None stands for all.
 
         Raises:
@@ -222,8 +229,7 @@ class MNISTScale(Experiment):
         return tuple(
             cell
             for cell in cells
-            if isinstance(cell, Cell)
-            and cell.model in wanted_models
+            if cell.model in wanted_models
             and cell.condition in wanted_scalings
             and cell.repetition in wanted_realizations
         )
@@ -231,8 +237,8 @@ class MNISTScale(Experiment):
     def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
         settings = super().settings_of(cell, options)
         assert isinstance(settings, Settings)
-        assert isinstance(cell, Cell)
-        return replace(settings, extra_scaling=cell.extra_scaling)
+        assert cell.condition is not None
+        return replace(settings, extra_scaling=cell.condition)
 
     def check(self, options: RunOptions) -> None:
         super().check(options)
@@ -246,7 +252,7 @@ class MNISTScale(Experiment):
                 f"normalisation cannot take; use {images - 1}"
             )
 
-    def whole_protocols(self) -> tuple[dict[str, Any], ...]:
+    def whole_protocols(self, cell: AnyCell | None = None) -> tuple[dict[str, Any], ...]:
         return (PROTOCOL,)
 
     def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:

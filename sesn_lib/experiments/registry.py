@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sesn_lib.experiments import mnist_scale, stl10
+from sesn_lib.experiments import controls, mnist_scale, stl10
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.rules import RecordError, short
 
-__all__ = ["EXPERIMENTS", "cell_named", "cell_of", "experiment_named", "experiment_of", "experiment_with"]
+__all__ = [
+    "EXPERIMENTS",
+    "cell_named",
+    "cell_of",
+    "experiment_for",
+    "experiment_named",
+    "experiment_of",
+    "experiment_with",
+]
 
-EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (mnist_scale.EXPERIMENT, stl10.EXPERIMENT)}
+EXPERIMENTS: dict[str, Experiment] = {
+    one.name: one for one in (mnist_scale.EXPERIMENT, stl10.EXPERIMENT, controls.EXPERIMENT)
+}
 
 
 def experiment_named(name: str) -> Experiment:
@@ -19,6 +29,18 @@ def experiment_named(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r:.80}; the experiments are {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
+
+
+def experiment_for(name: str | None, part: str | None) -> Experiment:
+    """The experiment of this name; where none is named the one with such a part, the first one if none has it.
+
+    Raises:
+        ValueError: a name that is none.
+    """
+    if name is not None:
+        return experiment_named(name)
+    found = (experiment for experiment in EXPERIMENTS.values() if part in experiment.parts)
+    return next(found, mnist_scale.EXPERIMENT)
 
 
 def experiment_with(model: str) -> Experiment:

@@ -200,7 +200,7 @@ class STL10(Experiment):
             settings = small if options.batch_size is None else replace(small, batch_size=options.batch_size)
         return replace(settings, micro_batch=options.micro_batch)
 
-    def whole_protocols(self) -> tuple[dict[str, Any], ...]:
+    def whole_protocols(self, cell: AnyCell | None = None) -> tuple[dict[str, Any], ...]:
         return tuple(self.protocol(recipe, RunOptions()) for recipe in (Recipe(), Recipe().small_memory()))
 
     def trained_images(self, settings: BaseSettings, train_images: int) -> int:

@@ -1,6 +1,7 @@
 """The networks of the report, by name."""
 
 from sesn_lib.models.zoo import (
+    CHANGED,
     MNIST_CONFIGURATIONS,
     Configuration,
     build,
@@ -9,4 +10,4 @@ from sesn_lib.models.zoo import (
     names,
 )
 
-__all__ = ["MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]
+__all__ = ["CHANGED", "MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]

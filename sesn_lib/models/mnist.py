@@ -116,30 +116,30 @@ def stages(
     return blocks
 
 
-def scalar_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
+def scalar_blocks(
+    *, upsample: int, kernel_size: int, scales: Sequence[float], mult: float, basis: str = "B"
+) -> nn.Sequential:
     """Scalar features: each block lifts to scales and takes the maximum over them at once; maps are [B, C, H, W]."""
+    options = _options(basis, mult, kernel_size)
 
     def convolution(before: int, after: int) -> list[nn.Module]:
-        conv = ConvTH(
-            before,
-            after,
-            kernel_size,
-            EFFECTIVE_SIZE,
-            scales,
-            basis="B",
-            mult=mult,
-            max_order=MAX_ORDER,
-            padding=kernel_size // 2,
-        )
+        conv = ConvTH(before, after, kernel_size, EFFECTIVE_SIZE, scales, **options)
         return [conv, ScaleMaxProjection(), nn.ReLU()]
 
     return stages(convolution, (1, *CHANNELS), upsample=upsample)
 
 
-def vector_blocks(*, upsample: int, kernel_size: int, scales: Sequence[float], mult: float) -> nn.Sequential:
-    """Vector features: the scale axis is kept, [B, C, S, H, W], up to the maximum in the last block."""
+def _options(basis: str, mult: float, kernel_size: int) -> dict[str, Any]:
+    """What a convolution is told beside its sizes; `mult` is for type B alone."""
+    widths = {"mult": mult, "max_order": MAX_ORDER} if basis == "B" else {}
+    return {"basis": basis, "padding": kernel_size // 2, **widths}
 
-    options: dict[str, Any] = {"basis": "B", "mult": mult, "max_order": MAX_ORDER, "padding": kernel_size // 2}
+
+def vector_blocks(
+    *, upsample: int, kernel_size: int, scales: Sequence[float], mult: float, basis: str = "B"
+) -> nn.Sequential:
+    """Vector features: the scale axis is kept, [B, C, S, H, W], up to the maximum in the last block."""
+    options = _options(basis, mult, kernel_size)
     filters = (kernel_size, EFFECTIVE_SIZE, scales)
     first, second, third = CHANNELS
     return nn.Sequential(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +21,7 @@ from sesn_lib.models.rivals import RIVALS
 
 CONSTANTS = (".basis", ".filter_real", ".filter_imag", ".kernelx_0", ".kernely_0")
 
-__all__ = ["MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]
+__all__ = ["CHANGED", "MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Configuration:
         num_scales, factor, min_scale: S, largest over smallest scale, smallest scale [pixel].
         mult: ratio of neighbouring widths of the type B basis.
         size: pixels of the filters at the largest scale.
+        basis: its type, see `sesn_lib.basis.make_basis`; `mult` counts for type B alone.
     """
 
     kind: str
@@ -43,10 +44,11 @@ class Configuration:
     min_scale: float
     mult: float
     size: int
+    basis: str = "B"
 
     @property
     def scales(self) -> tuple[float, ...]:
-        ratio = self.factor ** (1 / (self.num_scales - 1))
+        ratio = self.factor ** (1 / max(self.num_scales - 1, 1))
         return tuple(round(self.min_scale * ratio**i, 2) for i in range(self.num_scales))
 
 
@@ -62,6 +64,21 @@ MNIST_CONFIGURATIONS: Mapping[str, Configuration] = MappingProxyType(
         "mnist_ses_vector_56p": Configuration("vector", 2, 4, 2.0, 1.5, 1.4, 13),
     }
 )
+_SCALAR, _VECTOR = (MNIST_CONFIGURATIONS[f"mnist_ses_{kind}_28"] for kind in ("scalar", "vector"))
+CHANGED: Mapping[str, Configuration] = MappingProxyType(
+    {
+        "mnist_ses_scalar_28@basis-a": replace(_SCALAR, basis="A"),
+        "mnist_ses_scalar_28@one-scale": replace(_SCALAR, num_scales=1, min_scale=2.45, size=7),
+        "mnist_ses_scalar_28@raised": replace(_SCALAR, mult=1.25),
+        "mnist_ses_scalar_28@size21": replace(_SCALAR, size=21),
+        "mnist_ses_vector_28@basis-a": replace(_VECTOR, basis="A"),
+        "mnist_ses_vector_28@one-scale": replace(_VECTOR, num_scales=1, min_scale=2.6, size=7),
+        "mnist_ses_vector_28@raised": replace(_VECTOR, mult=1.2),
+        "mnist_ses_vector_28@size21": replace(_VECTOR, size=21),
+    }
+)
+"""Networks of the table with one change, as controls: `one-scale` is the one whose filters have 7 x 7 pixels, as the
+CNN's; `raised` has its finest width, scale / mult^3, at 0.87 pixel in place of 0.50 and 0.44."""
 CNN_UPSAMPLING: Mapping[str, int] = MappingProxyType({"mnist_cnn_28": 1, "mnist_cnn_56": 2})
 
 
@@ -76,16 +93,17 @@ def configuration(name: str) -> Configuration:
     Raises:
         ValueError: no such SESN model.
     """
-    if not isinstance(name, str) or name not in MNIST_CONFIGURATIONS:
+    rows = {**MNIST_CONFIGURATIONS, **CHANGED}
+    if not isinstance(name, str) or name not in rows:
         raise ValueError(_unknown(name, list(MNIST_CONFIGURATIONS)))
-    return MNIST_CONFIGURATIONS[name]
+    return rows[name]
 
 
 def build(name: str, *, num_classes: int = 10, input_size: int | None = None) -> nn.Module:
     """A fresh network by the authors' name, with random weights from torch's global generator.
 
     Arguments:
-        name: one of `names()`.
+        name: one of `names()`, or of `CHANGED`.
         num_classes: number of outputs.
         input_size: pixels along each side of the images; None stands for the authors' (28 or 96). Models for
             MNIST-scale, whose classifier is made for one size, take no other.
@@ -93,7 +111,7 @@ def build(name: str, *, num_classes: int = 10, input_size: int | None = None) ->
     Raises:
         ValueError: unknown name (the message lists the valid ones); num_classes or input_size out of range.
     """
-    if not isinstance(name, str) or name not in names():
+    if not isinstance(name, str) or name not in (*names(), *CHANGED):
         raise ValueError(_unknown(name, names()))
     if name in wide_resnet.VARIANTS:
         size = 96 if input_size is None else input_size
@@ -105,9 +123,9 @@ def build(name: str, *, num_classes: int = 10, input_size: int | None = None) ->
         return mnist.MNISTNet(mnist.cnn_blocks(upsample=upsample), upsample=upsample, num_classes=num_classes)
     if name in RIVALS:
         return RIVALS[name].network(num_classes)
-    row = MNIST_CONFIGURATIONS[name]
+    row = configuration(name)
     make = mnist.scalar_blocks if row.kind == "scalar" else mnist.vector_blocks
-    blocks = make(upsample=row.upsample, kernel_size=row.size, scales=row.scales, mult=row.mult)
+    blocks = make(upsample=row.upsample, kernel_size=row.size, scales=row.scales, mult=row.mult, basis=row.basis)
     return mnist.MNISTNet(blocks, upsample=row.upsample, num_classes=num_classes)
 
 

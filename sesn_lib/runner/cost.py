@@ -139,7 +139,7 @@ class Estimator:
         """Seconds for a cell of which the fraction `done` is done."""
         experiment, options = experiment_of(cell), self.options
         settings = experiment.settings_of(cell, options)
-        images = options.train_images or experiment.train_images
+        images = experiment.protocol(settings, options)["train_images"]
         whole = typical_cost(self._like(cell), settings.epochs, images, slowdown=self.slowdown)
         if math.isnan(whole):
             speed = _speed(experiment.name, cell.model, settings, options.device, options.threads)

@@ -138,7 +138,7 @@ def train_cell(
         "cell": cell.as_dict(),
         "seed": chosen.seed,
         "protocol": protocol,
-        "complete": experiment.is_complete(protocol, len(task.test)),
+        "complete": experiment.is_complete(protocol, len(task.test), cell),
         "parameters": trained_parameters(model),
         **outcome.says,
         "history": result.history,

@@ -17,7 +17,7 @@ from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
 from sesn_lib.runner.budget import typical_cost
 from sesn_lib.store.checkpoint import Checkpoint
 from sesn_lib.store.records import Store
-from sesn_lib.store.schema import AnyCell
+from sesn_lib.store.schema import AnyCell, cell_of
 
 __all__ = ["SYMBOLS", "Status", "state_of", "survey"]
 
@@ -162,5 +162,8 @@ def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> dict[st
     for record in records:
         if record["environment"]["device"] == device:
             like.setdefault(record["cell"]["model"], []).append(record)
-    epochs, images = experiment.settings.epochs, experiment.train_images
-    return {model: typical_cost(found, epochs, images) for model, found in like.items()}
+    costs = {}
+    for model, found in like.items():
+        whole = experiment.whole_protocols(cell_of(found[0]["cell"]))[0]
+        costs[model] = typical_cost(found, whole["epochs"], whole["train_images"])
+    return costs

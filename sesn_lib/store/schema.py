@@ -77,7 +77,7 @@ def validate(record: Any) -> AnyCell:
     check(record["timing"], experiment.TIMING, "timing.")
     experiment.check_record(record)
     _refuse_unwritable(record, "")
-    if record["complete"] != experiment.is_complete(record["protocol"], record["test_images"]):
+    if record["complete"] != experiment.is_complete(record["protocol"], record["test_images"], cell):
         raise RecordError(f"complete is {record['complete']}, but its protocol says otherwise, or its test_images do")
     return cell
 

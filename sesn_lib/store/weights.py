@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from sesn_lib.experiments.mnist_scale import Cell
+from sesn_lib.experiments.base import AnyCell
 from sesn_lib.models import build
 from sesn_lib.store.atomic import write_aside
 from sesn_lib.store.schema import validate
 from sesn_lib.training.state import to_cpu
 
-__all__ = ["WeightsError", "load", "save"]
+__all__ = ["WeightsError", "checksum", "load", "save"]
 
 
 class WeightsError(ValueError):
@@ -47,7 +47,12 @@ def save(folder: str | Path, model: nn.Module, record: dict[str, Any]) -> Path:
     return path
 
 
-def load(folder: str | Path, cell: Cell) -> tuple[nn.Module, dict[str, Any]]:
+def checksum(folder: str | Path, cell: AnyCell) -> str:
+    """SHA-256 of a cell's kept weights."""
+    return hashlib.sha256((Path(folder) / f"{cell.name}.pt").read_bytes()).hexdigest()
+
+
+def load(folder: str | Path, cell: AnyCell) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a cell with its kept weights, on the CPU in evaluation mode, and the record of its training.
 
     Raises:
@@ -67,7 +72,7 @@ def load(folder: str | Path, cell: Cell) -> tuple[nn.Module, dict[str, Any]]:
         raise WeightsError(f"{path} has the SHA-256 {found}, must have {expected} as its record says")
     if described != cell:
         raise WeightsError(f"{path} is of the cell {described}: it must be of {cell}")
-    model = build(cell.model)
+    model = build(cell.network)
     try:
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     except Exception as error:  # whatever a file that is no checkpoint makes torch raise

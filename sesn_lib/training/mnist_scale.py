@@ -17,7 +17,7 @@ from sesn_lib import fast, models
 from sesn_lib.data.splits import DeviceSplit, epoch_batches, first, to_device
 from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.correctness import encode
-from sesn_lib.experiments.mnist_scale import TEST_PART, Cell, Settings
+from sesn_lib.experiments.mnist_scale import TEST_PART, Settings
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 from sesn_lib.fast import memory
 from sesn_lib.fast.graphs import recorded
@@ -64,10 +64,9 @@ class Task(BaseTask):
 
     @classmethod
     def load(cls, cell: AnyCell, settings: BaseSettings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
-        assert isinstance(cell, Cell)
         assert isinstance(settings, Settings)
         data = None if options.data is None else str(options.data)
-        splits = _realization(data, cell.realization, settings.DATA, options.progress)
+        splits = _realization(data, cell.repetition, settings.DATA, options.progress)
         train = first(to_device(splits.train, device), options.train_images, "train_images")
         test = first(to_device(splits.test, device), options.test_images, "test_images")
         val = to_device(splits.val, device)

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sesn_lib.constants import Constant
 from sesn_lib.fast.engine import Engine, _FirstLayer
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.resampled import Plan, ResampledConv, ResampledFirstLayer, ResampledFirstLayers
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, vector_fields, xu
-from sesn_lib.models.rivals.constants import Constant
 from sesn_lib.models.rivals.resampling import corner_aligned, fit, half_pixel, nearest
 
 __all__ = ["RivalEngine", "engine_of"]

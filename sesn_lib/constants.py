@@ -43,8 +43,10 @@ class Constant:
     def on(self, device: torch.device, dtype: torch.dtype, fake_mode: object = None) -> Tensor:
         """The numbers on a device; `fake_mode` is that of tensors without values, by which work is counted."""
         key = device, dtype, fake_mode
-        if key not in self._copies:
+        if (made := self._copies.get(key)) is None:
             with torch.inference_mode(False):  # training may use it after an evaluation did
                 # Rounded before it is moved: some devices have no float64.
-                self._copies[key] = torch.from_numpy(self.values).to(dtype).to(device)
-        return self._copies[key]
+                made = torch.from_numpy(self.values).to(dtype).to(device)
+            if getattr(made, "fake_mode", None) is fake_mode:  # one without values is not for later
+                self._copies[key] = made
+        return made

@@ -20,7 +20,7 @@ from sesn_lib.basis import Basis, hermite_a, make_basis
 from sesn_lib.constants import Constant
 from sesn_lib.data import augment
 from sesn_lib.layers import ConvHH, ConvTH, set_method
-from sesn_lib.models import build
+from sesn_lib.models import build, names
 from sesn_lib.models.rivals import dss, sevf, ss
 
 SCALES = [1.0, 1.5]
@@ -146,6 +146,14 @@ def test_models_made_on_meta_and_filled_later(name: str) -> None:
     model.to_empty(device="cpu").load_state_dict(truth.state_dict())
     with torch.no_grad():
         assert torch.equal(model(x), truth(x))
+
+
+def test_every_network_can_be_copied_and_pickled() -> None:
+    with torch.device("meta"):
+        for name in names():
+            model = build(name)
+            assert list(copy.deepcopy(model).state_dict()) == list(model.state_dict())
+            torch.save(model, io.BytesIO())
 
 
 @pytest.mark.parametrize("name", LAYERS)

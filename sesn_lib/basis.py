@@ -19,6 +19,7 @@ from numpy.polynomial.hermite_e import hermeval
 from torch import Tensor, nn
 
 from sesn_lib.checks import check_dtype, check_number, check_scales, check_whole, is_whole
+from sesn_lib.constants import Constant
 
 __all__ = ["Basis", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
 
@@ -58,9 +59,8 @@ def hermite_a(size: int, scales: Sequence[float], effective_size: int, *, dtype:
         ValueError: even size, scales not positive and increasing, effective_size below 1 or above size, another dtype
             than float16, bfloat16, float32 or float64; functions that (almost) vanish at the first scale.
     """
-    found = _check(size, scales, effective_size, dtype)
-    orders = [(n, m) for m in range(effective_size) for n in range(effective_size)]
-    return _sample(size, found, [(1.0, n, m) for n, m in orders], dtype)
+    check_dtype(dtype)
+    return torch.from_numpy(_type_a(size, scales, effective_size)).to(dtype)
 
 
 def hermite_b(
@@ -84,16 +84,27 @@ def hermite_b(
     Raises:
         ValueError: as `hermite_a`; mult not above 1; max_order negative.
     """
-    found = _check(size, scales, effective_size, dtype)
+    check_dtype(dtype)
+    return torch.from_numpy(_type_b(size, scales, effective_size, mult, max_order)).to(dtype)
+
+
+def _type_a(size: int, scales: Sequence[float], effective_size: int) -> np.ndarray:
+    found = _check(size, scales, effective_size)
+    orders = [(n, m) for m in range(effective_size) for n in range(effective_size)]
+    return _sample(size, found, [(1.0, n, m) for n, m in orders])
+
+
+def _type_b(size: int, scales: Sequence[float], effective_size: int, mult: float, max_order: int) -> np.ndarray:
+    found = _check(size, scales, effective_size)
     check_number(1, mult=mult)
     check_whole(0, max_order=max_order)
     listed = (
         (float(mult) ** -k, n, m) for k in count() for m in range(max_order + 1) for n in range(max_order + 1 - m)
     )
-    return _sample(size, found, list(islice(listed, effective_size**2)), dtype)
+    return _sample(size, found, list(islice(listed, effective_size**2)))
 
 
-def _check(size: int, scales: Sequence[float], effective_size: int, dtype: torch.dtype) -> tuple[float, ...]:
+def _check(size: int, scales: Sequence[float], effective_size: int) -> tuple[float, ...]:
     """The scales as floats; raises ValueError for what no basis has."""
     _check_size(size)
     found = check_scales(scales)
@@ -103,7 +114,6 @@ def _check(size: int, scales: Sequence[float], effective_size: int, dtype: torch
             f"effective_size is {effective_size}: it must be at most {size}, the kernel size: {size}x{size} pixels "
             "have no more independent functions"
         )
-    check_dtype(dtype)
     return found
 
 
@@ -112,9 +122,7 @@ def _check_size(size: int) -> None:
         raise ValueError(f"kernel size is {size!r}: it must be odd and positive, so that a filter has a centre pixel")
 
 
-def _sample(
-    size: int, scales: Sequence[float], functions: Sequence[tuple[float, int, int]], dtype: torch.dtype
-) -> Tensor:
+def _sample(size: int, scales: Sequence[float], functions: Sequence[tuple[float, int, int]]) -> np.ndarray:
     """Sample functions (width relative to s, order in x, order in y) at every scale and normalise at the first one."""
     sampled = np.zeros((len(functions), len(scales), size, size))
     with np.errstate(all="ignore"):  # what overflows is refused below
@@ -140,63 +148,64 @@ def _sample(
             f"{support(size, scales[0], max(scales))}-pixel support of the first scale {scales[0]}: use a larger size "
             f"than {size}, a larger scale, wider functions or lower orders"
         )
-    return torch.from_numpy(normalised).to(dtype)
+    return normalised
 
 
 class Basis(nn.Module):
-    """A fixed set of functions at S scales; maps weights to filters.
+    """A fixed set of functions at S scales; maps weights to filters, in the type and on the device of the weights.
 
     Arguments:
-        functions: tensor [N_b, S, size, size], as `hermite_a` and `hermite_b` make it.
+        functions: tensor or array [N_b, S, size, size], as `hermite_a` and `hermite_b` make it.
         scales: the S scales, increasing.
 
     Raises:
-        ValueError: another shape, even size, another dtype, values that are not finite, scales that do not increase.
+        ValueError: another shape, even size, another dtype, values that are not finite or that are none, as on the meta
+            device; scales that do not increase.
 
     Attributes:
-        functions: the tensor, a buffer that follows the module's device and dtype and stays out of its state dict.
+        functions: the tensor in the module's type and on its device; no part of its state dict.
         supports: per scale, the odd number of pixels outside of which every function is zero.
     """
 
-    functions: Tensor
-
-    def __init__(self, functions: Tensor, scales: Sequence[float]) -> None:
+    def __init__(self, functions: Tensor | np.ndarray, scales: Sequence[float]) -> None:
         super().__init__()
         self.scales = check_scales(scales)
-        if not isinstance(functions, Tensor):
-            raise ValueError(f"functions is a {type(functions).__name__}: it must be a tensor")
-        if functions.dim() != 4 or functions.shape[1] != len(scales) or functions.shape[2] != functions.shape[3]:
-            raise ValueError(
-                f"functions has shape {list(functions.shape)}: it must be [N_b, S, size, size] with S = {len(scales)}, "
-                "the number of scales"
-            )
-        self.size = functions.shape[2]
-        _check_size(self.size)
-        check_dtype(functions.dtype)
-        # Tensors without values (of shapes alone, by which arithmetic is counted) are none of Tensor's own class.
-        if type(functions) is Tensor and not functions.is_meta and not (finite := functions.isfinite()).all():
-            raise ValueError(f"functions holds {functions[~finite][0].item()}: every value must be finite")
+        self.functions = functions
         self.supports = tuple(support(self.size, s, max(self.scales)) for s in self.scales)
-        self.register_buffer("functions", functions, persistent=False)
+        # Without numbers: all that it knows is the module's device and type.
+        self.register_buffer("_place", torch.empty(0), persistent=False)
 
     @property
-    def num_functions(self) -> int:
-        return self.functions.shape[0]
+    def functions(self) -> Tensor:
+        return self.constant.like(self.get_buffer("_place")).clone()
 
-    @property
-    def num_scales(self) -> int:
-        return self.functions.shape[1]
+    @functions.setter
+    def functions(self, functions: Tensor | np.ndarray) -> None:
+        if not isinstance(functions, Tensor | np.ndarray):
+            raise ValueError(f"functions is a {type(functions).__name__}: it must be a tensor")
+        shape = list(functions.shape)
+        if len(shape) != 4 or shape[1] != len(self.scales) or shape[2] != shape[3]:
+            raise ValueError(
+                f"functions has shape {shape}: it must be [N_b, S, size, size] with S = {len(self.scales)}, the number "
+                "of scales"
+            )
+        _check_size(shape[2])
+        check_dtype(functions.dtype if isinstance(functions, Tensor) else getattr(torch, functions.dtype.name, None))
+        self.constant = Constant(functions)
+        if not (finite := np.isfinite(self.constant.values)).all():
+            raise ValueError(f"functions holds {self.constant.values[~finite][0]}: every value must be finite")
+        self.num_functions, self.num_scales, self.size, _ = shape
 
     def forward(self, weight: Tensor) -> Tensor:
         """Filters at all scales: `kappa(s) = sum_b w_b psi_b(s)`; weight [..., N_b] -> [..., S, size, size]."""
-        kernels = weight @ self.functions.flatten(1)
+        kernels = weight @ self.constant.like(weight).flatten(1)
         return kernels.view(*weight.shape[:-1], self.num_scales, self.size, self.size)
 
     def on_support(self, weight: Tensor, scale: int) -> Tensor:
         """Filters at one scale on its own support t: weight [..., N_b] -> [..., t, t]; zero beyond."""
         width = self.supports[scale]
         margin = (self.size - width) // 2
-        inner = self.functions[:, scale, margin : margin + width, margin : margin + width]
+        inner = self.constant.like(weight)[:, scale, margin : margin + width, margin : margin + width]
         return (weight @ inner.flatten(1)).view(*weight.shape[:-1], width, width)
 
     def extra_repr(self) -> str:
@@ -220,11 +229,11 @@ def make_basis(
     if kind == "A":
         if mult is not None or max_order is not None:
             raise ValueError(f"mult={mult}, max_order={max_order} given: a type A basis has neither, leave them out")
-        return Basis(hermite_a(size, scales, effective_size), scales)
+        return Basis(_type_a(size, scales, effective_size), scales)
     if kind == "B":
         if mult is None or max_order is None:
             raise ValueError(
                 f"mult={mult}, max_order={max_order}: a type B basis needs both, e.g. mult=1.4, max_order=4"
             )
-        return Basis(hermite_b(size, scales, effective_size, mult=mult, max_order=max_order), scales)
+        return Basis(_type_b(size, scales, effective_size, mult, max_order), scales)
     raise ValueError(f"basis kind is {kind!r}: it must be 'A' or 'B'")

@@ -117,3 +117,15 @@ def test_all_of_it_is_on_one_device(name: str, monkeypatch: pytest.MonkeyPatch) 
         )
         with pytest.raises(Exception, match="device"):
             model(torch.empty(8, 1, 28, 28, device="cuda"))
+
+
+def test_fast_path_of_a_float64_network_is_exact() -> None:
+    """A network that was in float32 first, too: nothing of it may be rounded any more."""
+    torch.manual_seed(0)
+    model = build("mnist_ses_scalar_28").eval()
+    x = torch.randn(2, 1, 28, 28, dtype=torch.float64)
+    with torch.inference_mode():
+        accelerate(model)(x.float())
+        fast = model.double()(x)
+        model.engine = None
+        assert (fast - model(x)).norm() < 1e-12 * fast.norm()

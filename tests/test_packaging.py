@@ -28,7 +28,7 @@ ORDER = {
         commands __main__
     """,
     "sesn_lib": """
-        checks
+        checks constants
         paths mps
         provenance
         basis

@@ -9,20 +9,22 @@ are the random numbers (`Draws`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sesn_lib.checks import check_choice, check_whole, described
+from sesn_lib.constants import Constant
 from sesn_lib.data.splits import Split
 
 __all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "ColourSplit", "Draws", "augment", "normalise", "steps"]
 
 MEAN = (0.4467, 0.4398, 0.4066)
 STD = (0.2603, 0.2566, 0.2713)
+_MEAN, _STD = (Constant(np.reshape(values, (3, 1, 1))) for values in (MEAN, STD))
 PAD = 12
 HOLE = 32
 ORDERS = ("authors", "report")
@@ -84,15 +86,8 @@ class Draws:
 
 def normalise(images: Tensor) -> Tensor:
     """`(x / 255 - mean) / std` per colour: uint8 [..., 3, H, W] to float32 of the same shape."""
-    mean, std = _constants(images.device)
-    return images.float().div_(255).sub_(mean).div_(std)
-
-
-@lru_cache
-def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation on a device, sent there once: a GPU would be waited for each time."""
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
-    return mean, std
+    x = images.float()
+    return x.div_(255).sub_(_MEAN.like(x)).div_(_STD.like(x))
 
 
 def augment(images: Tensor, draws: Draws, *, order: str = "authors") -> Tensor:
@@ -143,7 +138,7 @@ def steps(images: Tensor, draws: Draws, *, order: str = "authors") -> dict[str, 
     )
     done["flipped"] = torch.where(draws.flip.to(images.device)[:, None, None, None], _last(done).flip(-1), _last(done))
     if order == "authors":
-        mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
+        mean, std = (values.like(done["flipped"]) for values in (_MEAN, _STD))
         done["normalised"] = (done["flipped"] - mean) / std
     done["cutout"] = _last(done).clone()
     for image, row, column in zip(done["cutout"], draws.row.tolist(), draws.column.tolist()):

@@ -15,12 +15,14 @@ Three changes against running the modules one by one:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib.fast.coverage import facts
 from sesn_lib.fast.norms import batch_norm
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.spectral import SpectralConv, max_pool
@@ -33,7 +35,7 @@ __all__ = ["Engine"]
 class _Convolution:
     """A steerable or plain convolution: its basis functions per scale, its weights [C', C, N_b]."""
 
-    def __init__(self, layer: _SteerableConv | nn.Conv2d) -> None:
+    def __init__(self, layer: _SteerableConv | nn.Conv2d, wide: bool) -> None:
         self.layer = layer
         if isinstance(layer, nn.Conv2d):
             # A plain filter is a sum over single pixels, and there is one scale.
@@ -44,18 +46,19 @@ class _Convolution:
             basis = layer.basis
             margins = [(basis.size - t) // 2 for t in basis.supports]
             self.supports = basis.supports
+            # As the layer has them: rounded to float32, unless it computes in more.
+            exact = basis.constant.exact
+            functions = exact if wide else exact.float().double()
             self.functions = [
-                basis.functions[:, i, m : m + t, m : m + t].double()
-                for i, (m, t) in enumerate(zip(margins, basis.supports))
+                functions[:, i, m : m + t, m : m + t] for i, (m, t) in enumerate(zip(margins, basis.supports))
             ]
 
     def weight(self, dtype: torch.dtype) -> Tensor:
         weight = self.layer.weight
         return weight.reshape(weight.shape[0], weight.shape[1], -1).to(dtype)
 
-    def bias(self, dtype: torch.dtype) -> Tensor:
-        assert self.layer.bias is not None
-        return self.layer.bias.to(dtype)[:, None]
+    def bias(self, dtype: torch.dtype) -> Tensor | None:
+        return None if self.layer.bias is None else self.layer.bias.to(dtype)[:, None]
 
 
 class _FirstLayer:
@@ -121,9 +124,16 @@ class _FirstLayer:
 
 
 class Engine:
-    """Computes an `MNISTNet` fast; see the module's text. Maps are [H, W, C, B], with scales [S, H, W, C, B]."""
+    """Computes an `MNISTNet` fast; see the module's text. Maps are [H, W, C, B], with scales [S, H, W, C, B].
 
-    def __init__(self, model: MNISTNet) -> None:
+    Arguments:
+        model: one that is covered (`sesn_lib.fast.coverage.find`).
+        wide: whether it computes in float64.
+        again: makes a new engine of the network if it is no longer what it was, and sets it.
+    """
+
+    def __init__(self, model: MNISTNet, *, wide: bool, again: Callable[[MNISTNet, bool], Engine]) -> None:
+        self.wide, self.facts, self._again = wide, facts(model), again
         layers = list(model.blocks)
         self.norms = [m for m in layers if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
         upsample = 2 if isinstance(model.upsample, nn.Upsample) else 1
@@ -141,7 +151,7 @@ class Engine:
             size = outputs
 
     def _convolutions(self, layers: list[nn.Module]) -> list[Any]:
-        return [_Convolution(m) for m in layers if isinstance(m, _SteerableConv | nn.Conv2d)]
+        return [_Convolution(m, self.wide) for m in layers if isinstance(m, _SteerableConv | nn.Conv2d)]
 
     def _first_layer(self, upsample: int) -> Any:
         return _FirstLayer(self.convs[0], upsample)
@@ -151,14 +161,27 @@ class Engine:
         return [SpectralConv(f, size, used) for f in conv.functions]
 
     def __call__(self, model: MNISTNet, images: Tensor) -> Tensor:
-        kind = images.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else images.dtype
+        kind, wide = images.device.type, images.dtype is torch.float64
+        if wide != self.wide or self.facts != facts(model):
+            return self._again(model, wide)(model, images)
+        # Autocast leaves float64 as it is.
+        lowered = torch.is_autocast_enabled(kind) and images.is_floating_point() and not wide
+        self._check_types(images.dtype, lowered)
+        dtype = torch.get_autocast_dtype(kind) if lowered else images.dtype
         with torch.autocast(kind, enabled=False):
             maps = self._first_block(images, dtype)
             for block in (1, 2):
                 maps = self._block(maps, block, dtype)
             features = maps.flatten(0, 1).permute(2, 1, 0).flatten(1)  # [B, C * 4], as flattening [B, C, 2, 2] gives
         return model.classifier(features.to(images.dtype))
+
+    def _check_types(self, dtype: torch.dtype, lowered: bool) -> None:
+        """Raises TypeError where the layers would."""
+        for conv in self.convs:
+            for weight in conv.layer.parameters(recurse=False):
+                if weight.dtype != dtype and not (lowered and weight.dtype is not torch.float64):
+                    name = type(conv.layer).__name__
+                    raise TypeError(f"input is {dtype}: {name} has weights of {weight.dtype}, convert one of them")
 
     def _first_block(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         maps = self.first(images, dtype)
@@ -181,7 +204,9 @@ class Engine:
         return result[0] if block == 2 else result
 
     def _activate(self, pooled: Tensor, block: int, dtype: torch.dtype) -> Tensor:
-        return self._normalise(torch.relu(pooled + self.convs[block].bias(dtype)), block)
+        bias = self.convs[block].bias(dtype)
+        x = torch.relu(pooled if bias is None else pooled + bias)
+        return self._normalise(x, block) if block < len(self.norms) else x
 
     def _normalise(self, x: Tensor, block: int) -> Tensor:
         flat = x.reshape(-1, *x.shape[-2:])  # [positions and scales, C, B]: statistics over all but C

@@ -35,15 +35,17 @@ def batch_norm(x: Tensor, norm: Norm) -> Tensor:
     """
     if norm.momentum is None:
         raise ValueError("momentum is None: batch normalisation must have a momentum here, such as 0.1")
-    if norm.training and norm.num_batches_tracked is not None:
+    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    by_groups = x.device.type == "cuda" and norm.training and norm.running_mean is not None
+    mean, var = norm.running_mean, norm.running_var
+    own = norm.training or (mean is None and var is None)
+    if norm.training and not norm.track_running_stats:
+        mean = var = None
+    by_groups = x.device.type == "cuda" and own and mean is not None
     groups = groups_of(*x.shape[:2]) if by_groups else 1
     if groups > 1:
         return batch_norm_in_groups(x, norm, groups)
-    return F.batch_norm(
-        x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum, norm.eps
-    )
+    return F.batch_norm(x, mean, var, norm.weight, norm.bias, own, norm.momentum, norm.eps)
 
 
 def groups_of(positions: int, channels: int) -> int:

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.constants import Constant
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE
-from sesn_lib.models.rivals.constants import Constant
 
 __all__ = ["Plan", "ResampledConv", "ResampledFirstLayer", "ResampledFirstLayers"]
 

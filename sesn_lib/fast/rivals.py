@@ -8,35 +8,39 @@ its scales.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sesn_lib.constants import Constant
+from sesn_lib.fast.coverage import Builder
 from sesn_lib.fast.engine import Engine, _FirstLayer
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.resampled import Plan, ResampledConv, ResampledFirstLayer, ResampledFirstLayers
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, vector_fields, xu
-from sesn_lib.models.rivals.constants import Constant
 from sesn_lib.models.rivals.resampling import corner_aligned, fit, half_pixel, nearest
 
-__all__ = ["RivalEngine", "engine_of"]
+__all__ = ["FAMILIES", "RivalEngine"]
 
 
 class _Convolution:
     """What `Engine` asks of a convolution: functions, one tensor [N_b, t, t] a scale, and the weights on them."""
 
-    def __init__(self, layer: nn.Module, functions: Sequence[Tensor], weight: Callable[[], Tensor]) -> None:
-        self.layer, self.functions, self._weight = layer, list(functions), weight
+    def __init__(self, layer: nn.Module, functions: Sequence[Tensor] = ()) -> None:
+        self.layer, self.functions = layer, list(functions)
         self.supports = tuple(f.shape[-1] for f in functions)
+
+    def weights_of_layer(self) -> Tensor:
+        return cast(Tensor, self.layer.weight)
 
     def weight(self, dtype: torch.dtype) -> Tensor:
         """[C', C, N_b]"""
-        return self._weight().flatten(2).to(dtype)
+        return self.weights_of_layer().flatten(2).to(dtype)
 
     def bias(self, dtype: torch.dtype) -> Tensor | None:
         bias = cast("Tensor | None", getattr(self.layer, "bias", None))
@@ -52,7 +56,7 @@ class RivalEngine(Engine):
         raise NotImplementedError
 
     def convolution(self, layer: nn.Module) -> _Convolution:
-        return _Convolution(layer, [], lambda: cast(Tensor, layer.weight))
+        return _Convolution(layer)
 
     def _convolutions(self, layers: list[nn.Module]) -> list[Any]:
         return [self.convolution(m) for m in layers if isinstance(m, self.kind)]
@@ -71,10 +75,12 @@ class RivalEngine(Engine):
         pooled = self.first.pooled(images, self.convs[0].weight(dtype)[:, 0], apart=self.keeps_scales)
         return self._activate(torch.stack(pooled), 0, dtype)
 
-    def _activate(self, pooled: Tensor, block: int, dtype: torch.dtype) -> Tensor:
-        bias = self.convs[block].bias(dtype)
-        x = torch.relu(pooled if bias is None else pooled + bias)
-        return self._normalise(x, block) if block < len(self.norms) else x
+
+class _Steered(_Convolution):
+    def weights_of_layer(self) -> Tensor:
+        conv = cast(ss.ScaleSteerableConv, self.layer)
+        both = torch.stack([conv.mult_real, conv.mult_imag])  # [2, 3, C', C, 9]
+        return both.permute(2, 3, 0, 1, 4)
 
 
 class SteerableEngine(RivalEngine):
@@ -87,12 +93,7 @@ class SteerableEngine(RivalEngine):
         functions = [
             torch.stack(conv.functions(size, exact=True)).permute(0, 1, 4, 2, 3).flatten(0, 2) for size in conv.sizes
         ]
-
-        def weight() -> Tensor:
-            both = torch.stack([conv.mult_real, conv.mult_imag])  # [2, 3, C', C, 9]
-            return both.permute(2, 3, 0, 1, 4)
-
-        return _Convolution(conv, functions, weight)
+        return _Steered(conv, functions)
 
     def _first_layer(self, upsample: int) -> Any:
         return _FirstLayer(self.convs[0], upsample)
@@ -101,13 +102,18 @@ class SteerableEngine(RivalEngine):
         return [SpectralConv(f, size, used) for f in conv.functions]
 
 
+class _Dilated(_Convolution):
+    def weights_of_layer(self) -> Tensor:
+        return cast(dss.ScaleCorrelation, self.layer).weights
+
+
 class ScaleSpaceEngine(RivalEngine):
     """DSS. The blur is one more resampling."""
 
     kind = dss.ScaleCorrelation
 
     def convolution(self, layer: nn.Module) -> _Convolution:
-        return _Convolution(layer, [], lambda: cast(dss.ScaleCorrelation, layer).weights)
+        return _Dilated(layer)
 
     def plans(self, size: int, block: int) -> list[Plan]:
         same = np.eye(size)
@@ -180,13 +186,13 @@ class _Columns(_Convolution):
             reach = int(np.abs(np.flatnonzero(rows.any(axis=1)) - xu.FRAME // 2).max())
             inner = rows[xu.FRAME // 2 - reach : xu.FRAME // 2 + reach + 1]
             functions.append(torch.from_numpy(np.einsum("yu,xv->uvyx", inner, inner)).flatten(0, 1))
-        super().__init__(layer, functions, lambda: cast(xu.ColumnConv, layer).weight)
+        super().__init__(layer, functions)
         # Equal rows, as of copied pixels, count in the norm so many times.
         unique = [np.unique(rows[rows.any(axis=1)], axis=0, return_counts=True) for rows in taps]
         self._rows = [(Constant(rows), Constant(counts)) for rows, counts in unique]
 
     def weights(self, dtype: torch.dtype) -> list[Tensor]:
-        weight = self._weight()
+        weight = self.weights_of_layer()
         norm = weight.abs().sum(dim=(2, 3))
         found = []
         for rows, counts in self._rows:
@@ -219,8 +225,8 @@ class ColumnsEngine(RivalEngine):
 
     kind = xu.ColumnConv
 
-    def __init__(self, model: MNISTNet) -> None:
-        super().__init__(model)
+    def __init__(self, model: MNISTNet, **options: Any) -> None:
+        super().__init__(model, **options)
         self.keeps_scales = True
 
     def convolution(self, layer: nn.Module) -> _Convolution:
@@ -255,8 +261,8 @@ class VectorEngine(LengthEngine):
 
     kind = (sevf.VectorLift, sevf.VectorConv)
 
-    def __init__(self, model: MNISTNet) -> None:
-        super().__init__(model)
+    def __init__(self, model: MNISTNet, **options: Any) -> None:
+        super().__init__(model, **options)
         self.vector_norms = [m for m in model.blocks if isinstance(m, vector_fields.VectorBatchNorm)]
         self.directions = next(m.directions for m in model.blocks if isinstance(m, sevf.VectorLift))
 
@@ -285,16 +291,12 @@ class VectorEngine(LengthEngine):
         return torch.cat([lengths * cos, lengths * sin], dim=2)
 
 
-ENGINES: dict[type[nn.Module], type[Engine]] = {
-    ss.ScaleSteerableConv: SteerableEngine,
-    dss.ScaleCorrelation: ScaleSpaceEngine,
-    kanazawa.ScaleInvariantConv: ScaleInvariantEngine,
-    sevf.LiftedMagnitude: LengthEngine,
-    sevf.VectorLift: VectorEngine,
-    xu.ColumnConv: ColumnsEngine,
-}
-
-
-def engine_of(model: MNISTNet) -> type[Engine] | None:
-    """What computes a rival; None for a network of another kind."""
-    return next((ENGINES[type(layer)] for layer in model.blocks if type(layer) in ENGINES), None)
+FAMILIES: tuple[tuple[type[Engine], Builder], ...] = (
+    (SteerableEngine, ss.blocks),
+    (ScaleSpaceEngine, dss.scalar_blocks),
+    (ScaleSpaceEngine, dss.vector_blocks),
+    (ScaleInvariantEngine, kanazawa.blocks),
+    (LengthEngine, sevf.scalar_blocks),
+    (VectorEngine, sevf.vector_blocks),
+    (ColumnsEngine, xu.blocks),
+)

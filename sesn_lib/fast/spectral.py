@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sesn_lib.fast.precision import matmul
 
@@ -239,6 +240,7 @@ class _MaxPool(torch.autograd.Function):
         return top
 
     @staticmethod
+    @once_differentiable  # what compares bits has no second derivative
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
         top, *maps = ctx.saved_tensors
         rows, columns = ctx.windows

@@ -68,7 +68,7 @@ class MNISTNet(nn.Module):
         self.engine: Callable[[MNISTNet, Tensor], Tensor] | None = None
         self.upsample = nn.Upsample(scale_factor=upsample, mode="nearest") if upsample > 1 else nn.Identity()
         self.blocks = blocks
-        self.official_parts = official_parts
+        self.official_parts = dict(official_parts)  # of its own, so that the network can be copied and pickled
         self.classifier = nn.Sequential(
             nn.Linear(features, 256, bias=bias),
             nn.BatchNorm1d(256),
@@ -80,7 +80,7 @@ class MNISTNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or tuple(x.shape[1:]) != (1, INPUT_SIZE, INPUT_SIZE):
             raise ValueError(f"input has shape {list(x.shape)}: the network needs [B, 1, {INPUT_SIZE}, {INPUT_SIZE}]")
-        if self.engine is not None:
+        if self.engine is not None and len(x):  # of no image there is nothing to compute fast
             return self.engine(self, x)
         return self.classifier(self.blocks(self.upsample(x)).flatten(1))
 

@@ -194,7 +194,7 @@ def _constants(model: nn.Module) -> dict[str, Tensor]:
     found = {}
     for name, module in model.named_modules():
         if isinstance(module, Basis):
-            found[_official_name(model, name)] = module.functions
+            found[_official_name(model, name)] = module.constant.exact
         for suffix, value in getattr(module, "constants", {}).items():
             found[_official_name(model, f"{name}.{suffix}")] = value
     return found

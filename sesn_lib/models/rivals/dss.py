@@ -16,9 +16,9 @@ from scipy.special import ive
 from torch import Tensor, nn
 
 from sesn_lib.checks import check_input
+from sesn_lib.constants import Constant
 from sesn_lib.layers import ScaleMaxProjection
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
-from sesn_lib.models.rivals.constants import Constant
 
 __all__ = ["SCALES", "ScaleCorrelation", "ScaleSpaceLift", "gaussian", "scalar_blocks", "vector_blocks"]
 
@@ -55,8 +55,7 @@ class ScaleSpaceLift(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        taps = [torch.from_numpy(gaussian(ZETA**2 * (BASE ** (2 * k) - 1))) for k in range(1, SCALES)]
-        self.taps = [Constant(t) for t in taps]
+        self.taps = [Constant(gaussian(ZETA**2 * (BASE ** (2 * k) - 1))) for k in range(1, SCALES)]
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(self, x, "BCHW", C=self.channels)
@@ -71,7 +70,7 @@ class ScaleSpaceLift(nn.Module):
     def constants(self) -> dict[str, Tensor]:
         named: dict[str, Tensor] = {}
         for i, taps in enumerate(self.taps):
-            dense = torch.eye(self.channels, dtype=torch.float64)[..., None, None] * taps.exact
+            dense = torch.from_numpy(np.eye(self.channels)[..., None, None] * taps.values)
             named |= {f"kernelx_{i}": dense, f"kernely_{i}": dense.transpose(2, 3)}
         return named
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.checks import check_input
+from sesn_lib.constants import Constant
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
-from sesn_lib.models.rivals.constants import Constant
 from sesn_lib.models.rivals.vector_fields import Magnitude, VectorBatchNorm, VectorMaxPool
 
 __all__ = [
@@ -61,7 +62,7 @@ class _AtEightScales(nn.Module):
             weight = nn.Parameter(torch.empty(out_channels, in_channels, KERNEL_SIZE, KERNEL_SIZE))
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
             self.register_parameter(name, weight)
-        self.directions = Constant(torch.tensor([[math.cos(a), math.sin(a)] for a in ANGLES], dtype=torch.float64))
+        self.directions = Constant(np.array([[math.cos(a), math.sin(a)] for a in ANGLES]))
 
 
 class VectorLift(_AtEightScales):

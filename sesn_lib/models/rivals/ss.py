@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.checks import check_input
+from sesn_lib.constants import Constant
 from sesn_lib.models.mnist import stages
 
 __all__ = ["CHANNELS", "ORDERS", "REFERENCE_SIZE", "SIZES", "ScaleSteerableConv", "blocks", "harmonics", "wavenumbers"]
@@ -87,29 +89,37 @@ class ScaleSteerableConv(nn.Module):
         self.mult_real = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.mult_imag = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.const_real = nn.Parameter(torch.empty(out_channels, in_channels).uniform_(-1e-5, 1e-5))
-        even, odd = (torch.from_numpy(f) for f in harmonics(max(sizes)))
-        self._exact = {"filter_real": even, "filter_imag": odd}
-        for name, value in self._exact.items():
-            self.register_parameter(name, nn.Parameter(value.float(), requires_grad=False))
+        even, odd = (Constant(f) for f in harmonics(max(sizes)))
+        self._filters = {"filter_real": even, "filter_imag": odd}
+        for name, value in self._filters.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(value.values.shape), requires_grad=False))
+        self._restore()
 
     @property
     def constants(self) -> dict[str, Tensor]:
-        return self._exact
+        return {name: value.exact for name, value in self._filters.items()}
+
+    def _restore(self) -> None:
+        """What is shown and saved of A and B, rounded from their exact values, whatever it was before."""
+        for name, value in self._filters.items():
+            parameter = self.get_parameter(name)
+            parameter.data = value.like(parameter).clone()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ScaleSteerableConv:
-        """To another type or device; A and B are rounded from their exact values, whatever they were before."""
         super()._apply(fn, recurse)
-        for name, value in self._exact.items():
-            parameter = self.get_parameter(name)
-            parameter.data = value.to(parameter.device, parameter.dtype)
+        self._restore()
         return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._restore()
 
     def functions(self, size: int, *, exact: bool = False) -> tuple[Tensor, Tensor]:
         """The filters of which α and β are the weights at a size, each [3, size, size, 9]; of the layer's own type, or
         in float64."""
         margin = (max(self.sizes) - size) // 2
         turn = wavenumbers(max(self.sizes)) * math.log(size / REFERENCE_SIZE)
-        filters = [value if exact else self.get_parameter(name) for name, value in self.constants.items()]
+        filters = [value.exact if exact else value.like(self.mult_real) for value in self._filters.values()]
         even, odd = (f[:, margin : margin + size, margin : margin + size] for f in filters)
         pairs = [
             (math.cos(t) * a + math.sin(t) * b, math.sin(t) * a - math.cos(t) * b) for t, a, b in zip(turn, even, odd)

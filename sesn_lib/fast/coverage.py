@@ -1,0 +1,162 @@
+"""What a plan of the fast path rests on: read from the network on each call, and compared with what is covered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.utils import parametrize
+
+from sesn_lib.checks import shown
+from sesn_lib.constants import Constant
+from sesn_lib.layers import ConvHH, _SteerableConv
+from sesn_lib.models.mnist import MNISTNet
+
+__all__ = ["Builder", "facts", "find"]
+
+Builder = Callable[..., nn.Sequential]
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# Read anew on each call, or of no influence on the numbers.
+FREE = {
+    *("training", "in_channels", "out_channels", "num_features", "eps", "momentum", "affine", "track_running_stats"),
+    *("inplace", "method"),
+}
+INSTEAD = "take it away, or set the network's `engine` to None"
+
+
+def facts(model: MNISTNet) -> tuple[object, ...]:
+    """All that a plan rests on; equal as long as the plan holds. Takes some hundredths of a millisecond."""
+    found: list[object] = [_has_any_global_hook()]
+    for module in _covered(model):
+        own = vars(module)
+        found += [module, len(own), *map(own.get, _keys(tuple(own)))]
+        found += [len(own[hooks]) for hooks in HOOKS]
+        if isinstance(module, ConvHH):
+            found.append(module.scale_extent)
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _keys(own: tuple[str, ...]) -> tuple[str, ...]:
+    """The settings among the attributes of a module."""
+    return tuple(key for key in own if key[0] != "_" and key not in FREE)
+
+
+def find(model: MNISTNet, families: Iterable[tuple[type, Builder]]) -> Any:
+    """Which of the families (what computes it, what makes its blocks) a network is of.
+
+    Raises:
+        ValueError: the network is of none, or has what would not be computed; names the part and what is wrong.
+    """
+    _check_calls(model)
+    upsample = 2 if isinstance(model.upsample, nn.Upsample) else 1
+    usual = nn.Upsample(scale_factor=2, mode="nearest") if upsample == 2 else nn.Identity()
+    _check_settings("upsample", model.upsample, usual)
+    kinds = [_kind(layer) for layer in model.blocks]
+    known = [(engine, _blocks(make, upsample)) for engine, make in families]
+    agreeing = [_agreeing(kinds, blocks) for _, blocks in known]
+    engine, blocks = known[agreeing.index(max(agreeing))]
+    if (first := max(agreeing)) < max(len(kinds), len(blocks)):
+        here = f"a {kinds[first].__name__}" if first < len(kinds) else "missing"
+        wanted = f"a {type(blocks[first]).__name__}" if first < len(blocks) else "nothing more"
+        raise ValueError(f"blocks.{first} is {here}: the fast path knows {wanted} there")
+    for i, (layer, like) in enumerate(zip(model.blocks, blocks)):
+        _check_settings(f"blocks.{i}", layer, like)
+    _check_scales(model)
+    return engine
+
+
+def _covered(model: MNISTNet) -> Iterator[nn.Module]:
+    yield model.upsample
+    yield model.blocks
+    for layer in model.blocks:
+        yield layer
+        yield from layer.children()  # a basis
+
+
+@lru_cache(maxsize=64)
+def _blocks(make: Builder, upsample: int) -> nn.Sequential:
+    with torch.device("meta"):  # where nothing is drawn from the generator
+        return make(upsample=upsample)
+
+
+def _kind(layer: nn.Module) -> type:
+    """The class of a layer; of one whose weights are computed from others, the one that it had before."""
+    return type(layer).__bases__[0] if parametrize.is_parametrized(layer) else type(layer)
+
+
+def _agreeing(kinds: list[type], blocks: nn.Sequential) -> int:
+    """How many layers from the first on are of the same kind."""
+    same = [kind is type(layer) for kind, layer in zip(kinds, blocks)]
+    return same.index(False) if False in same else len(same)
+
+
+def _check_calls(model: MNISTNet) -> None:
+    """Raises ValueError for what a call of the modules would do, and the fast path does not."""
+    if _has_any_global_hook():
+        raise ValueError(f"torch has a hook for all modules, which the fast path would not call: {INSTEAD}")
+    if type(model.blocks) is not nn.Sequential:
+        raise ValueError(f"blocks is a {type(model.blocks).__name__}: the fast path knows a Sequential there")
+    parts = {"blocks": model.blocks, "upsample": model.upsample}
+    for part, whole in parts.items():
+        for name, module in whole.named_modules(prefix=part):
+            for hooks in HOOKS:
+                if getattr(module, hooks):
+                    what = hooks.strip("_").replace("_", " ").removesuffix("s")
+                    raise ValueError(f"{name} has a {what}, which the fast path would not call: {INSTEAD}")
+            if "forward" in vars(module):
+                raise ValueError(f"{name} has a forward of its own, which the fast path would not call: {INSTEAD}")
+
+
+def _check_settings(name: str, layer: nn.Module, like: nn.Module) -> None:
+    """Raises ValueError for a setting other than that of the layer that the fast path was made for."""
+    if _kind(layer) is not type(like):
+        raise ValueError(f"{name} is a {type(layer).__name__}: the fast path knows a {type(like).__name__} there")
+    own, usual = _settings(layer), _settings(like)
+    for key in sorted({*own, *usual}):
+        if own.get(key) != usual.get(key):
+            raise ValueError(
+                f"{name} has {key} {_told(own.get(key))}: the fast path knows {_told(usual.get(key))} only"
+            )
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.momentum is None:
+        raise ValueError(
+            f"{name} has momentum None, an average over all batches: the fast path knows a number such as 0.1 only"
+        )
+
+
+def _settings(layer: nn.Module) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in vars(layer).items():
+        if key[0] != "_" and key not in FREE and not isinstance(value, Tensor):
+            pair = isinstance(layer, nn.MaxPool2d | nn.Conv2d) and isinstance(value, tuple) and len(set(value)) == 1
+            found[key] = value[0] if pair else value
+    if isinstance(layer, _SteerableConv):
+        found["padding"] = "size // 2" if layer.padding == layer.basis.size // 2 else layer.padding
+    if isinstance(layer, ConvHH):
+        found["scale_extent"] = layer.scale_extent
+    return {key: _comparable(value) for key, value in found.items()}
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value, 60)
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(map(_comparable, value))
+    return value.values.tolist() if isinstance(value, Constant) else value
+
+
+def _check_scales(model: MNISTNet) -> None:
+    """Raises ValueError unless layers that hand on maps at all scales have equally many."""
+    before = 0
+    for i, layer in enumerate(model.blocks):
+        if isinstance(layer, _SteerableConv):
+            if isinstance(layer, ConvHH) and layer.basis.num_scales != before:
+                raise ValueError(f"blocks.{i} has {layer.basis.num_scales} scales: it is given {before}")
+            before = layer.basis.num_scales

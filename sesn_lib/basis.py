@@ -19,9 +19,10 @@ from numpy.polynomial.hermite_e import hermeval
 from torch import Tensor, nn
 
 from sesn_lib.checks import check_dtype, check_number, check_scales, check_whole, is_whole
+from sesn_lib.consistency import consistent, dilated
 from sesn_lib.constants import Constant
 
-__all__ = ["Basis", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
+__all__ = ["Basis", "disco", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
 
 LARGEST = 1e4  # value of a function whose norm is 1 at the first scale; those of the paper's networks stay below 3
 
@@ -102,6 +103,68 @@ def _type_b(size: int, scales: Sequence[float], effective_size: int, mult: float
         (float(mult) ** -k, n, m) for k in count() for m in range(max_order + 1) for n in range(max_order + 1 - m)
     )
     return _sample(size, found, list(islice(listed, effective_size**2)))
+
+
+def disco(size: int, scales: Sequence[float], effective_size: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Filters that are free at the first scale, pixel by pixel, and follow from consistency at all others.
+
+    Sosnovik, Moskalev and Smeulders, "DISCO: accurate Discrete Scale Convolutions" (BMVC 2021, arXiv 2106.02733), ask
+    of filters k_i, k_j at scales of ratio r = s_j / s_i that rescaling commutes with filtering, for every image f:
+
+        R_r[f * k_j] = R_r[f] * k_i,    R_r[f](x) = f(r x), interpolated.
+
+    For whole r no interpolation is needed, and the dilated filter `k_j(r u) = k_i(u)`, zero elsewhere, is the exact
+    solution. For other r there is none; the best one for white noise f is had by least squares, from all equations with
+    scales whose filters are known (`sesn_lib.consistency`). With Keys' cubic interpolation that is the projection of
+    taps at the real positions r u onto taps at pixels.
+
+    Arguments:
+        size: odd number of pixels of the filters at the largest scale.
+        scales: increasing positive scales; only their ratios matter. Ratios within 1 % of a whole number count as it,
+            for scales that were rounded.
+        effective_size: odd number of pixels of the filters at the first scale; there are effective_size^2 functions,
+            one a pixel, row by row.
+        dtype: type of the result. Everything is computed in float64 and rounded once.
+
+    Returns: tensor [N_b, S, size, size], as `hermite_a`; at the first scale every function is one pixel.
+
+    Raises:
+        ValueError: as `hermite_a`; an even effective_size; a size that does not hold the dilated filters.
+    """
+    check_dtype(dtype)
+    return torch.from_numpy(_disco(size, scales, effective_size)).to(dtype)
+
+
+def _disco(size: int, scales: Sequence[float], effective_size: int) -> np.ndarray:
+    found = _check(size, scales, effective_size)
+    if effective_size % 2 == 0:
+        raise ValueError(f"effective_size is {effective_size}: it must be odd, so that a filter has a centre pixel")
+    first = np.eye(effective_size**2).reshape(-1, effective_size, effective_size)
+    known: dict[int, np.ndarray] = {0: first}
+    for multiples_of in ((0,), range(len(found))):  # of the first scale, then of any
+        for j in range(1, len(found)):
+            exact = next((i for i in multiples_of if i in known and i < j and _whole_ratio(found[j] / found[i])), None)
+            if j in known or (exact is None and multiples_of == (0,)):
+                continue
+            if exact is not None:
+                known[j] = dilated(known[exact], round(found[j] / found[exact]))
+            else:
+                width = support(size, found[j], max(found))
+                known[j] = consistent({found[j] / found[i]: kernels for i, kernels in known.items()}, width)
+    functions = np.zeros((effective_size**2, len(found), size, size))
+    for j, kernels in known.items():
+        margin = (size - kernels.shape[-1]) // 2
+        if margin < 0:
+            raise ValueError(
+                f"kernel size is {size}: scale {found[j]} of {found} has filters of {kernels.shape[-1]} pixels, so "
+                "it must be at least that"
+            )
+        functions[:, j, margin : size - margin, margin : size - margin] = kernels
+    return functions
+
+
+def _whole_ratio(ratio: float) -> bool:
+    return round(ratio) >= 2 and abs(ratio / round(ratio) - 1) < 0.01
 
 
 def _check(size: int, scales: Sequence[float], effective_size: int) -> tuple[float, ...]:
@@ -221,19 +284,21 @@ def make_basis(
     mult: float | None = None,
     max_order: int | None = None,
 ) -> Basis:
-    """A `Basis` by its kind, "A" (`hermite_a`) or "B" (`hermite_b`, which needs mult and max_order).
+    """A `Basis` by its kind: "A" (`hermite_a`), "B" (`hermite_b`, which needs mult and max_order) or "DISCO" (`disco`).
 
     Raises:
         ValueError: unknown kind; options that the kind does not have, or lacks; and what the functions raise.
     """
-    if kind == "A":
+    if kind in ("A", "DISCO"):
         if mult is not None or max_order is not None:
-            raise ValueError(f"mult={mult}, max_order={max_order} given: a type A basis has neither, leave them out")
-        return Basis(_type_a(size, scales, effective_size), scales)
+            raise ValueError(
+                f"mult={mult}, max_order={max_order} given: a type {kind} basis has neither, leave them out"
+            )
+        return Basis((_type_a if kind == "A" else _disco)(size, scales, effective_size), scales)
     if kind == "B":
         if mult is None or max_order is None:
             raise ValueError(
                 f"mult={mult}, max_order={max_order}: a type B basis needs both, e.g. mult=1.4, max_order=4"
             )
         return Basis(_type_b(size, scales, effective_size, mult, max_order), scales)
-    raise ValueError(f"basis kind is {kind!r}: it must be 'A' or 'B'")
+    raise ValueError(f"basis kind is {kind!r}: it must be 'A', 'B' or 'DISCO'")

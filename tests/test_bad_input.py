@@ -64,7 +64,7 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
         (lambda: hermite_b(7, A, 3, mult="2", max_order=4), "mult is '2': it must be a finite number above 1"),
         (lambda: hermite_b(7, A, 3, mult=2, max_order=1.5), "max_order is 1.5: it must be an integer, 0 or greater"),
         (lambda: hermite_a(9, [0.15, 0.4], 2), "almost vanish (normalised there, they reach"),
-        (lambda: make_basis("D", 7, A, 3), "basis kind is 'D': it must be 'A' or 'B'"),
+        (lambda: make_basis("D", 7, A, 3), "basis kind is 'D': it must be 'A', 'B' or 'DISCO'"),
         (lambda: Basis(torch.full((1, 1, 3, 3), math.nan), [1.0]), "functions holds nan: every value must be finite"),
         (lambda: Basis(torch.zeros(1, 1, 4, 4), [1.0]), "kernel size is 4: it must be odd"),
         (lambda: Basis(torch.zeros(1, 2, 3, 3), [2.0, 1.0]), "scales are [2.0, 1.0]: they must increase"),

@@ -202,7 +202,7 @@ def test_bad_values_of_type_b_are_named(change: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("C", {}, "basis kind is 'C': it must be 'A' or 'B'"),
+        ("C", {}, "basis kind is 'C': it must be 'A', 'B' or 'DISCO'"),
         ("a", {}, "basis kind is 'a'"),
         ("A", {"mult": 1.4}, "leave them out"),
         ("B", {"mult": 1.4}, "needs both"),

@@ -40,10 +40,10 @@ def record_of(cell: Control, *, error: float = 2.0, **changes: Any) -> dict[str,
 def test_the_parts_of_the_controls() -> None:
     counts = {name: len(cells) for name, cells in EXPERIMENT.parts.items()}
     assert counts == {
-        "controls": 139, "sizes": 18, "tuning": 60, "less-data": 27, "bases": 24, "seeds": 10, "held-out": 60,
+        "controls": 142, "sizes": 18, "tuning": 60, "less-data": 27, "bases": 27, "seeds": 10, "held-out": 60,
     }  # fmt: skip
     cells = EXPERIMENT.cells(ALL)
-    assert len({cell.name for cell in cells}) == len(cells) == 199
+    assert len({cell.name for cell in cells}) == len(cells) == 202
     assert EXPERIMENT.cells()[:18] == EXPERIMENT.cells("sizes"), "the first question comes first"
     assert {cell.repetition for cell in EXPERIMENT.cells("held-out")} == {3, 4, 5}
     assert {cell.repetition for cell in EXPERIMENT.cells()} == {0, 1, 2}
@@ -182,7 +182,7 @@ def test_controls_never_enter_the_table(tmp_path: Path) -> None:
     assert set(survey(tmp_path, part=ALL).states) >= set(GRID)
     assert not any(isinstance(cell, Control) for cell in survey(tmp_path, part=ALL).states)
     own = yaml.safe_load(collect(tmp_path, EXPERIMENT).read_text())
-    assert own["counts"] == {"cells": 139, "complete": 4, "partial": 0, "failed": 1}
+    assert own["counts"] == {"cells": 142, "complete": 4, "partial": 0, "failed": 1}
     assert GRID[0].model not in own["single_runs"]
     assert survey(tmp_path, EXPERIMENT, part="less-data").counts()["done"] == 4
     relabelled = {**make_record(GRID[0]), "cell": CNN.as_dict()}

@@ -31,6 +31,7 @@ ORDER = {
         checks constants
         paths mps
         provenance
+        consistency
         basis
         layers equivariance
         models

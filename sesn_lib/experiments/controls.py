@@ -22,7 +22,7 @@ __all__ = ["CHANGES", "EXPERIMENT", "MODELS", "Control", "ControlSettings", "net
 
 DECAY = 5e-4
 RATES = (0.003, 0.01, 0.03)
-BASES = ("basis-a", "one-scale", "raised", "size21")
+BASES = ("basis-a", "one-scale", "raised", "size21", "disco")
 """Changes of the network itself; `models.CHANGED` says what they are."""
 FEWER = (1000, 2500, 5000)
 SEEDS = range(1, 6)
@@ -78,7 +78,7 @@ TUNED = tuple(change for change in CHANGES if change.startswith("lr"))
 PAIRS: tuple[tuple[str, str], ...] = (
     *((network, "unchanged") for network in dict.fromkeys((*PLAIN, *AUGMENTED))),
     *((network, change) for network in PLAIN for change in (*TUNED, *(f"n{images}" for images in FEWER))),
-    *((network, basis) for network in (SCALAR, VECTOR) for basis in BASES),
+    *((network, basis) for network in (SCALAR, VECTOR) for basis in BASES if (network, basis) != (VECTOR, "disco")),
     *((network, f"seed{seed}") for network in (CNN, VECTOR) for seed in SEEDS),
 )
 MODELS: tuple[str, ...] = tuple(f"{network}@{change}" for network, change in PAIRS)
@@ -169,7 +169,7 @@ SIZES = _cells(PLAIN, ["unchanged"], 1.0, FIRST) + _cells(AUGMENTED, ["unchanged
 TUNING_CNN = _cells([CNN], TUNED, 1.0, FIRST) + _cells([CNN], TUNED, 0.5, FIRST)
 TUNING_SESN = _cells([SCALAR, VECTOR], TUNED, 1.0, FIRST)
 LESS_DATA = _cells(PLAIN, [f"n{images}" for images in FEWER], 1.0, FIRST)
-CHANGED_BASES = _cells([SCALAR, VECTOR], BASES, 1.0, FIRST)
+CHANGED_BASES = _cells([SCALAR, VECTOR], BASES[:-1], 1.0, FIRST) + _cells([SCALAR], ["disco"], 1.0, FIRST)
 OTHER_SEEDS = _cells([CNN, VECTOR], [f"seed{seed}" for seed in SEEDS], 1.0, [0])
 HELD_OUT = (
     *_cells([CNN], TUNED, 1.0, LAST),

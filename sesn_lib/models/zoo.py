@@ -71,6 +71,7 @@ CHANGED: Mapping[str, Configuration] = MappingProxyType(
         "mnist_ses_scalar_28@one-scale": replace(_SCALAR, num_scales=1, min_scale=2.45, size=7),
         "mnist_ses_scalar_28@raised": replace(_SCALAR, mult=1.25),
         "mnist_ses_scalar_28@size21": replace(_SCALAR, size=21),
+        "mnist_ses_scalar_28@disco": Configuration("scalar", 1, 4, 2**1.5, 1.0, 1.5, 21, "DISCO"),
         "mnist_ses_vector_28@basis-a": replace(_VECTOR, basis="A"),
         "mnist_ses_vector_28@one-scale": replace(_VECTOR, num_scales=1, min_scale=2.6, size=7),
         "mnist_ses_vector_28@raised": replace(_VECTOR, mult=1.2),
@@ -78,7 +79,8 @@ CHANGED: Mapping[str, Configuration] = MappingProxyType(
     }
 )
 """Networks of the table with one change, as controls: `one-scale` is the one whose filters have 7 x 7 pixels, as the
-CNN's; `raised` has its finest width, scale / mult^3, at 0.87 pixel in place of 0.50 and 0.44."""
+CNN's; `raised` has its finest width, scale / mult^3, at 0.87 pixel in place of 0.50 and 0.44; `disco` has 7 x 7 free
+pixels at its first scale and goes up by the square root of 2."""
 CNN_UPSAMPLING: Mapping[str, int] = MappingProxyType({"mnist_cnn_28": 1, "mnist_cnn_56": 2})
 
 

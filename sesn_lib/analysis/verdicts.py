@@ -27,7 +27,7 @@ from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import Published, regroup
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import LEAST, NOMINAL
-from sesn_lib.analysis.text import DASH, interval, p_value, signed
+from sesn_lib.analysis.text import DASH, interval, listed, p_value, signed
 from sesn_lib.experiments.mnist_scale import GRID
 
 __all__ = [
@@ -200,10 +200,6 @@ def _apart(given: Sequence[Answer]) -> list[Answer]:
 # Sentences
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join(", ".join(parts).rsplit(", ", 1)) if "(" not in "".join(parts) else ", ".join(parts)
-
-
 def _where(given: Answer, numbers: bool) -> str:
     place = given.question.where
     if not numbers or not math.isfinite(given.found.estimate):
@@ -219,7 +215,7 @@ def sentence(given: Sequence[Answer], source: str = US, *, numbers: bool = True)
         return f"*{words[0]}*" + (" in all" if words != ["no data"] else "")
     for word in words:
         places = [_where(a, numbers) for a in given if _word(source, a) == word]
-        parts.append(f"*{word}* {'at ' if places[0][0].isdigit() else ''}{_listed(places)}")
+        parts.append(f"*{word}* {'at ' if places[0][0].isdigit() else ''}{listed(places)}")
     return "; ".join(parts)
 
 

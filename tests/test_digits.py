@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from recorded import recorded
+from scipy import stats
 
 from sesn_lib.analysis import digits
 from sesn_lib.analysis.evidence import OurRuns
@@ -49,6 +51,95 @@ def test_the_table_by_hand() -> None:
     errors = [np.mean(list(recorded().condition(*cell).values())) / 100 for cell in (SESN, CNN)]
     bound = 100 * math.sqrt((sum(errors) - (errors[0] - errors[1]) ** 2) / 50000 * 5 / 7)
     assert row["hidden in common digits"] == f"at most {bound:.3f}"
+    assert row["known from"] == "the two errors"
     both = math.hypot(ours.estimate({SESN: 1.0, CNN: -1.0}).error, bound)
     assert row["difference / both"] == f"at least {0.369 / both:.1f}"
     assert digits.digits_table(OurRuns(Results({}))).empty
+
+
+# Synthetic records that say which digits were right: what is hidden is computed
+
+
+def synthetic(draws: np.random.Generator, alike: float) -> tuple[Results, dict[int, np.ndarray]]:
+    """SESN and CNN at 28 on six synthetic test sets of 2,000 out of 2,800 digits.
+
+    A digit is hard for a network with probability 0.05, and then misread. In a share `alike` of the digits it is hard
+    or not in every realization alike, in the others it is drawn anew each time.
+    """
+    pool, size = 2800, 2000
+    chosen = {r: draws.permutation(pool)[:size] for r in range(6)}
+    always = draws.random(pool) < alike
+    records = {}
+    for model, rate in (("mnist_ses_vector_28", 0.04), ("mnist_cnn_28", 0.06)):
+        ease = draws.random(pool)
+        for r, indices in chosen.items():
+            wrong = np.where(always, ease, draws.random(pool))[indices] < rate
+            records[Cell(model, 1.0, r)] = {
+                "correct": encode(~wrong),
+                "test_images": size,
+                "test_error_50k": 100 * wrong.mean(),
+                "timing": {"finished": "2026-01-01T00:00:00Z"},
+                "note": "synthetic: made for a test, by no network",
+            }
+    return Results(records), chosen
+
+
+@pytest.mark.parametrize("alike", [1.0, 0.5, 0.0])
+def test_the_common_part_is_found(alike: float) -> None:
+    """Its expectation is alike x overlap x variance / N, the overlap of two test sets being N / T."""
+    draws = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        results, pool = synthetic(draws, alike)
+        common = digits.common_variance(digits.gains(results, SESN, CNN), pool)
+        assert common is not None
+        found.append(common)
+    rates = (0.04, 0.06)
+    expected = alike * 2000 / 2800 * 100**2 * sum(rate * (1 - rate) for rate in rates) / 2000
+    assert np.mean(found) == pytest.approx(expected, abs=0.02 + 0.05 * expected)
+
+
+def test_the_interval_for_other_digits_covers_and_the_one_for_these_does_not() -> None:
+    """The truth is a lead of 2 points over all digits there could be; a pool is drawn each time."""
+    draws, inside = np.random.default_rng(1), []
+    for _ in range(120):
+        results, pool = synthetic(draws, 1.0)
+        found = OurRuns(results).estimate({SESN: 1.0, CNN: -1.0})
+        common = digits.common_variance(digits.gains(results, SESN, CNN), pool)
+        half = stats.t.ppf(0.975, 5)
+        both = math.hypot(found.error, math.sqrt(max(common or 0.0, 0.0)))
+        inside.append([abs(found.estimate + 2) < half * error for error in (found.error, both)])
+    these, others = np.mean(inside, axis=0)
+    assert these < 0.85
+    assert others > 0.93
+
+
+def test_the_table_says_whence_it_knows() -> None:
+    results, pool = synthetic(np.random.default_rng(2), 0.5)
+    (row,) = digits.digits_table(OurRuns(results), pool).to_dict("records")
+    assert row["known from"] == "digits of 6 realizations"
+    assert "at" not in row["hidden in common digits"]
+    (bounded,) = digits.digits_table(OurRuns(results)).to_dict("records")
+    assert bounded["hidden in common digits"].startswith("at most ")
+    assert float(bounded["hidden in common digits"].removeprefix("at most ")) > float(row["hidden in common digits"])
+    one = {cell: record for cell, record in results.records.items() if cell.realization == 0}
+    rest = {c: {k: v for k, v in r.items() if k != "correct"} for c, r in results.records.items() if c not in one}
+    (single,) = digits.digits_table(OurRuns(Results({**one, **rest})), pool).to_dict("records")
+    assert single["known from"] == "digits of 1 realization"
+    assert single["hidden in common digits"].startswith("at most ")
+    (ratio,) = digits.tightness(results, pool)
+    assert ratio == pytest.approx(0.5, abs=0.25)
+
+
+def test_which_digits_are_the_same_is_known_from_the_labels(tmp_path: Path) -> None:
+    assert digits.pool_of_digits(tmp_path) is None
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-labels-idx1-ubyte").write_bytes(b"something else")
+    assert digits.pool_of_digits(tmp_path) is None
+    pool = digits.pool_of_digits()
+    if pool is None:
+        pytest.skip("MNIST is not here")
+    assert all(len(set(indices.tolist())) == 50000 for indices in pool.values())
+    shared = [len(np.intersect1d(pool[a], pool[b])) / 50000 for a in pool for b in range(a)]
+    assert np.mean(shared) == pytest.approx(5 / 7, abs=0.001)

@@ -1,66 +1,149 @@
 """How far the digits themselves limit what can be said: six realizations share one pool of 70,000.
 
-Two test sets have 71 % of their digits in common, so what the digits drawn do to a difference is largely the same in
-all six realizations: it shows in no scatter between them, and no number of runs averages it out.
+Two test sets have 71 % of their digits in common, so what the digits drawn do to a difference is partly the same in
+all six realizations: it shows in no scatter between them, and no number of runs averages it out. Where records hold
+which digits were right, and MNIST is here to say which digits are the same, that part is computed; else it is bounded.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from data_prep.splits import SIZES, overlap
+from data_prep import checksums
+from data_prep.files import data_folder, read_bytes
+from data_prep.sources import parse_idx
+from data_prep.splits import SIZES, overlap, plan
 from sesn_lib.analysis.effects import difference_of_digits
 from sesn_lib.analysis.evidence import OurRuns, TableCell
-from sesn_lib.analysis.published import COLUMNS, REGIME, SESN_ROWS
+from sesn_lib.analysis.published import ALL_ROWS, COLUMNS, REGIME, RIVAL_REGIME, SESN_ROWS
 from sesn_lib.analysis.results import Results
-from sesn_lib.analysis.statistics import LEAST
+from sesn_lib.analysis.statistics import LEAST, Difference, paired
 from sesn_lib.analysis.text import number, signed
 from sesn_lib.experiments.correctness import decode
+from sesn_lib.experiments.mnist_scale import REALIZATIONS
 
-__all__ = ["digits_table", "discordant", "hidden"]
+__all__ = ["common_variance", "digits_table", "discordant", "gains", "hidden", "pool_of_digits", "tightness"]
+
+REGIMES = {**REGIME, **RIVAL_REGIME}
+Pool = Mapping[int, np.ndarray]
+"""Realization -> which of the 70,000 digits each test image is: int64 [N], none twice."""
+
+
+def pool_of_digits(root: str | Path | None = None) -> dict[int, np.ndarray] | None:
+    """The pool of the paper's protocol, from MNIST's labels where they are; None where not. Nothing is fetched."""
+    labels = []
+    for part in ("train", "t10k"):
+        name = f"{part}-labels-idx1-ubyte"
+        content = read_bytes(data_folder(root) / "MNIST" / "raw" / name)
+        if content is None or checksums.md5(content) != checksums.MNIST_FILES[name][1]:
+            return None
+        labels.append(parse_idx(content))
+    every = np.concatenate(labels)
+    return {realization: plan(every, realization, "paper")["test"].indices for realization in REALIZATIONS}
+
+
+def gains(results: Results, a: TableCell, b: TableCell) -> dict[int, np.ndarray]:
+    """Realization -> a's error minus b's on each test image, int8 [N] of -1, 0, 1; where both records know it."""
+    by_run = {(cell.model, cell.extra_scaling, cell.realization): found for cell, found in results.everything.items()}
+    found = {}
+    for realization in REALIZATIONS:
+        pair = [by_run.get((*REGIMES[name], realization), {}) for name in (a, b)]
+        if all("correct" in record for record in pair):
+            first, second = (np.array(decode(r["correct"], r["test_images"]), np.int8) for r in pair)
+            found[realization] = second - first
+    return found
 
 
 def discordant(results: Results, a: TableCell, b: TableCell) -> float | None:
     """Percentage of digits that only one of two cells reads, mean over realizations; None if no records can tell."""
-    by_run = {(cell.model, cell.extra_scaling, cell.realization): record for cell, record in results.records.items()}
-    shares = []
-    for realization in sorted({cell.realization for cell in results.records}):
-        pair = [by_run.get((*REGIME[name], realization), {}) for name in (a, b)]
-        if all("correct" in record for record in pair):
-            first, second = (np.array(decode(record["correct"], record["test_images"])) for record in pair)
-            shares.append(100 * float(np.mean(first != second)))
+    shares = [100 * float(np.mean(gain != 0)) for gain in gains(results, a, b).values()]
     return float(np.mean(shares)) if shares else None
 
 
-def hidden(first: float, second: float, share: float | None = None) -> float:
-    """The part of `effects.difference_of_digits` that all realizations have in common: its root of the overlap."""
-    return difference_of_digits(first, second, share, SIZES["paper"]["test"]) * math.sqrt(overlap("paper", "test"))
+def common_variance(found: Mapping[int, np.ndarray], pool: Pool) -> float | None:
+    """The covariance of two realizations' differences through the digits that they share, in squared percent.
+
+    With g_ri the gain of digit i in realization r, it is sum_i (g_ri - mean_r)(g_si - mean_s) / N^2 over the digits i
+    of both test sets, averaged over all pairs r, s. None for fewer than two realizations.
+    """
+    size = max((max(digits) for digits in pool.values()), default=0) + 1
+    centred = []
+    for realization, gain in found.items():
+        spread = np.zeros(size)
+        spread[pool[realization]] = 100 * (gain - gain.mean()) / len(gain)
+        centred.append(spread)
+    pairs = [float(a @ b) for a, b in combinations(centred, 2)]
+    return float(np.mean(pairs)) if pairs else None
 
 
-def digits_table(ours: OurRuns) -> pd.DataFrame:
-    """SESN before the CNN for *other* digits: the standard error that the runs show, what they hide, both together.
+def hidden(first: float, second: float, share: float | None = None, images: int = SIZES["paper"]["test"]) -> float:
+    """The most that all realizations can have in common of `effects.difference_of_digits`: its root of the overlap.
 
-    Where records hold which digits were right, what is hidden is computed from the digits that only one network reads;
-    else it is the most that the two errors allow.
+    As it would be if a digit that two test sets share did the same to the difference in both.
+    """
+    return difference_of_digits(first, second, share, images) * math.sqrt(overlap("paper", "test"))
+
+
+def tightness(results: Results, pool: Pool) -> list[float]:
+    """Common variance over its bound, of every two cells of a column that know their digits in two realizations."""
+    found = []
+    for column in COLUMNS:
+        for rows in combinations(ALL_ROWS, 2):
+            a, b = ((row, column) for row in rows)
+            gain = gains(results, a, b)
+            common = common_variance(gain, pool)
+            if common is not None:
+                alone = np.mean([100**2 * np.var(some) / len(some) for some in gain.values()])
+                found.append(common / float(alone * overlap("paper", "test")))
+    return found
+
+
+def digits_table(ours: OurRuns, pool: Pool | None = None) -> pd.DataFrame:
+    """SESN before other networks for *other* digits: the standard error that runs show, what they hide, both together.
+
+    What is hidden is exact where two realizations know which digits each network read and `pool` says which are the
+    same; the most that the digits which only one network reads allow, where one knows; else the most that the two
+    errors allow. The plain CNN is in it always, another method where records know their digits.
     """
     rows = {}
     for column in COLUMNS:
         for row in SESN_ROWS:
-            pair = (row, column), ("CNN", column)
-            if ours.shared(pair) < LEAST:
-                continue
-            found = ours.estimate({pair[0]: 1.0, pair[1]: -1.0})
-            errors = [ours.model.means[REGIME[cell]] for cell in pair]
-            share = discordant(ours.results, *pair)
-            unseen = hidden(errors[0], errors[1], share)
-            both = math.hypot(found.error, unseen)
-            known = "at most " if share is None else ""
-            rows[f"{row} {column} before CNN"] = [
-                signed(found.estimate), number(found.error, 3), known + number(unseen, 3), known + number(both, 3),
-                ("at least " if share is None else "") + number(abs(found.estimate) / both, 1),
-            ]  # fmt: skip
+            for other in (name for name in ALL_ROWS if name not in SESN_ROWS):
+                pair = (row, column), (other, column)
+                found, share = _lead(ours, *pair), discordant(ours.results, *pair)
+                if found.n[0] >= LEAST and (other == "CNN" or share is not None):
+                    rows[f"{row} {column} before {other}"] = _line(ours.results, pair, found, share, pool)
     columns = ["difference", "standard error seen", "hidden in common digits", "both", "difference / both"]
+    columns.append("known from")
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("comparison")
+
+
+def _lead(ours: OurRuns, a: TableCell, b: TableCell) -> Difference:
+    if a in REGIME and b in REGIME:
+        return ours.estimate({a: 1.0, b: -1.0})
+    first, second = (ours.results.condition(*cell) for cell in (a, b))
+    return paired([first[r] - second[r] for r in sorted(first.keys() & second.keys())])
+
+
+def _line(
+    results: Results, pair: tuple[TableCell, TableCell], found: Difference, share: float | None, pool: Pool | None
+) -> list[str]:
+    known = gains(results, *pair)
+    common = common_variance(known, pool) if pool else None
+    exact = common is not None
+    images = next((len(gain) for gain in known.values()), SIZES["paper"]["test"])
+    errors = [float(np.mean(list(results.condition(*cell).values()))) for cell in pair]
+    unseen = math.sqrt(max(common, 0.0)) if common is not None else hidden(errors[0], errors[1], share, images)
+    both = math.hypot(found.error, unseen)
+    source = f"digits of {len(known)} realization{'s' * (len(known) > 1)}" if known else "the two errors"
+    most, least = ("", "") if exact else ("at most ", "at least ")
+    return [
+        signed(found.estimate), number(found.error, 3), most + number(unseen, 3), most + number(both, 3),
+        least + number(abs(found.estimate) / both, 1), source,
+    ]  # fmt: skip

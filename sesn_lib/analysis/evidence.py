@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sesn_lib.analysis import mixed
+from sesn_lib.analysis.clusters import by_realization
 from sesn_lib.analysis.published import REGIME
 from sesn_lib.analysis.results import Results
-from sesn_lib.analysis.statistics import NAN, Difference, Sample, contrast, paired
+from sesn_lib.analysis.statistics import NAN, Difference, Sample, contrast
 
 __all__ = ["OurRuns", "Samples", "TableCell", "Weights"]
 
@@ -31,9 +32,9 @@ class Samples:
         """The weighted sum of means by a Welch contrast, which takes the cells for independent."""
         return contrast([self.cells[cell] for cell in weights], list(weights.values()))
 
-    def by_hand(self, weights: Weights) -> Difference:
-        """No pairs, no paired test."""
-        return Difference(NAN, method="no pairs")
+    def by_model(self, weights: Weights) -> Difference:
+        """No runs, no model of them."""
+        return Difference(NAN, method="no runs")
 
     def looks(self, rows: Sequence[Weights]) -> int:
         """None: what is printed does not grow."""
@@ -65,13 +66,15 @@ class OurRuns:
         return len(self.common(cells))
 
     def estimate(self, weights: Weights) -> Difference:
-        """The weighted sum of the mixed model's means."""
-        return self.model.contrast({REGIME[cell]: weight for cell, weight in weights.items()})
+        """The weighted sum of the mixed model's means, tested by how it scatters between realizations.
 
-    def by_hand(self, weights: Weights) -> Difference:
-        """Student's paired t-test: the weighted sum in each realization that has all of it."""
-        common = sorted(self.common(weights)) if weights else []
-        return paired([sum(w * self._errors[cell][r] for cell, w in weights.items()) for r in common])
+        Where each of the cells has the same realizations it is Student's paired t-test over these.
+        """
+        return by_realization(self.model, {REGIME[cell]: weight for cell, weight in weights.items()})
+
+    def by_model(self, weights: Weights) -> Difference:
+        """The same with the model's own standard error, which takes realizations for equally hard for all cells."""
+        return self.model.contrast({REGIME[cell]: weight for cell, weight in weights.items()})
 
     def looks(self, rows: Sequence[Weights]) -> int:
         """In how many different states this question was looked at when it had an answer, the present one included.

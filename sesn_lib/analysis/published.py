@@ -16,10 +16,14 @@ import numpy as np
 import yaml
 
 from sesn_lib.analysis.statistics import Sample
+from sesn_lib.experiments.mnist_scale import RIVAL_MODELS
 
 __all__ = [
+    "ALL_ROWS",
     "COLUMNS",
     "REGIME",
+    "RIVAL_REGIME",
+    "RIVAL_ROWS",
     "ROWS",
     "SESN_ROWS",
     "VARIANTS",
@@ -37,6 +41,8 @@ __all__ = [
 
 SESN_ROWS = ("SESN Scalar", "SESN Vector")
 ROWS = ("CNN", *SESN_ROWS)
+RIVAL_ROWS = ("SiCNN", "SI-ConvNet", "SEVF Scalar", "SEVF Vector", "DSS Scalar", "DSS Vector", "SS-CNN")
+ALL_ROWS = ("CNN", *RIVAL_ROWS, *SESN_ROWS)  # of the paper's table, in its order
 COLUMNS = ("28", "28+", "56", "56+")  # the paper's: training conditions
 VARIANTS = ("28", "28p", "56", "56p")  # the report's: models
 PAPER_RUNS = 6  # realizations behind each cell of the paper's table
@@ -51,7 +57,14 @@ def _regime(row: str, column: str) -> tuple[str, float]:
 
 
 REGIME: Mapping[tuple[str, str], tuple[str, float]] = {(r, c): _regime(r, c) for r in ROWS for c in COLUMNS}
-"""(row, column) of the paper's table -> (model, extra_scaling)."""
+"""(row, column) of the paper's table -> (model, extra_scaling), of SESN and the plain CNN."""
+
+RIVAL_REGIME: Mapping[tuple[str, str], tuple[str, float]] = {
+    (row, column): (model, 0.5 if column.endswith("+") else 1.0)
+    for column in COLUMNS
+    for row, model in zip(RIVAL_ROWS, (m for m in RIVAL_MODELS if m.endswith(column.rstrip("+"))), strict=True)
+}
+"""The same of the paper's other methods, whose networks are the same with and without augmentation."""
 
 
 @dataclass(frozen=True)

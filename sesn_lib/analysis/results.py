@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from sesn_lib.analysis.effects import charged, clustered
-from sesn_lib.analysis.published import COLUMNS, REGIME, ROWS, Published, regroup
+from sesn_lib.analysis.published import COLUMNS, REGIME, RIVAL_REGIME, ROWS, Published, regroup
 from sesn_lib.analysis.statistics import LEAST, NOMINAL, Difference, Sample, contrast, difference, holm
 from sesn_lib.checks import is_whole
 from sesn_lib.experiments.base import ALL
@@ -39,18 +39,23 @@ __all__ = [
 ]
 
 
+RIVALS = frozenset(cell for cell in EXPERIMENT.cells("rivals") if isinstance(cell, Cell))
+
+
 @dataclass(frozen=True)
 class Results:
     """The complete records of the grid.
 
     Attributes:
-        records: by cell, in the grid's order.
+        records: of SESN and the plain CNN by cell, in the grid's order.
+        rivals: likewise of the paper's other methods.
         partial: cells whose record is of a shorter protocol; they count nowhere.
         failed: cells that failed, and how.
         damaged: files named after a cell that are no records.
     """
 
     records: Mapping[Cell, Mapping[str, Any]]
+    rivals: Mapping[Cell, Mapping[str, Any]] = field(default_factory=dict)
     partial: tuple[Cell, ...] = ()
     failed: Mapping[Cell, str] = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
@@ -63,11 +68,17 @@ class Results:
     def errors(self, model: str, scaling: float, images: str = "50k") -> dict[int, float]:
         """Realization -> test error in percent of one model under one training condition."""
         cells = (Cell(model, scaling, realization) for realization in REALIZATIONS)
-        return {c.realization: float(self.records[c][f"test_error_{images}"]) for c in cells if c in self.records}
+        found = ((cell, self.records.get(cell) or self.rivals.get(cell)) for cell in cells)
+        return {cell.realization: float(record[f"test_error_{images}"]) for cell, record in found if record}
 
     def condition(self, row: str, column: str) -> dict[int, float]:
         """Realization -> error for a cell of the paper's table."""
-        return self.errors(*REGIME[row, column])
+        return self.errors(*(REGIME.get((row, column)) or RIVAL_REGIME[row, column]))
+
+    @property
+    def everything(self) -> dict[Cell, Mapping[str, Any]]:
+        """The records of the whole table, ten methods."""
+        return {**self.records, **self.rivals}
 
     def by_regime(self) -> dict[Hashable, dict[int, float]]:
         """(model, extra_scaling) -> realization -> error, where there are runs."""
@@ -88,26 +99,28 @@ class Results:
 def load(folder: str | Path) -> Results:
     """Reads the records of a results folder; an empty or absent folder gives empty results. Never trains."""
     store = Store(folder)
-    grid, others = set(GRID), set(EXPERIMENT.cells(ALL)) - set(GRID)  # of other parts, which are no part of this table
+    table = set(GRID) | set(RIVALS)
+    others = set(EXPERIMENT.cells(ALL)) - table  # of other parts, which are no part of this table
     found = {cell: record for cell, record in store.records_of(Cell).items() if cell not in others}
-    counted = {cell: record for cell, record in found.items() if record["complete"] and cell in grid}
+    counted = {cell: record for cell, record in found.items() if record["complete"] and cell in table}
+    records, rivals = ({c: r for c, r in counted.items() if (c in RIVALS) == other} for other in (False, True))
     partial = tuple(cell for cell in found if cell not in counted)
     failed = {cell: error for cell, error in store.failures_of(Cell).items() if cell not in others}
     damaged = tuple(f"{path.name}: {reason}" for path, reason in store.damaged)
-    return Results(counted, partial, failed, damaged)
+    return Results(records, rivals, partial, failed, damaged)
 
 
 def looks(folder: str | Path) -> dict[str, tuple[int, ...]]:
-    """How often results were looked at before: "table" with so many runs, "precision" with so many pairs.
+    """How often results were looked at before: "table" and "rivals" with so many runs, "precision" with so many pairs.
 
     Raises:
         OSError: `looks.yml` is not there.
-        ValueError: it is not two lists of whole numbers that increase.
+        ValueError: it is not three lists of whole numbers that increase.
     """
     path = Path(folder) / "looks.yml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     found = {}
-    for key in ("table", "precision"):
+    for key in ("table", "precision", "rivals"):
         counts = content.get(key) if isinstance(content, dict) else None
         if not isinstance(counts, list) or not all(is_whole(n, 1) for n in counts) or counts != sorted(set(counts)):
             raise ValueError(f"{path.name}: {key} is {counts}: it must be a list of numbers of runs that increase")

@@ -13,11 +13,20 @@ import pandas as pd
 from sesn_lib.analysis.claims import US
 from sesn_lib.analysis.effects import fitted_mean, minus
 from sesn_lib.analysis.mixed import Mixed
-from sesn_lib.analysis.published import COLUMNS, REGIME, ROWS, SESN_ROWS, Published, regroup
+from sesn_lib.analysis.published import (
+    ALL_ROWS,
+    COLUMNS,
+    REGIME,
+    RIVAL_REGIME,
+    ROWS,
+    SESN_ROWS,
+    Published,
+    regroup,
+)
 from sesn_lib.analysis.results import Comparison, Results
 from sesn_lib.analysis.statistics import LEAST, Difference, Sample, paired
 from sesn_lib.analysis.text import interval, mean, number, p_value
-from sesn_lib.experiments.mnist_scale import MODELS
+from sesn_lib.experiments.mnist_scale import MODELS, RIVAL_MODELS
 from sesn_lib.runner.budget import training_seconds
 
 __all__ = [
@@ -34,21 +43,27 @@ __all__ = [
 ]
 
 
+MISSING = "no run yet"
+
+
 def by_condition(results: Results) -> dict[tuple[str, str], Sample]:
     """Ours by cell of the paper's table; cells without a run are left out."""
-    samples = {name: Sample.of(list(results.condition(*name).values())) for name in REGIME}
+    samples = {name: Sample.of(list(results.condition(*name).values())) for name in (*REGIME, *RIVAL_REGIME)}
     return {name: sample for name, sample in samples.items() if sample is not None}
 
 
 def paper_table(results: Results, published: Published) -> pd.DataFrame:
-    """The paper's table with the report's regrouped runs and ours below each of its rows."""
+    """The paper's ten methods: our runs, the paper's below them, the report's regrouped where it has some."""
     regrouped = {name: cell.sample for name, cell in regroup(published).items()}
-    sources = {"the paper": published.paper, "the report, regrouped": regrouped, US: by_condition(results)}
+    sources = {US: by_condition(results), "the paper": published.paper, "the report, regrouped": regrouped}
     rows = {
-        (row, source): [mean(cells.get((row, column))) for column in COLUMNS]
-        for row in ROWS
+        (row, source): [
+            MISSING if source == US and (row, column) not in cells else mean(cells.get((row, column)))
+            for column in COLUMNS
+        ]
+        for row in ALL_ROWS
         for source, cells in sources.items()
-        if row != "CNN" or source != "the report, regrouped"  # it trained none
+        if row in SESN_ROWS or source != "the report, regrouped"  # it trained no other
     }
     index = pd.MultiIndex.from_tuples(rows, names=["network", "error, % (runs)"])
     return pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
@@ -137,12 +152,13 @@ def cost_table(results: Results) -> pd.DataFrame:
     longer, as can an older version of the code, so the fastest run says best what one costs.
     """
     rows = []
-    devices = sorted({str(record["environment"]["device"]) for record in results.records.values()})
+    everything = results.everything
+    devices = sorted({str(record["environment"]["device"]) for record in everything.values()})
     for device in devices:
-        for model in MODELS:
+        for model in (*MODELS, *RIVAL_MODELS):
             chosen = [
                 record
-                for cell, record in results.records.items()
+                for cell, record in everything.items()
                 if cell.model == model and record["environment"]["device"] == device
             ]
             if chosen:
@@ -176,7 +192,7 @@ def provenance_table(results: Results, made: Callable[[str], float | None] = lam
     that it names was another code's: which one cannot be known.
     """
     keys: Counter[tuple[str, ...]] = Counter()
-    for record in results.records.values():
+    for record in results.everything.values():
         environment = record["environment"]
         name = str(environment.get("git_commit") or "unknown")
         changed = "" if environment.get("git_dirty") is False else ", perhaps changed"

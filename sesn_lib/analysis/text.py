@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from sesn_lib.analysis.statistics import Difference, Sample
 
-__all__ = ["DASH", "interval", "mean", "number", "p_value", "signed"]
+__all__ = ["DASH", "interval", "listed", "mean", "number", "p_value", "signed"]
 
 DASH = "–"
 
@@ -47,3 +48,8 @@ def p_value(p: float) -> str:
     if not math.isfinite(p):
         return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`; with commas alone where a part has brackets."""
+    return ", ".join(parts) if "(" in "".join(parts) else " and ".join(", ".join(parts).rsplit(", ", 1))

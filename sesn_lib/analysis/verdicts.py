@@ -27,7 +27,7 @@ from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import Published, regroup
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import LEAST, NOMINAL
-from sesn_lib.analysis.text import DASH, interval, p_value, signed
+from sesn_lib.analysis.text import DASH, interval, listed, p_value, signed
 from sesn_lib.experiments.mnist_scale import GRID
 
 __all__ = [
@@ -111,17 +111,18 @@ def claims_table(findings: Findings, sources: Sequence[str] = (PAPER, REPORT, US
 
 
 def how_tested(given: Sequence[Answer]) -> pd.DataFrame:
-    """How ours was tested: the model's difference, the paired test of the same, both against the paper, all p."""
+    """How ours was tested: over realizations, by the model alone, against the paper; all p."""
     rows = []
     for a in given:
         row = {
             "claim": a.question.claim,
             "where": a.question.where,
-            "model": interval(a.found),
+            "ours": interval(a.found),
+            "n": str(a.found.n[0]),
             "p": p_value(a.found.p),
         }
-        row |= {"paired": interval(a.by_hand), "n": str(a.by_hand.n[0]), "p, paired": p_value(a.by_hand.p)}
         row |= {"looks": str(a.looks), "p, corrected": p_value(a.p)}
+        row |= {"model alone": interval(a.by_model), "p, model alone": p_value(a.by_model.p)}
         row |= {"ours − paper": interval(a.gap), "p of that, corrected": p_value(a.p_gap)}
         rows.append(row)
     return pd.DataFrame(rows).set_index(["claim", "where"])
@@ -187,20 +188,16 @@ def _how_sure(given: Sequence[Answer]) -> str:
         else []
     )
     apart = ", ".join(a.question.where for a in _apart(judged))
-    said += [f"{apart}: p below {NOMINAL} by the model but not by the paired test"] if apart else []
+    said += [f"{apart}: p below {NOMINAL} by the model alone, not over realizations"] if apart else []
     return "; ".join(said)
 
 
 def _apart(given: Sequence[Answer]) -> list[Answer]:
-    """Where the model and the paired test part, both before correction."""
-    return [a for a in given if a.runs >= LEAST and a.found.p < NOMINAL <= a.by_hand.p]
+    """What the model alone would be surer of than the test over realizations, both before correction."""
+    return [a for a in given if a.runs >= LEAST and a.by_model.p < NOMINAL <= a.found.p]
 
 
 # Sentences
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join(", ".join(parts).rsplit(", ", 1)) if "(" not in "".join(parts) else ", ".join(parts)
 
 
 def _where(given: Answer, numbers: bool) -> str:
@@ -218,7 +215,7 @@ def sentence(given: Sequence[Answer], source: str = US, *, numbers: bool = True)
         return f"*{words[0]}*" + (" in all" if words != ["no data"] else "")
     for word in words:
         places = [_where(a, numbers) for a in given if _word(source, a) == word]
-        parts.append(f"*{word}* {'at ' if places[0][0].isdigit() else ''}{_listed(places)}")
+        parts.append(f"*{word}* {'at ' if places[0][0].isdigit() else ''}{listed(places)}")
     return "; ".join(parts)
 
 
@@ -253,17 +250,18 @@ def _changes(findings: Findings, numbers: bool) -> str:
         return ""
     said = [f"{_short(a)}: {interval(a.found)}{f', p {_p(a.p)}' if numbers else ''}" for a in found]
     corrected = f"Holm over {len(findings.interactions[US])}"
-    test = f"the model's t, n = {min(a.runs for a in found)} realizations; charged for looks, then {corrected}"
+    n = min(a.runs for a in found)
+    test = f"paired t over {n} realizations and mixed model, the larger p; charged for looks, then {corrected}"
     return f"- It depends on the regime (looked for afterwards; {test if numbers else corrected}): {'; '.join(said)}."
 
 
-def _wider(findings: Findings) -> str:
+def _narrower(findings: Findings) -> str:
     apart = _apart(findings.regimes[US])
     if not apart:
         return ""
-    said = "; ".join(f"{_short(a)}: {interval(a.by_hand)}, p = {p_value(a.by_hand.p)}" for a in apart)
-    test = f"paired t, n = {min(a.by_hand.n[0] for a in apart)} realizations, not corrected"
-    return f"- Less sure than by the model's interval ({test}): {said}."
+    said = "; ".join(f"{_short(a)}: {interval(a.by_model)}, p {_p(a.by_model.p)}" for a in apart)
+    test = f"mixed model, n = {findings.model.n} runs, not corrected"
+    return f"- Surer if every realization were equally hard for all networks ({test}): {said}."
 
 
 def headline(findings: Findings, *, numbers: bool = True) -> str:
@@ -279,7 +277,7 @@ def headline(findings: Findings, *, numbers: bool = True) -> str:
         return f"**From our own runs.** Nothing yet: none of the {len(GRID)} is done.\n\n{published}"
     lines = [f"**From our own runs** ({findings.runs} of {len(GRID)}), effect by effect and regime by regime:\n"]
     lines += [f"- {claim}: {sentence(given, numbers=numbers)}." for claim, given in _by_claim(findings.regimes[US])]
-    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings, numbers), _wider(findings)]
+    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings, numbers), _narrower(findings)]
     counts = [a.runs for a in findings.regimes[US] if any(a.used)]
     caution = f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
     few = [caution] if counts and min(counts) < LEAST else []

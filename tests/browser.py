@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DESKTOP, PHONE = (1280, 900), (375, 800)
+DESKTOP, PHONE = (1280, 900), (390, 844)
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 HOSTS = {"", "localhost", "127.0.0.1"}  # "" is that of file:, data: and blob:
 PATIENCE = 300_000  # milliseconds; a guard against hanging, not a measure
@@ -96,6 +96,29 @@ def sideways(visit: Visit) -> list[str]:
                 e => e.getBoundingClientRect().right > width + 1);
             return ["the page", ...wide.slice(0, 5).map(e => e.outerHTML.slice(0, 100))];
         }"""
+    )
+
+
+def cut_off(visit: Visit) -> list[str]:
+    """Elements wider than their box that do not say so: no scroll bar of their own, no shadow at the edge, no focus."""
+    return visit.page.evaluate(
+        """() => [...document.querySelectorAll("main *")].filter(e => {
+            const style = getComputedStyle(e);
+            if (!e.clientWidth || style.display == "inline" || e.closest("math") || !e.checkVisibility()) return false;
+            if (e.scrollWidth <= e.clientWidth + 1) return false;
+            return style.overflowX != "auto" || !style.backgroundImage.includes("gradient") || e.tabIndex != 0;
+        }).map(e => `${e.scrollWidth} in ${e.clientWidth}: ${e.outerHTML.slice(0, 100)}`)"""
+    )
+
+
+def out_of_sight(visit: Visit, heads: tuple[str, ...]) -> list[str]:
+    """Columns of tables with one of these heads that are not seen before something is scrolled."""
+    return visit.page.evaluate(
+        """heads => [...document.querySelectorAll("main .scroll")].flatMap(box =>
+            [...box.querySelectorAll("thead th")].filter(th => heads.includes(th.textContent.trim())
+                && th.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)
+            .map(th => `${th.textContent.trim()} of ${box.textContent.trim().slice(0, 60)}`))""",
+        list(heads),
     )
 
 

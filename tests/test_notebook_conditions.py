@@ -30,6 +30,7 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "00_poster": {"seed": 3, "records_folder": "{out}/none"},
     "01_group_equivariance": {"seed": 1, "digit": 4},
     "02_steerable_filters": {"seed": 1},
+    "03_bases_on_a_grid": {"seed": 1},
     "04_t_h_layer_from_scratch": {"seed": 1},
     "05_equivariance_measured": {"seed": 1, "digits": 100},
     "07_datasets": {"seed": 1, "realizations": 2, "png_checks": 0},

@@ -221,7 +221,7 @@ def test_what_is_text_stays_text_on_a_page(tmp_path: Path, monkeypatch: pytest.M
     assert (front.h1.get_text(), front.select_one(".lead").get_text()) == (report.TITLE, report.LEAD)
     assert front.select_one(".cards a").get_text().strip().endswith(f"A {bad} B")
     assert "00_a stopped before the end" in front.select_one(".stopped").get_text()
-    assert front.select_one(".cards .small").get_text() == "stopped after 1 s"
+    assert front.select_one(".cards .small").get_text() == "stopped after 1 s · 1 min to read · notebook"
     facts = {row.th.get_text(): row.td.get_text() for row in front.select(".facts tr")}
     assert (facts["Device"], facts["Commit"], facts["Time"]) == (bad, "000000000000, with changes", "1 s")
     page = BeautifulSoup((tmp_path / "out" / "00_a.html").read_text(), "html.parser")

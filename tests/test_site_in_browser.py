@@ -9,6 +9,9 @@ from typing import Any
 import browser as looking
 import pytest
 
+from sesn_lib.plotting import style
+from sesn_lib.plotting.tables import SOURCES
+
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 PAGES = ["index", *sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
 SIZES = {"desktop": looking.DESKTOP, "phone": looking.PHONE}
@@ -21,9 +24,11 @@ CHECKS: list[Check] = [
     looking.console_errors,
     looking.strangers,
     looking.sideways,
+    looking.cut_off,
     looking.undescribed,
     looking.inaccessible,
 ]
+OURS = tuple(head for head, colour in SOURCES.items() if colour == style.OURS)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,9 @@ def test_page(chromium: Any, site: Path, name: str, size: str) -> None:
         assert looking.console_errors(visit) == []
         assert looking.strangers(visit) == []
         assert looking.sideways(visit) == []
+        assert looking.cut_off(visit) == []
+        if size == "desktop":
+            assert looking.out_of_sight(visit, OURS) == []
         assert looking.undescribed(visit) == []
         assert looking.inaccessible(visit, skip=() if name == WHOLE else SMALL_PIECES) == []
     finally:
@@ -122,6 +130,9 @@ FAULTS: list[tuple[str, Check, str]] = [
     ("scrolls by mouse only", looking.inaccessible,
      f"<div style='overflow: auto; width: 9em; height: 2em'><p style='width: 90em'>{'words ' * 60}</p></div>"),
     ("too wide", looking.sideways, "<pre style='width: 2000px'>wide</pre>"),
+    ("cut off", looking.cut_off, f"<p style='overflow: hidden; white-space: nowrap'>{'words ' * 60}</p>"),
+    ("scrolls without a sign", looking.cut_off,
+     f"<p tabindex='0' style='overflow: auto; white-space: nowrap'>{'words ' * 60}</p>"),
 ]  # fmt: skip
 
 
@@ -133,6 +144,16 @@ def test_each_check_notices_its_fault(chromium: Any, tmp_path: Path, check: Chec
         complaints = check(visit)
         visit.close()
         assert bool(complaints) == (name == "bad"), complaints
+
+
+def test_a_column_out_of_sight_is_noticed(chromium: Any, tmp_path: Path) -> None:
+    table = "<div class='scroll' style='overflow: auto'><table><thead><tr><th>{}</th><th>ours</th></tr></thead></table>"
+    for width, name in ((50, "good"), (5000, "bad")):
+        filler = f"<div style='width: {width}px'>a</div>"
+        (tmp_path / f"{name}.html").write_text(PAGE.format(table.format(filler) + "</div>"), encoding="utf-8")
+        visit = looking.opened(chromium, (tmp_path / f"{name}.html").as_uri())
+        assert bool(looking.out_of_sight(visit, OURS)) == (name == "bad")
+        visit.close()
 
 
 def test_every_check_has_a_negative_control() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sesn_lib.analysis.statistics import Difference, Sample
 
-__all__ = ["DASH", "interval", "listed", "mean", "number", "p_value", "signed"]
+__all__ = ["DASH", "above", "below", "interval", "listed", "mean", "number", "p_value", "same", "signed"]
 
 DASH = "–"
 
@@ -53,3 +53,22 @@ def p_value(p: float) -> str:
 def listed(parts: Sequence[str]) -> str:
     """`a, b and c`; with commas alone where a part has brackets."""
     return ", ".join(parts) if "(" in "".join(parts) else " and ".join(", ".join(parts).rsplit(", ", 1))
+
+
+ROUNDING = 1e-10  # what is smaller differs from processor to processor, and is not printed as a number
+
+
+def below(value: float, bound: float) -> str:
+    """`2e-07 < 1e-06 ✓`: a value, its bound and a tick, or a cross; below rounding, the bound alone."""
+    mark = "✓" if value < bound else "✗"
+    return f"{value:.1g} < {bound:.0e} {mark}" if value > ROUNDING else f"< {max(bound, 1e-12):.0e} {mark}"
+
+
+def above(value: float, bound: float) -> str:
+    """`0.23 > 0.1 ✓`: for a control, which has to be large."""
+    return f"{value:.2g} > {bound:g} {'✓' if value > bound else '✗'}"
+
+
+def same(held: bool) -> str:
+    """`equal ✓` or `different ✗`."""
+    return "equal ✓" if held else "different ✗"

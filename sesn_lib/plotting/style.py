@@ -5,6 +5,7 @@ Importing this module changes nothing; call `use()` once, in a notebook's import
 
 from __future__ import annotations
 
+import base64
 import io
 import logging
 from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ GREY = "gray"  # images as a reader knows them
 
 SCREEN_DPI = 90  # pixels per inch of figure at which a notebook shows it
 PNG_DPI = 160  # pixels per inch that are stored
+NARROW = 4.2  # inches that fit a phone with letters of their full size
 
 
 def use(*, vector: bool = False) -> None:
@@ -130,12 +132,13 @@ def panel(
     return drawn
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure, alt: str, **notes: Any) -> None:
     """Display a figure with alternative text, as PNG that is sharp on dense screens or as SVG (see `use`); close it.
 
     Arguments:
         figure: a matplotlib figure.
         alt: what the figure shows, for readers who cannot see it; kept in the notebook's output and in the HTML.
+        notes: kept in the output's metadata, for the site.
 
     Raises:
         ValueError: empty alternative text.
@@ -145,7 +148,7 @@ def show(figure: Figure, alt: str) -> None:
 
     if not alt.strip():
         raise ValueError("alt is empty: every figure needs alternative text, one sentence on what it shows")
-    drawn, stored = io.BytesIO(), io.BytesIO()
+    drawn = io.BytesIO()
     width = round(figure.get_figwidth() * SCREEN_DPI)
     if mpl.rcParams["savefig.format"] == "svg":
         figure.savefig(drawn, format="svg", metadata={"Date": None})
@@ -153,12 +156,33 @@ def show(figure: Figure, alt: str) -> None:
         kind = "image/svg+xml"
         display({kind: drawn.getvalue().decode()}, metadata={kind: {"alt": alt, "width": width}}, raw=True)
         return
-    figure.savefig(drawn, format="png", dpi=PNG_DPI)
+    content, narrow = _png(figure), _narrow(figure)
     plt.close(figure)
-    # 256 colours of the figure's own choice look the same in a third of the space.
+    if narrow and not notes:
+        notes["narrow"] = base64.b64encode(narrow).decode()
+    display(Image(data=content, format="png", width=width, alt=alt, metadata=notes))
+
+
+def _png(figure: Figure) -> bytes:
+    """256 colours of the figure's own choice look the same in a third of the space."""
+    drawn, stored = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=PNG_DPI)
     picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MEDIANCUT)
     picture.save(stored, format="png", optimize=True)
-    display(Image(data=stored.getvalue(), format="png", width=width, alt=alt))
+    return stored.getvalue()
+
+
+def _narrow(figure: Figure) -> bytes:
+    """The figure once more, as wide as a phone: where all its axes stand in one column and it still holds together."""
+    specs = [axes.get_subplotspec() for axes in figure.axes]
+    single = all(spec is not None and spec.get_gridspec().ncols == 1 for spec in specs)
+    if not figure.axes or not single or figure.get_figwidth() <= NARROW:
+        return b""
+    figure.set_figwidth(NARROW)
+    figure.draw_without_rendering()  # lays it out
+    box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+    fits = box.x0 > -0.1 and box.x1 < NARROW + 0.1
+    return _png(figure) if fits else b""
 
 
 def is_live() -> bool:

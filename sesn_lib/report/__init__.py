@@ -54,6 +54,7 @@ LEAD = (
     "the method, check every step by a number, and repeat the experiment."
 )
 VERSIONS = ("python", "torch", "numpy", "pillow")
+TEXTS = ("symbols.md",)
 FIGURE = Path("figures/idea.png")
 MANIFEST = ".sesn-report.json"
 
@@ -190,11 +191,14 @@ def render_site(
     from sesn_lib import provenance
     from sesn_lib.report.pages import Page, Site, render
 
-    pages = []
+    pages, extra = [], {}
     for index, source in enumerate(sources):
         outcome = None if outcomes is None else outcomes[index]
         executed = source if outcome is None or outcome.path is None else outcome.path
         page = Page(source.stem, nbformat.read(executed, as_version=4), source.parent)
+        page.source = f"notebooks/{source.name}"
+        if not (folder / page.source).is_file():
+            extra[page.source] = executed.read_bytes()
         if outcome is not None:
             page.error = outcome.error
             page.state = f"{'ran' if outcome.error is None else 'stopped after'} {format_duration(outcome.seconds)}"
@@ -209,15 +213,26 @@ def render_site(
         built=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         facts=_facts(environment, profile, outcomes),
         stopped=[page.name for page in pages if page.error],
+        extra=_texts(sources),
     )
     figure = sources[0].parent / FIGURE if sources else FIGURE
-    extra = {}
     if figure.is_file():
         from sesn_lib.plotting.overview import ALT, CAPTION
 
         site.figure, site.figure_alt, site.figure_caption = f"figures/{figure.name}", ALT, CAPTION
         extra[site.figure] = figure.read_bytes()
     return _publish(folder, {**render(site), **extra})
+
+
+def _texts(sources: Sequence[Path]) -> list[Any]:
+    """The pages beside the notebooks that are text alone."""
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
+    from sesn_lib.report.pages import Page
+
+    files = [source.parent / name for source in sources[:1] for name in TEXTS]
+    found = [(file, file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return [Page(file.stem, new_notebook(cells=[new_markdown_cell(text)]), file.parent) for file, text in found]
 
 
 def _facts(environment: Mapping[str, Any], profile: str, outcomes: Sequence[Outcome] | None) -> list[tuple[str, str]]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, NavigableString, Tag
+
+from sesn_lib.report.pictures import PHONE
+from sesn_lib.report.widths import ems
 
 __all__ = ["finish"]
 
-PHONE = 440  # pixels that a figure may be wide and still be legible on a phone without scrolling
+# In a table: brackets with a number in them, and a number with its spread.
+WHOLE = re.compile(r"([\[(][^\[\]()]{0,28}\d[^\[\]()]{0,28}[\])]|[−-]?\d[\d.,]* ± [\d.,]+)")
+LONGEST = 118  # characters of a printed line that fit a page
 SHORT = 12  # characters of code in a line of text, up to which it is not broken
 
 
@@ -30,9 +35,17 @@ def finish(soup: BeautifulSoup) -> str:
                 header.name = "td"
             elif header.find_parent("thead"):
                 header.attrs.setdefault("scope", "col")
+        _keep_first_column(table)
+        _keep_brackets(soup, table)
     for block in soup.select("main pre"):
         block["tabindex"] = "0"
+        if block.find_parent(class_="output") and _is_prose(block.get_text()):
+            block["class"] = "prose"
+    for formula in soup.select("main .formula:not(.inline) > math"):
+        formula["style"] = f"--ems: {ems(formula):.1f}"
     wide = [image for image in soup.select("main img[width]") if int(str(image["width"])) > PHONE]
+    wide = [image for image in wide if image.find_parent(class_="moving") is None]
+    wide = [image for image in wide if "on-desk" not in (image.get("class") or [])]
     for number, image in enumerate(wide, start=1):
         box = image.wrap(soup.new_tag("div", attrs={"class": "figure", "style": f"--width: {image['width']}px"}))
         box.attrs.update({"tabindex": "0", "role": "region", "aria-label": f"Figure {number}"})
@@ -44,6 +57,38 @@ def finish(soup: BeautifulSoup) -> str:
     for script in soup.select("script"):
         script.decompose()
     return str(soup)
+
+
+def _is_prose(text: str) -> bool:
+    """Whether printed lines may be broken: those that are too long for any page, or are not set in columns."""
+    lines = text.splitlines()
+    return max(map(len, lines), default=0) > LONGEST or not any("  " in line.strip() for line in lines)
+
+
+def _keep_first_column(table: Tag) -> None:
+    """Mark the column that heads the rows, the last such one, which stays in sight when a wide table is scrolled."""
+    rows = table.select("tbody tr") or table.select("tr")
+    heads = max((len(row.find_all("th", recursive=False)) for row in rows), default=0)
+    for row in rows:
+        cells = row.find_all(["th", "td"], recursive=False)
+        own = [cell for cell in cells if cell.name == "th"] if heads else cells[:1]
+        if own:
+            own[-1]["class"] = " ".join([*(own[-1].get("class") or []), "stays"])
+    for row in table.select("thead tr"):
+        cells = row.find_all(["th", "td"], recursive=False)
+        if len(cells) >= max(heads, 1):
+            cell = cells[max(heads, 1) - 1]
+            cell["class"] = " ".join([*(cell.get("class") or []), "stays"])
+
+
+def _keep_brackets(soup: BeautifulSoup, table: Tag) -> None:
+    """An interval is not broken inside its bracket, nor a number from its sign and its spread."""
+    for text in list(table.find_all(string=WHOLE)):
+        if text.find_parent(["math", "code", "style"]) or not isinstance(text.parent, Tag):
+            continue
+        parts: list[Any] = WHOLE.split(str(text))
+        parts[1::2] = [soup.new_tag("span", attrs={"class": "whole"}, string=part) for part in parts[1::2]]
+        text.replace_with(*[part if isinstance(part, Tag) else NavigableString(part) for part in parts if part])
 
 
 def _join_names(head: Tag) -> None:

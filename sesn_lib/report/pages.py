@@ -23,7 +23,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from sesn_lib.report import formulas
+from sesn_lib.report import folding, formulas, pictures, reading
 from sesn_lib.report.finish import finish
 
 __all__ = ["Page", "Site", "render"]
@@ -45,6 +45,7 @@ class Page:
         folder: where relative links of the notebook start.
         state: a few words on its execution, for the front page.
         error: why it stopped, None if it did not.
+        source: where the site has the notebook itself; empty: nowhere.
     """
 
     name: str
@@ -56,6 +57,12 @@ class Page:
     promise: str = ""
     previous: Page | None = None
     next: Page | None = None
+    source: str = ""
+
+    @property
+    def minutes(self) -> int:
+        """Of reading, without what is folded."""
+        return max(1, round(reading.measure(self.notebook).minutes))
 
     @property
     def number(self) -> str:
@@ -78,6 +85,8 @@ class Site:
     figure_alt: str = ""
     figure_caption: str = ""
     stopped: Sequence[str] = field(default_factory=list)
+    extra: Sequence[Page] = ()
+    """Pages that are no chapters, such as the list of symbols: linked in the bar of every page."""
 
 
 class _Renderer(IPythonRenderer):
@@ -134,7 +143,9 @@ def render(site: Site) -> dict[str, bytes]:
         page.title, page.promise = _headline(page)
     files: dict[str, bytes] = {}
     exporter = _Exporter()
-    documents = {f"{page.name}.html": _page(exporter, site, page, files) for page in site.pages}
+    for page in site.extra:
+        page.title, page.promise = _headline(page)
+    documents = {f"{page.name}.html": _page(exporter, site, page, files) for page in [*site.pages, *site.extra]}
     front = exporter.environment.get_template("front.html.j2").render(site=site)
     documents["index.html"] = finish(BeautifulSoup(front, "html.parser"))
     style = formulas.font_face(formulas.letters(documents.values()))
@@ -162,6 +173,7 @@ def _headline(page: Page) -> tuple[str, str]:
 
 def _page(exporter: _Exporter, site: Site, page: Page, files: dict[str, bytes]) -> str:
     notebook = nbformat.from_dict(_without_widgets(page.notebook))
+    extras = pictures.collect(notebook, page.name)
     resources = {
         "metadata": {"name": page.name},
         "unique_key": page.name,
@@ -172,7 +184,9 @@ def _page(exporter: _Exporter, site: Site, page: Page, files: dict[str, bytes]) 
     text, made = exporter.from_notebook_node(notebook, resources=resources)
     files.update({name.replace("\\", "/"): content for name, content in dict(made["outputs"] or {}).items()})
     soup = BeautifulSoup(text, "html.parser")
-    _link(soup, page, {other.name for other in site.pages}, files)
+    pictures.place(soup, extras, files)
+    _link(soup, page, {other.name for other in [*site.pages, *site.extra]}, files)
+    folding.fold(soup, folding.tagged(notebook))
     _contents(soup)
     return finish(soup)
 
@@ -200,7 +214,7 @@ def _link(soup: BeautifulSoup, page: Page, names: set[str], files: dict[str, byt
             continue
         path = Path(unquote(target.path))
         fragment = f"#{target.fragment}" if target.fragment else ""
-        if path.suffix == ".ipynb" and path.stem in names:
+        if path.suffix in (".ipynb", ".md") and path.stem in names:
             element[attribute] = f"{path.stem}.html{fragment}"
         elif path.suffix == ".html" and (path.stem in names or path.name == "index.html"):
             continue

@@ -1,0 +1,237 @@
+"""What makes a page fit its reader: folding, narrow figures, loops, widths of formulas, reading time."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import IPython.display
+import nbformat
+import numpy as np
+import PIL.Image
+import pytest
+from bs4 import BeautifulSoup
+from matplotlib import pyplot as plt
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from sesn_lib.plotting import motion, style
+from sesn_lib.report import folding, formulas, pages, pictures, reading
+from sesn_lib.report.finish import finish
+from sesn_lib.report.widths import ems
+
+
+def png(columns: np.ndarray, height: int = 40) -> bytes:
+    """A picture whose columns are black (0) or white (1)."""
+    image = PIL.Image.fromarray(np.tile(np.uint8(255 * columns), (height, 1)))
+    target = io.BytesIO()
+    image.save(target, format="png")
+    return target.getvalue()
+
+
+def stripes(*widths: int) -> np.ndarray:
+    """Black panels of the given widths, 20 columns of white between them."""
+    parts = [part for width in widths for part in (np.zeros(width), np.ones(20))]
+    return np.concatenate(parts[:-1])
+
+
+def sizes(parts: list[bytes]) -> list[int]:
+    return [PIL.Image.open(io.BytesIO(part)).width for part in parts]
+
+
+def page_of(*cells: Any) -> tuple[BeautifulSoup, dict[str, bytes]]:
+    """The page of a notebook, and all files of its site."""
+    site = pages.Site([pages.Page("01_a", new_notebook(cells=list(cells)), None)], "T", "T", "", "quick", "")  # type: ignore[arg-type]
+    files = pages.render(site)
+    return BeautifulSoup(files["01_a.html"], "html.parser"), files
+
+
+def code(source: str, *tags: str, output: Any = None, **metadata: Any) -> Any:
+    cell = new_code_cell(source, metadata={"tags": list(tags), **metadata})
+    cell.outputs = [] if output is None else [output]
+    return cell
+
+
+# Folding
+
+
+def test_plumbing_is_folded_and_the_rest_is_not() -> None:
+    soup, _ = page_of(
+        new_markdown_cell("# 1 · A\n\nIt is."),
+        code("seed = 0", "parameters"),
+        code("import os", "hide-cell"),
+        new_markdown_cell("Words."),
+        code("shown = 1"),
+        code("plot()", "hide-input", output=new_output("stream", name="stdout", text="drawn\n")),
+    )
+    lines = [summary.get_text() for summary in soup.select("main details.fold > summary")]
+    assert lines == [folding.SETUP, folding.CODE]
+    together = soup.select_one("main details.fold").get_text()
+    assert "seed" in together
+    assert "import" in together
+    assert "shown" not in " ".join(d.get_text() for d in soup.select("main details"))
+    assert "drawn" not in " ".join(d.get_text() for d in soup.select("main details"))
+    assert soup.select("main details[open]") == []
+
+
+def test_a_heading_begins_a_fold_and_names_it() -> None:
+    soup, _ = page_of(
+        new_markdown_cell("# 1 · A\n\nIt is."),
+        new_markdown_cell("## First study\n\nWords.", metadata={"tags": ["hide-cell"]}),
+        code("a = 1", "hide-cell"),
+        new_markdown_cell("### Second study", metadata={"tags": ["hide-cell"]}),
+        code("b = 1", "hide-cell"),
+        code("c = 1", "hide-cell", fold="Solution of exercise 1"),
+    )
+    folds = soup.select("main details.fold")
+    names = [fold.summary.get_text() for fold in folds]
+    assert names == ["First study", "Second study", "Solution of exercise 1"]
+    assert [fold.select_one(".code_cell").get_text().strip()[0] for fold in folds] == ["a", "b", "c"]
+    assert soup.select_one(".contents a[href='#First-study']")
+
+
+# Figures on a phone
+
+
+def test_a_row_of_panels_is_cut_in_its_gutters() -> None:
+    parts = pictures.pieces(png(stripes(300, 300, 300)), 940, most=400)
+    assert sizes(parts) == [310, 320, 310]
+    for part in parts:
+        edge = np.asarray(PIL.Image.open(io.BytesIO(part)).convert("L"))
+        assert min(edge[:, 0].min(), edge[:, -1].min()) < 5 or edge.shape[1] in (310, 320)
+    assert sizes(pictures.pieces(png(stripes(300, 300, 300)), 940, most=700)) == [630, 310]
+
+
+@pytest.mark.parametrize("widths", [(900,), (300, 600), (100,)])
+def test_what_has_no_gutter_in_reach_is_left_whole(widths: tuple[int, ...]) -> None:
+    columns = stripes(*widths)
+    assert pictures.pieces(png(columns), len(columns), most=400) == []
+
+
+def shown(width: int, **notes: Any) -> Any:
+    content = base64.b64encode(png(stripes(300, 300, 300))).decode()
+    note = {"alt": "three black panels beside each other", "width": width, **notes}
+    return new_output("display_data", {"image/png": content}, metadata={"image/png": note})
+
+
+def test_a_page_has_a_form_of_a_wide_figure_for_a_phone() -> None:
+    soup, files = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code("plot()", output=shown(940)))
+    wide, narrow = soup.select("main img.on-desk"), soup.select("main .on-phone img")
+    assert len(wide) == 1
+    assert [image["src"] in files for image in narrow] == [True] * 3
+    assert all(int(image["width"]) <= pictures.PHONE for image in narrow)
+    assert soup.select("main .figure") == []
+    small, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code("plot()", output=shown(300)))
+    assert small.select("main .on-phone") == []
+
+
+def test_a_drawing_made_for_the_phone_is_preferred() -> None:
+    drawing = png(stripes(60))
+    soup, files = page_of(
+        new_markdown_cell("# 1 · A\n\nIt is."),
+        code("plot()", output=shown(940, narrow=base64.b64encode(drawing).decode())),
+    )
+    (narrow,) = soup.select("main .on-phone img")
+    assert files[narrow["src"]] == drawing
+
+
+def test_a_loop_has_a_still_picture_and_can_be_stopped() -> None:
+    soup, files = page_of(
+        new_markdown_cell("# 1 · A\n\nIt is."),
+        code("plot()", output=shown(940, loop=base64.b64encode(b"GIF89a").decode())),
+    )
+    moving, still = soup.select_one(".moving details[open] img"), soup.select_one(".moving > img.still")
+    assert files[moving["src"]] == b"GIF89a"
+    assert moving["alt"] == still["alt"] == "three black panels beside each other"
+    assert soup.select_one(".moving summary")
+
+
+# Drawing
+
+
+def lines(width: float, count: int = 1) -> Any:
+    figure, axes = plt.subplots(1, count, figsize=(width, 2.5), squeeze=False)
+    for axis in axes[0]:
+        axis.plot([0, 1])
+    return figure
+
+
+def stored(figure: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a notebook keeps beside the picture."""
+    shown: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    style.show(figure, "a line that rises from left to right")
+    return shown[0]._repr_mimebundle_()[1]["image/png"]
+
+
+@pytest.mark.parametrize(("width", "count", "narrow"), [(7.0, 1, True), (4.0, 1, False), (7.0, 2, False)])
+def test_a_wide_figure_of_one_column_is_drawn_narrow_too(
+    clean_figures: None, monkeypatch: pytest.MonkeyPatch, width: float, count: int, narrow: bool
+) -> None:
+    note = stored(lines(width, count), monkeypatch)
+    assert ("narrow" in note) == narrow
+    if narrow:
+        picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
+        assert picture.width == round(style.NARROW * style.PNG_DPI)
+
+
+def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = motion.loop([lines(2.0), lines(2.0, 2), lines(2.0)])
+    assert PIL.Image.open(io.BytesIO(content)).n_frames == 3
+    assert len(content) < motion.MOST_BYTES
+    with pytest.raises(ValueError, match="1 frames does not move"):
+        motion.loop([lines(2.0)])
+    monkeypatch.setattr(motion, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match="more than 100"):
+        motion.loop([lines(2.0), lines(2.0, 2)])
+
+
+# Tables and formulas
+
+
+def test_the_column_that_heads_the_rows_stays_and_brackets_are_not_broken() -> None:
+    table = (
+        "<table><thead><tr><th></th><th>a</th></tr></thead><tbody><tr><th>x</th><td>0.5 [0.1, 0.9] and (no)</td></tr>"
+    )
+    soup = BeautifulSoup(f"<main>{table}</tbody></table></main>", "html.parser")
+    finish(soup)
+    assert [cell.get_text() for cell in soup.select("tbody .stays")] == ["x"]
+    assert [part.get_text() for part in soup.select(".whole")] == ["[0.1, 0.9]"]
+    assert soup.select("td")[-1].get_text() == "0.5 [0.1, 0.9] and (no)"
+
+
+def test_printed_prose_may_be_broken_and_columns_may_not() -> None:
+    body = "<div class='output'><pre>{}</pre></div>"
+    texts = ["some words in a row", "a    1\nb    2", "a    1 " + 120 * "x"]
+    soup = BeautifulSoup(f"<main>{''.join(map(body.format, texts))}</main>", "html.parser")
+    finish(soup)
+    assert [pre.get("class", "") for pre in soup.select("pre")] == ["prose", "", "prose"]
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer"),
+    [("x", "x + y"), (r"\frac{a}{b}", "a + b"), ("x_i", "x i i"), (r"\begin{aligned}a\\b+c\end{aligned}", "a + b + c")],
+)
+def test_widths_of_formulas_are_in_order(shorter: str, longer: str) -> None:
+    def width(latex: str) -> float:
+        return ems(BeautifulSoup(formulas.mathml(latex, display=True), "html.parser").math)
+
+    assert 0 < width(shorter) < width(longer)
+
+
+# Reading
+
+
+def test_reading_counts_what_is_seen() -> None:
+    cells = [
+        new_markdown_cell("One two $x+y$ four.\n\n$$ z $$\n\n<details>hidden words</details>"),
+        code("a = 1", output=new_output("stream", name="stdout", text="out 2\n")),
+        code("b c d", "hide-input", output=shown(300)),
+        code("e f g", "hide-cell", output=shown(300)),
+        code("seed = 0", "parameters"),
+    ]
+    seen = reading.measure(nbformat.v4.new_notebook(cells=cells))
+    assert seen == reading.Reading(words=6, code=2, formulas=1, figures=1)
+    assert seen.minutes == pytest.approx(8 / 200 + 1)
+    whole = reading.measure(nbformat.v4.new_notebook(cells=cells), whole=True)
+    assert whole == reading.Reading(words=8, code=10, formulas=1, figures=2)

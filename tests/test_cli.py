@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from toy_cells import make_record
 
+from sesn_lib.cli.run_commands import exit_with
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.runner import execution
 from sesn_lib.runner import local as runner
@@ -424,3 +426,11 @@ def test_the_command_works_from_a_checkout_and_starts_without_torch(tmp_path: Pa
         assert "sesn_lib.cli" in modules
         assert not modules & {"torch", "torchvision", "scipy", "numpy"}
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("failed", "interrupted", "code"), [(False, True, 130), (True, True, 130), (True, False, 1)])
+def test_codes_that_commands_end_with(failed: bool, interrupted: bool, code: int) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        exit_with(failed, interrupted)
+    assert ended.value.exit_code == code
+    exit_with(False, False)

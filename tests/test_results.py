@@ -171,9 +171,9 @@ def test_precisions_are_paired_by_cell(tmp_path: Path) -> None:
     full, rounded = Store(tmp_path / "float32"), Store(tmp_path / "bf16")
     cells = EXPERIMENT.select(models=["mnist_cnn_28"], scalings=[1.0])
     for cell in cells[:3]:
-        full.write(_with_precision(make_record(cell, error=2.0 + cell.realization), "float32"))
+        full.write(_with_precision(make_record(cell, error=2.0 + cell.realization, test_error_48k=8.0), "float32"))
     for cell in cells[1:]:
-        rounded.write(_with_precision(make_record(cell, error=2.5 + cell.realization), "bf16"))
+        rounded.write(_with_precision(make_record(cell, error=2.5 + cell.realization, test_error_48k=9.0), "bf16"))
     pairs = results.precision_pairs(results.load(full.folder), results.load(rounded.folder))
     assert pairs == {cells[1]: (3.0, 3.5), cells[2]: (4.0, 4.5)}
     assert results.precision_pairs(results.load(tmp_path / "absent"), results.load(rounded.folder)) == {}

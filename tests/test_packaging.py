@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("pip install -e . && sesn report", "pip install -e '.[test]' && pytest")
@@ -74,11 +76,47 @@ def test_environment_has_the_pins_of_pyproject() -> None:
     assert environment == project
 
 
-def test_torch_is_pinned_exactly() -> None:
-    project, _ = requirement_lines()
-    assert "torch==2.11.0" in project
-    assert "torchvision==0.26.0" in project
-    assert "torch==2.11.1" not in project  # negative control
+def locked() -> dict[str, str]:
+    """Versions by name, as the constraints file fixes them."""
+    lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(len(pin.specifier) == 1 and str(pin.specifier).startswith("==") for pin in pins)
+    assert not any(pin.extras or pin.url for pin in pins), "pip takes no extras in constraints"
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
+
+
+def outside(requirements: Iterable[str], pins: dict[str, str]) -> list[str]:
+    """The requirements that the pins do not meet."""
+    parsed = [Requirement(line) for line in requirements]
+    return [
+        str(need)
+        for need in parsed
+        if canonicalize_name(need.name) != "sesn-report"
+        and not need.specifier.contains(pins.get(canonicalize_name(need.name), "0"))
+    ]
+
+
+def test_the_lock_agrees_with_pyproject_and_environment() -> None:
+    """The file is made by uv; what it fixes is what both files ask for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    _, environment = requirement_lines()
+    pins = locked()
+    assert outside([*project["dependencies"], *extras, *environment], pins) == []
+    assert outside(["torch>=2.12", "numpy>=1.26", "absent>=1"], pins) == ["torch>=2.12", "absent>=1"]  # control
+    assert (pins["torch"], pins["torchvision"]) == ("2.11.0", "0.26.0")
+
+
+def test_torch_is_a_range_up_to_what_the_report_was_made_with() -> None:
+    """A fresh install takes the newest: 2.11.0 and 0.26.0, the last that were tested."""
+    project = {Requirement(line).name: Requirement(line).specifier for line in requirement_lines()[0]}
+    for name, inside, too_new, too_old in (
+        ("torch", ("2.6.0", "2.11.0"), "2.12.0", "2.5.1"),
+        ("torchvision", ("0.21.0", "0.26.0"), "0.27.0", "0.20.1"),
+    ):
+        assert all(project[name].contains(version) for version in inside)
+        assert not project[name].contains(too_new)
+        assert not project[name].contains(too_old)
 
 
 def test_every_package_and_template_is_installed() -> None:
@@ -244,6 +282,39 @@ def test_training_runs_without_the_packages_of_the_report() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "mnist_ses_vector_28" in done.stdout
+
+
+@pytest.mark.slow
+def test_layers_bases_and_models_need_torch_and_numpy_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["20", "scipy"]
+
+
+BEYOND = sorted((ALLOWED | set(FORBIDDEN)) - {"torch", "numpy", "sesn_lib", "filelock"})  # torch brings filelock
+ALONE = f"""
+import sys
+
+class Absent:
+    '''Finds nothing of what the report needs: packages that torch and numpy do without.'''
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BEYOND!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import torch
+from sesn_lib import basis, equivariance, fast, layers, models
+
+image = torch.zeros(1, 1, 28, 28)
+layers.ConvTH(1, 2, 7, 3, [1.0, 1.4], basis="A")(image)
+networks = [name for name in models.names() if name.startswith("mnist") and "dss" not in name]
+for name in networks[::6]:
+    fast.accelerate(models.build(name).eval())(image)
+try:
+    models.build("mnist_dss_scalar_28")
+except ModuleNotFoundError as error:
+    print(len(networks), error.name.partition(".")[0])
+"""
 
 
 @pytest.mark.slow

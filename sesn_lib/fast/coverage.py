@@ -58,13 +58,14 @@ def find(model: MNISTNet, families: Iterable[tuple[type, Builder]]) -> Any:
     usual = nn.Upsample(scale_factor=2, mode="nearest") if upsample == 2 else nn.Identity()
     _check_settings("upsample", model.upsample, usual)
     kinds = [_kind(layer) for layer in model.blocks]
-    known = [(engine, _blocks(make, upsample)) for engine, make in families]
-    agreeing = [_agreeing(kinds, blocks) for _, blocks in known]
-    engine, blocks = known[agreeing.index(max(agreeing))]
-    if (first := max(agreeing)) < max(len(kinds), len(blocks)):
-        here = f"a {kinds[first].__name__}" if first < len(kinds) else "missing"
-        wanted = f"a {type(blocks[first]).__name__}" if first < len(blocks) else "nothing more"
-        raise ValueError(f"blocks.{first} is {here}: the fast path knows {wanted} there")
+    found: list[tuple[int, type, nn.Sequential]] = []
+    for engine, make in families:
+        blocks = _blocks(make, upsample)
+        found.append((_agreeing(kinds, blocks), engine, blocks))
+        if found[-1][0] == len(kinds) == len(blocks):
+            break
+    else:
+        raise ValueError(_unlike(kinds, *max(found, key=lambda one: one[0])[::2]))
     for i, (layer, like) in enumerate(zip(model.blocks, blocks)):
         _check_settings(f"blocks.{i}", layer, like)
     _check_scales(model)
@@ -94,6 +95,12 @@ def _agreeing(kinds: list[type], blocks: nn.Sequential) -> int:
     """How many layers from the first on are of the same kind."""
     same = [kind is type(layer) for kind, layer in zip(kinds, blocks)]
     return same.index(False) if False in same else len(same)
+
+
+def _unlike(kinds: list[type], first: int, blocks: nn.Sequential) -> str:
+    here = f"a {kinds[first].__name__}" if first < len(kinds) else "missing"
+    wanted = f"a {type(blocks[first]).__name__}" if first < len(blocks) else "nothing more"
+    return f"blocks.{first} is {here}: the fast path knows {wanted} there"
 
 
 def _check_calls(model: MNISTNet) -> None:

@@ -293,10 +293,10 @@ class VectorEngine(LengthEngine):
 
 FAMILIES: tuple[tuple[type[Engine], Builder], ...] = (
     (SteerableEngine, ss.blocks),
-    (ScaleSpaceEngine, dss.scalar_blocks),
-    (ScaleSpaceEngine, dss.vector_blocks),
     (ScaleInvariantEngine, kanazawa.blocks),
     (LengthEngine, sevf.scalar_blocks),
     (VectorEngine, sevf.vector_blocks),
     (ColumnsEngine, xu.blocks),
+    (ScaleSpaceEngine, dss.scalar_blocks),
+    (ScaleSpaceEngine, dss.vector_blocks),
 )

@@ -11,17 +11,13 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from sesn_lib.basis import Basis
 from sesn_lib.models import mnist, wide_resnet
 from sesn_lib.models.rivals import RIVALS
 
-CONSTANTS = (".basis", ".filter_real", ".filter_imag", ".kernelx_0", ".kernely_0")
-
-__all__ = ["CHANGED", "MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "load_official", "names"]
+__all__ = ["CHANGED", "MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "names"]
 
 
 @dataclass(frozen=True)
@@ -135,76 +131,3 @@ def _unknown(name: str, valid: list[str]) -> str:
     close = difflib.get_close_matches(str(name), valid, n=1)
     hint = f": did you mean {close[0]!r}?" if close else "."
     return f"unknown model {name!r}{hint} Valid names: {', '.join(valid)}"
-
-
-def load_official(model: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module:
-    """Load a checkpoint of the authors' code into one of our models; returns the model.
-
-    Their keys are translated, every entry must find its place and every parameter its entry. Constants that their
-    checkpoints carry, as bases, blurs and filters that are not trained, may be left out and must equal ours.
-
-    Arguments:
-        model: from `build`.
-        state_dict: the authors' state dict, their keys.
-
-    Raises:
-        ValueError: entries missing, left over, of another shape or not finite; constants that are not the model's.
-    """
-    for key, value in state_dict.items():
-        if not isinstance(value, Tensor) or not value.isfinite().all():
-            raise ValueError(
-                f"{key} is {'a tensor with NaN or infinity' if isinstance(value, Tensor) else repr(value)}"
-            )
-    ours = _official_names(model)
-    own_constants = _constants(model)
-    constants = {key: value for key, value in state_dict.items() if key.endswith(CONSTANTS) or key in own_constants}
-    theirs = {key: value for key, value in state_dict.items() if key not in constants}
-    # Checkpoints of old torch versions lack the batch counters, and nothing here depends on them.
-    required = {key for key in ours if not key.endswith("num_batches_tracked") and key not in own_constants}
-    missing, extra = sorted(required - set(theirs)), sorted(set(theirs) - set(ours))
-    if missing or extra:
-        raise ValueError(f"checkpoint does not fit the model: missing {missing or 'none'}, left over {extra or 'none'}")
-    own: dict[str, Any] = model.state_dict()
-    translated = {}
-    for key, name in ours.items():
-        value = theirs.get(key, own[name])
-        if name.endswith("num_batches_tracked") or key in own_constants:
-            translated[name] = value
-            continue
-        if [n for n in value.shape if n > 1] != [n for n in own[name].shape if n > 1]:
-            raise ValueError(f"{key} has shape {list(value.shape)}: the model needs {list(own[name].shape)}")
-        translated[name] = value.reshape(own[name].shape)
-    for key, value in constants.items():
-        what = "basis" if key.endswith("basis") else "constant"
-        expected = own_constants.get(key)
-        if expected is None or expected.shape != value.shape:
-            raise ValueError(f"{key} of shape {list(value.shape)} is not the {what} of this model")
-        deviation = (expected.double() - value.double().to(expected.device)).abs().max().item()
-        if deviation > 1e-5:
-            raise ValueError(f"{key} deviates by {deviation:.1e} from the model's {what}: at most 1e-5 is expected")
-    model.load_state_dict(translated, strict=True)
-    return model
-
-
-def _official_names(model: nn.Module) -> dict[str, str]:
-    """The authors' key of each of our entries: {theirs: ours}."""
-    return {_official_name(model, name): name for name in model.state_dict()}
-
-
-def _constants(model: nn.Module) -> dict[str, Tensor]:
-    """What their checkpoints hold beside what is trained, by their keys, as it is in our model."""
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, Basis):
-            found[_official_name(model, name)] = module.constant.exact
-        for suffix, value in getattr(module, "constants", {}).items():
-            found[_official_name(model, f"{name}.{suffix}")] = value
-    return found
-
-
-def _official_name(model: nn.Module, name: str) -> str:
-    if not isinstance(model, mnist.MNISTNet):
-        return wide_resnet.official_name(name)
-    part = next(part for part in model.official_parts if name.startswith(f"{part}."))
-    renamed = model.official_parts[part] + name.removeprefix(part)
-    return f"1.{renamed}" if isinstance(model.upsample, nn.Upsample) else renamed  # their upsampling wraps the network

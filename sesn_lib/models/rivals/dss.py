@@ -12,7 +12,6 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import ive
 from torch import Tensor, nn
 
 from sesn_lib.checks import check_input
@@ -33,6 +32,8 @@ def gaussian(variance: float) -> np.ndarray:
 
     Lindeberg, "Scale-space for discrete signals" (PAMI 1990). `variance` is t [pixel^2].
     """
+    from scipy.special import ive  # here, so that the other networks need torch and numpy alone
+
     half = 4 * math.ceil(math.sqrt(variance))
     taps = ive(np.abs(np.arange(-half, half + 1)), variance)
     return taps / taps.sum()

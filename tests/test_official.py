@@ -1,0 +1,143 @@
+"""Checkpoints from elsewhere: loaded, or refused in one line that names the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sesn_lib.models import build, load_official
+from sesn_lib.models.official import _constants, _official_names
+
+State = dict[str, Tensor]
+NAME = "mnist_ses_vector_28"
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    """A checkpoint in the authors' keys, with their constants."""
+    torch.manual_seed(3)
+    model = build(NAME)
+    own = model.state_dict()
+    found = {theirs: own[ours].clone() for theirs, ours in _official_names(model).items()}
+    return found | {key: value.float() for key, value in _constants(model).items()}
+
+
+def prefixed(state: State, prefix: str) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+GOOD: dict[str, Callable[[State], Any]] = {
+    "as it is": lambda s: s,
+    "under state_dict": lambda s: {"state_dict": s, "epoch": 3, "best": torch.tensor(0.9)},
+    "under model": lambda s: {"model": s, "optimizer": {"state": {}}},
+    "a dictionary in a dictionary in a dictionary": lambda s: {"model": {"state_dict": s}},
+    "of several devices": lambda s: prefixed(s, "module."),
+    "compiled": lambda s: prefixed(s, "_orig_mod."),
+    "compiled, of several devices": lambda s: {"state_dict": prefixed(s, "module._orig_mod.")},
+    "of several devices, compiled": lambda s: prefixed(s, "_orig_mod.module."),
+    "in float64": lambda s: {k: v.double() if v.is_floating_point() else v for k, v in s.items()},
+    "in bf16": lambda s: {k: v.bfloat16() if v.is_floating_point() else v for k, v in s.items()},
+    "in float16": lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()},
+    "parameters": lambda s: {k: nn.Parameter(v) if v.is_floating_point() else v for k, v in s.items()},
+    "without constants": lambda s: {k: v for k, v in s.items() if not k.endswith("basis")},
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+@pytest.mark.parametrize("as_file", [False, True], ids=["dictionary", "file"])
+def test_loads(kind: str, as_file: bool, state: State, tmp_path: Path) -> None:
+    given = GOOD[kind](state)
+    if as_file:
+        torch.save(given, tmp_path / "model {1}.tar")
+        given = str(tmp_path / "model {1}.tar")
+    model = load_official(build(NAME), given)
+    within = 1e-2 if "16" in kind else 0
+    for theirs, ours in _official_names(model).items():
+        torch.testing.assert_close(model.state_dict()[ours], state[theirs], rtol=within, atol=within)
+
+
+BAD: dict[str, tuple[Callable[[State], Any], str]] = {
+    "nothing": (lambda s: {}, "state_dict is empty: it must have the authors' entries"),
+    "a list": (lambda s: [1], "state_dict is a list: it must be a dictionary of tensors, or a file"),
+    "None": (lambda s: None, "state_dict is a NoneType"),
+    "a module": (lambda s: build(NAME), r"state_dict is a MNISTNet: give its state_dict\(\)"),
+    "a module inside": (lambda s: {"net": build(NAME)}, r"state_dict holds \['net'\]: weights are looked for under"),
+    "unknown nesting": (lambda s: {"a": s, "b": 1}, r"holds \['a', 'b'\]: weights are looked for under state_dict, "),
+    "another network": (
+        lambda s: {"layer1.weight": torch.zeros(1)},
+        "missing .* and .* more, .* in all, left over .*; no key is this model's: is it of another network?",
+    ),
+    "another prefix": (lambda s: prefixed(s, "net.body."), "keys have 'net.body.' in front"),
+    "our own keys": (lambda s: build(NAME).state_dict(), "this library's own keys: model.load_state_dict takes them"),
+    "numbers": (lambda s: s | {"main.0.bias": 3}, "main.0.bias is 3: it must be a tensor"),
+    "NaN": (lambda s: s | {"main.0.bias": torch.full((32,), torch.nan)}, "main.0.bias is a tensor with NaN"),
+    "no numbers": (lambda s: {k: v.to("meta") for k, v in s.items()}, "is on the meta device: it has a shape and no"),
+    "sparse": (lambda s: s | {"main.0.bias": torch.zeros(32).to_sparse()}, "main.0.bias is .*sparse.* dense tensor"),
+    "complex": (lambda s: s | {"main.0.bias": torch.zeros(32, dtype=torch.cfloat)}, "main.0.bias is torch.complex64"),
+    "a wrong constant": (lambda s: s | {"main.0.basis": s["main.0.basis"] * 1.01}, "main.0.basis deviates by .* at"),
+    "a wrong constant in bf16": (
+        lambda s: {k: (1.05 * v if k.endswith("basis") else v).bfloat16() for k, v in s.items()},
+        "main.0.basis deviates by",
+    ),
+    "partly wrapped": (lambda s: s | {"module.x": torch.zeros(1)}, r"missing none, left over \['module.x'\]"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_is_refused_in_one_line(kind: str, state: State) -> None:
+    make, message = BAD[kind]
+    model = build(NAME)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=message) as told:
+        load_official(model, make(state))
+    assert len(str(told.value).splitlines()) == 1
+    assert len(str(told.value)) < 600
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_large_networks_are_refused_as_shortly() -> None:
+    with pytest.raises(ValueError, match=r"missing \['.*'\] and \d+ more, \d+ in all") as told:
+        load_official(build("wrn_16_8_ses_b", input_size=16), {"x" * 5000: torch.zeros(1)})
+    assert len(str(told.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not there: it must be a checkpoint file"),
+        (b"", "is no file of tensors alone"),
+        (b"<html><body>Sign in</body></html>", "is no file of tensors alone"),
+        (b"\x80\x04\x95garbage", "is no file of tensors alone"),
+        (b"PK\x03\x04cut off", "is no file of tensors alone"),
+    ],
+)
+def test_files_that_are_none(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as told:
+        load_official(build(NAME), path)
+    assert len(str(told.value).splitlines()) == 1
+    with pytest.raises(ValueError, match="is a folder"):
+        load_official(build(NAME), tmp_path)
+
+
+def test_files_that_would_run_code_are_not_opened(tmp_path: Path) -> None:
+    torch.save(build(NAME), tmp_path / "whole.pt")
+    with pytest.raises(ValueError, match=r"is no file of tensors alone, as torch.save makes of a state dict") as told:
+        load_official(build(NAME), tmp_path / "whole.pt")
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_models_that_take_none(state: State) -> None:
+    with torch.device("meta"):
+        empty = build(NAME)
+    with pytest.raises(ValueError, match=r"model is on the meta device and has no storage: move it by `to_empty"):
+        load_official(empty, state)
+    with pytest.raises(ValueError, match=r"model is a DataParallel: it must be a network of sesn_lib.models.build"):
+        load_official(nn.DataParallel(build(NAME)), state)

@@ -103,6 +103,38 @@ def test_nothing_is_cut_off_in_print(chromium: Any, site: Path, name: str) -> No
     visit.close()
 
 
+MOVING = "02_steerable_filters"
+
+
+def seen(visit: looking.Visit, selector: str) -> list[bool]:
+    return [element.is_visible() for element in visit.page.locator(selector).all()]
+
+
+def test_a_figure_is_shown_in_the_form_that_fits(chromium: Any, site: Path) -> None:
+    wide, narrow = ("main .on-desk", "main .on-phone")
+    for size, shown, hidden in ((looking.DESKTOP, wide, narrow), (looking.PHONE, narrow, wide)):
+        visit = looking.opened(chromium, (site / f"{PAGES[-1]}.html").as_uri(), size)
+        assert visit.page.locator("main details.fold").count()
+        visit.page.evaluate("document.querySelectorAll('main details').forEach(one => one.open = true)")
+        assert set(seen(visit, shown)) == {True}
+        assert set(seen(visit, hidden)) == {False}
+        visit.close()
+
+
+def test_a_loop_stands_still_on_paper_for_who_asks_and_when_stopped(chromium: Any, site: Path) -> None:
+    visit = looking.opened(chromium, (site / f"{MOVING}.html").as_uri())
+    loop, still = ("main .moving .play img", "main .moving > .still")
+    assert len(seen(visit, loop)) >= 2
+    assert (set(seen(visit, loop)), set(seen(visit, still))) == ({True}, {False})
+    visit.page.locator("main .moving summary").first.click()
+    assert (seen(visit, loop)[0], seen(visit, still)[0]) == (False, True)
+    for asked in ({"reduced_motion": "reduce"}, {"media": "print"}):
+        visit.page.emulate_media(**asked)
+        assert (set(seen(visit, loop)), set(seen(visit, still))) == ({False}, {True})
+        visit.page.emulate_media(reduced_motion="no-preference", media="screen")
+    visit.close()
+
+
 def too_wide(visit: looking.Visit) -> list[str]:
     return visit.page.evaluate(
         """() => [...document.querySelectorAll("main *")].filter(

@@ -127,6 +127,10 @@ def test_the_table_says_whence_it_knows() -> None:
     (single,) = digits.digits_table(OurRuns(Results({**one, **rest})), pool).to_dict("records")
     assert single["known from"] == "digits of 1 realization"
     assert single["hidden in common digits"].startswith("at most ")
+    own = digits.own_correlation(results, pool)
+    assert own == pytest.approx([0.5, 0.5], abs=0.1), "half of the digits are hard or not in every realization alike"
+    shuffled = {realization: np.random.default_rng(9).permutation(indices) for realization, indices in pool.items()}
+    assert max(map(abs, digits.own_correlation(results, shuffled))) < 0.1, "negative control: digits mixed up"
     (ratio,) = digits.tightness(results, pool)
     assert ratio == pytest.approx(0.5, abs=0.25)
 

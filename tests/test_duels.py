@@ -109,7 +109,7 @@ def test_each_p_by_hand() -> None:
     assert [duel.ours.p for duel in family] == pytest.approx(p, rel=1e-9)
     charged = [min(1.0, value * duel.looks * (duel.looks + 1)) for value, duel in zip(p, family)]
     assert [duel.p for duel in family] == pytest.approx(list(multipletests(charged, method="holm")[1]), rel=1e-9)
-    assert {duel.looks for duel in family} == {1}, "at ten runs no method had two"
+    assert {duel.looks for duel in family} == {1}, "at ten runs no method had three"
     later = by_name(duels.duels(whole, PUBLISHED, {"table": (), "rivals": (10, 100, 140)}))
     assert {later["28+", other].looks for other in RIVAL_ROWS} == {3}
 

@@ -46,9 +46,14 @@ def images(notebook: Any) -> int:
 @pytest.mark.parametrize("name", ["00_poster", "10_results"])
 def test_without_records_the_published_figures_speak(name: str, tmp_path: Path) -> None:
     notebook, said = run(name, "none", tmp_path)
-    assert "Nothing yet: none of the 120 is done." in said
-    published = {"00_poster": "", "10_results": "supported: −0.47 [−0.54, −0.40] | no data | "}[name]
-    assert f"| SESN beats the plain CNN | 28 | {published}no data | – |" in said
+    nothing = {
+        "00_poster": "Nothing yet from our own runs: none of the 120",
+        "10_results": "Nothing yet: none of the 120",
+    }
+    assert f"{nothing[name]} is done." in said
+    assert "no run yet | no run yet | no run yet | no run yet" in said, "the whole table, missing cells as missing"
+    published = {"00_poster": "", "10_results": " supported: −0.47 [−0.54, −0.40] | no data |"}[name]
+    assert f"| SESN beats the plain CNN | 28 | no data | – |{published}" in said
     assert images(notebook) == {"00_poster": 3, "10_results": 6}[name]
     if name.startswith("10"):
         assert "no cell has 3 runs yet" in said

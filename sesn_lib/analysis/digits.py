@@ -28,7 +28,16 @@ from sesn_lib.analysis.text import number, signed
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS
 
-__all__ = ["common_variance", "digits_table", "discordant", "gains", "hidden", "pool_of_digits", "tightness"]
+__all__ = [
+    "common_variance",
+    "digits_table",
+    "discordant",
+    "gains",
+    "hidden",
+    "own_correlation",
+    "pool_of_digits",
+    "tightness",
+]
 
 REGIMES = {**REGIME, **RIVAL_REGIME}
 Pool = Mapping[int, np.ndarray]
@@ -101,6 +110,27 @@ def tightness(results: Results, pool: Pool) -> list[float]:
             if common is not None:
                 alone = np.mean([100**2 * np.var(some) / len(some) for some in gain.values()])
                 found.append(common / float(alone * overlap("paper", "test")))
+    return found
+
+
+def own_correlation(results: Results, pool: Pool) -> list[float]:
+    """Of each cell, how its errors in two realizations correlate over the digits that both test sets have.
+
+    The control of `tightness`: with the digits of a realization in any other order it would be nil.
+    """
+    runs: dict[tuple[str, float], dict[int, np.ndarray]] = {}
+    for cell, record in results.everything.items():
+        if "correct" in record:
+            right = np.array(decode(record["correct"], record["test_images"]))
+            runs.setdefault((cell.model, cell.extra_scaling), {})[cell.realization] = ~right
+    found = []
+    for wrong in runs.values():
+        pairs = []
+        for a, b in combinations(wrong, 2):
+            _, first, second = np.intersect1d(pool[a], pool[b], assume_unique=True, return_indices=True)
+            pairs.append(float(np.corrcoef(wrong[a][first], wrong[b][second])[0, 1]))
+        if pairs:
+            found.append(float(np.mean(pairs)))
     return found
 
 

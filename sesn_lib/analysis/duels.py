@@ -18,9 +18,20 @@ from sesn_lib.analysis.evidence import OurRuns
 from sesn_lib.analysis.published import ALL_ROWS, COLUMNS, RIVAL_REGIME, RIVAL_ROWS, SESN_ROWS, Published
 from sesn_lib.analysis.results import RIVALS, Results
 from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, difference, holm, paired
-from sesn_lib.analysis.text import DASH, interval, listed, p_value
+from sesn_lib.analysis.text import DASH, interval, listed, p_is, p_value
 
-__all__ = ["CHAMPION", "OTHERS", "Duel", "columns_table", "duels", "duels_table", "our_sentence", "paper_sentence"]
+__all__ = [
+    "CHAMPION",
+    "OTHERS",
+    "Duel",
+    "columns_table",
+    "duels",
+    "duels_table",
+    "missing",
+    "our_sentence",
+    "paper_sentence",
+    "short_sentence",
+]
 
 OTHERS = tuple(row for row in ALL_ROWS if row not in SESN_ROWS)
 CHAMPION = "SESN Vector"
@@ -99,12 +110,15 @@ def _duel(
 
 
 def _looks(results: Results, looked: Iterable[int], regime: tuple[str, float]) -> int:
-    """As `OurRuns.looks`: states in which this rival had two runs or more. SESN's runs were all there before it."""
+    """In how many states this rival had enough runs for a verdict. SESN's runs were all there before its first.
+
+    A look at fewer than `LEAST` can call nothing, so it is no chance of a false alarm.
+    """
     ended = sorted(results.rivals, key=lambda cell: (results.rivals[cell]["timing"]["finished"], cell))
     states = set()
     for count in (*(n for n in looked if n < len(ended)), len(ended)):
         there = frozenset(c.realization for c in ended[:count] if (c.model, c.extra_scaling) == regime)
-        if len(there) > 1:
+        if len(there) >= LEAST:
             states.add(there)
     return max(len(states), 1)
 
@@ -177,8 +191,7 @@ def paper_sentence(found: Sequence[Duel]) -> str:
     parts: dict[bool, list[str]] = {True: [], False: []}
     for column, family in _by_column(found):
         best = _best(family)
-        p = p_value(best.p_paper)
-        said = f"{column} ({interval(best.paper)} over {best.other}, p {p if p[0] == '<' else f'= {p}'})"
+        said = f"{column} ({interval(best.paper)} over {best.other}, {p_is(best.p_paper)})"
         parts[best.settled].append(said)
     ahead = all(duel.paper.estimate < 0 for duel in found)
     lead = "is ahead of every other method in every column" if ahead else "is not ahead everywhere"
@@ -204,6 +217,25 @@ def our_sentence(results: Results, found: Sequence[Duel]) -> str:
         lines.append(f"At {column}: *{_column_verdict(family)}* ({_detail(family)}).")
     test = f"paired t by realization, charged for looks, then Holm over {len(OTHERS)} methods of a column"
     return " ".join(lines) + f" ({test[0].upper()}{test[1:]}; *reproduced* needs all of them.)"
+
+
+def short_sentence(results: Results, found: Sequence[Duel]) -> str:
+    """Both in brief, for a page that has no room: the paper's lead, and our verdict on each column."""
+    families = _by_column(found)
+    settled = [column for column, family in families if _best(family).settled]
+    unsettled = [column for column, family in families if column not in settled]
+    words: dict[str, list[str]] = {}
+    for column, family in families:
+        words.setdefault(_column_verdict(family), []).append(column)
+    ours = "; ".join(f"{word} at {', '.join(columns)}" for word, columns in words.items())
+    done = f"{len(results.rivals)} of {len(RIVALS)} runs of the seven other ways to treat scale"
+    judged = (
+        f"from {done}: {ours}" if results.rivals else f"not judged, for none of {done.split(' of ', 1)[1]} is there"
+    )
+    return (
+        f"that SESN beats each of them: {judged}. By the paper’s own numbers its lead over the best of them is settled "
+        f"at {listed(settled) or 'no column'}" + (f", not at {listed(unsettled)}." if unsettled else ".")
+    )
 
 
 def missing(results: Results) -> str:

@@ -13,7 +13,16 @@ from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Difference, paired
 from sesn_lib.analysis.text import DASH, interval, number, p_value
 
-__all__ = ["as_count", "as_ratio", "errors_by_size", "size_table", "size_trend", "trend_table"]
+__all__ = [
+    "as_count",
+    "as_ratio",
+    "errors_by_size",
+    "gain_by_size",
+    "gain_sentence",
+    "size_table",
+    "size_trend",
+    "trend_table",
+]
 
 Counts = Mapping[str, Any]
 """Of a record, `by_scale`: `edges` (n + 1 scale factors), `images` and `errors` (n counts)."""
@@ -41,6 +50,38 @@ def size_table(results: Results) -> pd.DataFrame:
         }
         rows.append({"network": f"{row} {column}", "runs": len(both), **shares})
     return pd.DataFrame(rows).set_index("network") if rows else pd.DataFrame()
+
+
+def gain_by_size(results: Results) -> dict[str, tuple[list[float], list[float]]]:
+    """Column -> (edges of the sizes, errors of SESN per error of the CNN in each), Scalar and Vector together."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for column in COLUMNS:
+        pairs = [pair for _, where, both in _beside_cnn(results) if where == column for pair in both.values()]
+        if pairs:
+            ours, cnn = (np.sum([pair[side]["errors"] for pair in pairs], axis=0) for side in (0, 1))
+            found[column] = (list(pairs[0][0]["edges"]), [a / b if b else float("nan") for a, b in zip(ours, cnn)])
+    return found
+
+
+def gain_sentence(results: Results) -> str:
+    """Whether SESN gains most or least with small digits, over all of its networks that have runs beside the CNN."""
+    ends = []
+    for _, _, both in _beside_cnn(results):
+        ours, cnn = (np.sum([pair[side]["errors"] for pair in both.values()], axis=0) for side in (0, 1))
+        if min(cnn[0], cnn[-1]) > 0:
+            edges = next(iter(both.values()))[0]["edges"]
+            ends.append((ours[0] / cnn[0], ours[-1] / cnn[-1]))
+    if not ends:
+        return "No SESN and CNN have run on the same digits yet: where SESN gains is not known."
+    small, large = (sorted(values) for values in zip(*ends))
+    less = sum(a > b for a, b in ends)
+    size = "least" if less == len(ends) else "most" if less == 0 else "not alike everywhere"
+    said = f"SESN’s gain over the plain CNN is {size} for small digits"
+    return (
+        f"{said}: for each error of the CNN it makes {small[0]:.2f} to {small[-1]:.2f} at sizes {edges[0]:g} to "
+        f"{edges[1]:g}, and {large[0]:.2f} to {large[-1]:.2f} at {edges[-2]:g} to {edges[-1]:g}, fewer there "
+        f"in {less} of {len(ends)} networks and conditions."
+    )
 
 
 def as_ratio(ours: Counts, cnn: Counts) -> float | None:

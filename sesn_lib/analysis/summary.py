@@ -16,6 +16,7 @@ from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import (
     ALL_ROWS,
     COLUMNS,
+    PAPER_RUNS,
     REGIME,
     RIVAL_REGIME,
     ROWS,
@@ -30,6 +31,7 @@ from sesn_lib.experiments.mnist_scale import MODELS, RIVAL_MODELS
 from sesn_lib.runner.budget import training_seconds
 
 __all__ = [
+    "beside_table",
     "by_condition",
     "comparison_table",
     "cost_table",
@@ -67,6 +69,27 @@ def paper_table(results: Results, published: Published) -> pd.DataFrame:
     }
     index = pd.MultiIndex.from_tuples(rows, names=["network", "error, % (runs)"])
     return pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
+
+
+def beside_table(results: Results, published: Published) -> pd.DataFrame:
+    """The paper's ten methods, a line each: ours and, beside it, the paper's in every column; n where it is not six."""
+    ours = by_condition(results)
+
+    def said(source: str, sample: Sample | None) -> str:
+        return (
+            MISSING if source == "ours" and sample is None else mean(sample, n=sample is None or sample.n != PAPER_RUNS)
+        )
+
+    sources = {"ours": ours, "paper": published.paper}
+    rows = {
+        row: {
+            f"{column} {name}": said(name, cells.get((row, column)))
+            for column in COLUMNS
+            for name, cells in sources.items()
+        }
+        for row in ALL_ROWS
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
 
 
 def comparison_table(found: Sequence[Comparison], theirs: str, ours: str = "ours") -> pd.DataFrame:

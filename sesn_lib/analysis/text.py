@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sesn_lib.analysis.statistics import Difference, Sample
 
-__all__ = ["DASH", "above", "below", "interval", "listed", "mean", "number", "p_value", "same", "signed"]
+__all__ = ["DASH", "above", "below", "interval", "listed", "mean", "number", "p_is", "p_value", "same", "signed"]
 
 DASH = "–"
 
@@ -48,6 +48,12 @@ def p_value(p: float) -> str:
     if not math.isfinite(p):
         return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def p_is(p: float) -> str:
+    """`p = 0.02` or `p < 0.001`."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def listed(parts: Sequence[str]) -> str:

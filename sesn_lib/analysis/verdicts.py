@@ -27,7 +27,7 @@ from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import Published, regroup
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import LEAST, NOMINAL
-from sesn_lib.analysis.text import DASH, interval, listed, p_value, signed
+from sesn_lib.analysis.text import DASH, interval, listed, p_is, p_value, signed
 from sesn_lib.experiments.mnist_scale import GRID
 
 __all__ = [
@@ -39,10 +39,14 @@ __all__ = [
     "headline",
     "how_tested",
     "interactions_table",
+    "model_alone",
     "percent",
     "sentence",
     "sizes_sentence",
 ]
+
+
+OURS_FIRST = (US, PAPER, REPORT)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def _said(source: str, given: Answer) -> str:
     return word if word == "no data" else f"{word}: {interval(given.found)}{part if given.partial else ''}"
 
 
-def claims_table(findings: Findings, sources: Sequence[str] = (PAPER, REPORT, US)) -> pd.DataFrame:
+def claims_table(findings: Findings, sources: Sequence[str] = OURS_FIRST) -> pd.DataFrame:
     """Verdict and difference per claim, regime and source, and how much of the paper's size ours has.
 
     Where a source has only some of a regime's comparisons, its mean is held against the paper's over the same ones:
@@ -101,13 +105,14 @@ def claims_table(findings: Findings, sources: Sequence[str] = (PAPER, REPORT, US
     """
     rows = {
         (ours.question.claim, ours.question.where): [
-            *(_said(source, findings.regimes[source][index]) for source in sources),
+            *(_said(source, findings.regimes[source][index]) for source in sources[:1]),
             percent(ours),
+            *(_said(source, findings.regimes[source][index]) for source in sources[1:]),
         ]
         for index, ours in enumerate(findings.regimes[US])
     }
     index = pd.MultiIndex.from_tuples(rows, names=["claim", "regime"])
-    return pd.DataFrame(list(rows.values()), index=index, columns=[*sources, "of the paper's size"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=[*sources[:1], "of the paper's size", *sources[1:]])
 
 
 def how_tested(given: Sequence[Answer]) -> pd.DataFrame:
@@ -134,11 +139,11 @@ def comparisons_table(findings: Findings) -> pd.DataFrame:
         [
             a.question.claim,
             a.question.where,
-            *(_said(source, given[i]) for source, given in findings.comparisons.items()),
+            *(_said(source, findings.comparisons[source][i]) for source in OURS_FIRST),
         ]
         for i, a in enumerate(findings.comparisons[US])
     ]
-    return pd.DataFrame(rows, columns=["claim", "comparison", *findings.comparisons])
+    return pd.DataFrame(rows, columns=["claim", "comparison", *OURS_FIRST])
 
 
 def interactions_table(findings: Findings) -> pd.DataFrame:
@@ -146,17 +151,12 @@ def interactions_table(findings: Findings) -> pd.DataFrame:
     rows = {}
     for i, a in enumerate(findings.interactions[US]):
         cells = [
-            interval(given[i].found) + (f", p {_p(given[i].p)}" if math.isfinite(given[i].p) else "")
-            for given in findings.interactions.values()
+            interval(given[i].found) + (f", {p_is(given[i].p)}" if math.isfinite(given[i].p) else "")
+            for given in (findings.interactions[source] for source in OURS_FIRST)
         ]
         rows[a.question.claim, a.question.where] = cells
     index = pd.MultiIndex.from_tuples(rows, names=["effect of", "change"])
-    return pd.DataFrame(list(rows.values()), index=index, columns=list(findings.interactions))
-
-
-def _p(p: float) -> str:
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(OURS_FIRST))
 
 
 def closing_table(findings: Findings) -> pd.DataFrame:
@@ -187,12 +187,12 @@ def _how_sure(given: Sequence[Answer]) -> str:
         if sure
         else []
     )
-    apart = ", ".join(a.question.where for a in _apart(judged))
+    apart = ", ".join(a.question.where for a in model_alone(judged))
     said += [f"{apart}: p below {NOMINAL} by the model alone, not over realizations"] if apart else []
     return "; ".join(said)
 
 
-def _apart(given: Sequence[Answer]) -> list[Answer]:
+def model_alone(given: Sequence[Answer]) -> list[Answer]:
     """What the model alone would be surer of than the test over realizations, both before correction."""
     return [a for a in given if a.runs >= LEAST and a.by_model.p < NOMINAL <= a.found.p]
 
@@ -248,7 +248,7 @@ def _changes(findings: Findings, numbers: bool) -> str:
     found = [a for a in findings.interactions[US] if a.p < NOMINAL and a.runs >= LEAST]
     if not found:
         return ""
-    said = [f"{_short(a)}: {interval(a.found)}{f', p {_p(a.p)}' if numbers else ''}" for a in found]
+    said = [f"{_short(a)}: {interval(a.found)}{f', {p_is(a.p)}' if numbers else ''}" for a in found]
     corrected = f"Holm over {len(findings.interactions[US])}"
     n = min(a.runs for a in found)
     test = f"paired t over {n} realizations and mixed model, the larger p; charged for looks, then {corrected}"
@@ -256,10 +256,10 @@ def _changes(findings: Findings, numbers: bool) -> str:
 
 
 def _narrower(findings: Findings) -> str:
-    apart = _apart(findings.regimes[US])
+    apart = model_alone(findings.regimes[US])
     if not apart:
         return ""
-    said = "; ".join(f"{_short(a)}: {interval(a.by_model)}, p {_p(a.by_model.p)}" for a in apart)
+    said = "; ".join(f"{_short(a)}: {interval(a.by_model)}, {p_is(a.by_model.p)}" for a in apart)
     test = f"mixed model, n = {findings.model.n} runs, not corrected"
     return f"- Surer if every realization were equally hard for all networks ({test}): {said}."
 

@@ -137,7 +137,7 @@ def _lead_row(
         "SESN": mean(samples[0], n=False),
         "CNN": mean(samples[1], n=False),
         "SESN − CNN [95 %]": interval(lead, 3),
-        "p": p_value(lead.p),
+        "p, paired t, one look": p_value(lead.p),
     }
 
 

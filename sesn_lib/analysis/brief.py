@@ -1,0 +1,78 @@
+"""The answer for a reader with three minutes: in sign, where not, in size, how sure; made from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sesn_lib.analysis.claims import REPORT, US, Answer
+from sesn_lib.analysis.duels import Duel, short_sentence
+from sesn_lib.analysis.results import Results
+from sesn_lib.analysis.sizes import gain_sentence
+from sesn_lib.analysis.statistics import LEAST
+from sesn_lib.analysis.text import p_is
+from sesn_lib.analysis.verdicts import Findings, model_alone, sizes_sentence
+from sesn_lib.experiments.mnist_scale import GRID
+
+__all__ = ["grouped", "in_brief", "places"]
+
+
+def places(given: Iterable[Answer], *words: str) -> str:
+    """`SESN beats the plain CNN (28, 56); ...`: the claims with these verdicts, and where; empty for none."""
+    return grouped(a for a in given if a.verdict in words)
+
+
+def grouped(given: Iterable[Answer]) -> str:
+    """Likewise of all these answers."""
+    found: dict[str, list[str]] = {}
+    for a in given:
+        found.setdefault(a.question.claim, []).append(a.question.where)
+    return "; ".join(f"{claim} ({', '.join(where)})" for claim, where in found.items())
+
+
+def in_brief(findings: Findings, results: Results, found: Sequence[Duel]) -> str:
+    """A Markdown list; what cannot be said yet is said to be so."""
+    report = findings.regimes[REPORT]
+    lines: Mapping[str, str] = {
+        "In sign": _sign(findings),
+        "Where not": _where_not(findings),
+        "In size": sizes_sentence(findings),
+        "How sure": _how_sure(findings),
+        "Small digits": gain_sentence(results),
+        "Every other method": short_sentence(results, found),
+        "The earlier report’s runs": f"reproduced: {places(report, 'reproduced') or 'nothing'}; it trained no CNN.",
+    }
+    if not findings.runs:
+        head = f"Nothing yet from our own runs: none of the {len(GRID)} is done."
+        lines = {key: lines[key] for key in ("Every other method", "The earlier report’s runs")}
+    else:
+        head = f"From {findings.runs} of {len(GRID)} runs of SESN and the plain CNN:"
+    return "\n".join([head, "", *(f"- **{key}.** {line[0].upper()}{line[1:]}" for key, line in lines.items())])
+
+
+def _sign(findings: Findings) -> str:
+    said = places(findings.regimes[US], "reproduced")
+    return f"reproduced: {said}." if said else "nothing is reproduced yet."
+
+
+def _where_not(findings: Findings) -> str:
+    words = {"not reproduced": "not reproduced", "undecided": "undecided", "no data": "no run yet"}
+    parts = [(said, places(findings.regimes[US], word)) for word, said in words.items()]
+    return ("; ".join(f"{said}: {where}" for said, where in parts if where) or "nowhere") + "."
+
+
+def _how_sure(findings: Findings) -> str:
+    judged = [a for a in findings.regimes[US] if a.runs]
+    fewest = min((a.runs for a in judged), default=0)
+    if fewest < LEAST:
+        return f"fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
+    said = [f"{fewest} realizations or more."]
+    sure = [a.p for a in judged if a.verdict == "reproduced"]
+    if sure:
+        said.append(
+            f"The least sure of what is reproduced has {p_is(max(sure))}: the larger of a paired t over realizations "
+            f"and a mixed model, charged for every look, Holm over {len(findings.regimes[US])}."
+        )
+    apart = grouped(model_alone(judged))
+    if apart:
+        said.append(f"A lead only if every realization is equally hard for all networks: {apart}.")
+    return " ".join(said)

@@ -22,6 +22,7 @@ import numpy as np
 from data_prep import checksums, splits
 from sesn_lib import models
 from sesn_lib.checks import shown
+from sesn_lib.experiments.controls import Control
 from sesn_lib.experiments.mnist_scale import TEST_PART, Cell
 from sesn_lib.experiments.registry import cell_named
 from sesn_lib.provenance import cell_seed
@@ -101,7 +102,7 @@ def _seed(record: Record, cell: AnyCell) -> Iterator[str]:
 
 
 def _parameters(record: Record, cell: AnyCell) -> Iterator[str]:
-    count = _parameters_of(cell.model)
+    count = _parameters_of(cell.network)
     if record["parameters"] != count:
         yield f"parameters is {record['parameters']}; {cell.model} has {count}"
 
@@ -112,7 +113,7 @@ def _parameters_of(model: str) -> int:
 
 
 def _data(record: Record, cell: AnyCell) -> Iterator[str]:
-    if isinstance(cell, Cell):
+    if isinstance(cell, Cell | Control):
         known = checksums.MNIST_SCALE.get(record["protocol"]["data"])
         if known is None:
             yield f"protocol.data is {shown(record['protocol']['data'])}; must be one of {', '.join(splits.PROTOCOLS)}"
@@ -124,7 +125,7 @@ def _data(record: Record, cell: AnyCell) -> Iterator[str]:
 
 
 def _best_epoch(record: Record, cell: AnyCell) -> Iterator[str]:
-    if not isinstance(cell, Cell):
+    if not isinstance(cell, Cell | Control):
         if record["protocol"]["selection"] == "final" and record["reported_epoch"] != record["protocol"]["epochs"]:
             yield f"reported_epoch is {record['reported_epoch']}; the final one is {record['protocol']['epochs']}"
         return
@@ -139,7 +140,7 @@ def _best_epoch(record: Record, cell: AnyCell) -> Iterator[str]:
 def _multiples(record: Record, cell: AnyCell) -> Iterator[str]:
     """Errors and accuracies are whole numbers of images."""
     images = record["test_images"]
-    if not isinstance(cell, Cell):
+    if not isinstance(cell, Cell | Control):
         errors = [("test_error", record["test_error"], images)]
     else:
         parts = {"test_error_50k": images, "test_error_48k": min(TEST_PART, images)}
@@ -152,7 +153,7 @@ def _multiples(record: Record, cell: AnyCell) -> Iterator[str]:
     trained = record["protocol"]["train_images"]
     for epoch in record["history"]:
         accuracies = [("train_accuracy", trained)]
-        accuracies += [("val_accuracy", VALIDATION_IMAGES)] if isinstance(cell, Cell) else []
+        accuracies += [("val_accuracy", VALIDATION_IMAGES)] if isinstance(cell, Cell | Control) else []
         for name, n in accuracies:
             if not _is_whole(epoch[name] * n):
                 yield (
@@ -167,7 +168,7 @@ def _is_whole(value: float) -> bool:
 
 def _first_images(record: Record, cell: AnyCell) -> Iterator[str]:
     """The errors on the first images are among those on all."""
-    if not isinstance(cell, Cell):
+    if not isinstance(cell, Cell | Control):
         return
     images = record["test_images"]
     part = min(TEST_PART, images)
@@ -185,7 +186,7 @@ def _first_images(record: Record, cell: AnyCell) -> Iterator[str]:
 def _by_scale(record: Record, cell: AnyCell) -> Iterator[str]:
     """The images in each bin are those of the realization, the errors come to the test error."""
     by_scale = record.get("by_scale")
-    if not isinstance(cell, Cell) or by_scale is None or record["protocol"]["data"] != "paper":
+    if not isinstance(cell, Cell | Control) or by_scale is None or record["protocol"]["data"] != "paper":
         return
     try:
         edges, images, errors = (np.asarray(by_scale[key], dtype=float) for key in ("edges", "images", "errors"))

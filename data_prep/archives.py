@@ -12,7 +12,7 @@ from typing import IO
 
 from data_prep.files import reason
 
-__all__ = ["content_of", "members"]
+__all__ = ["content_of", "kind_of", "members"]
 
 PIECE = 1 << 24  # bytes; no header of an honest archive is larger, and contents are read in such pieces
 
@@ -36,6 +36,19 @@ def members(path: Path, limit: int) -> Generator[tuple[str, IO[bytes]]]:
         raise tarfile.ReadError(reason(error)) from None
     except Exception as error:  # tarfile meets made-up headers with errors of many kinds, RecursionError among them
         raise tarfile.ReadError(f"{type(error).__name__} {error}".strip()) from None
+
+
+def kind_of(beginning: bytes) -> str | None:
+    """What a file is that should be a .gz, by its first 300 bytes, in a few words; None if it is one."""
+    if beginning[:2] == b"\x1f\x8b":
+        return None
+    if not beginning:
+        return "empty"
+    if beginning.lstrip()[:1] == b"<":
+        return "an HTML page"
+    if beginning[257:262] == b"ustar" or beginning[:3] == b"\0\0\x08":
+        return "already unpacked"
+    return "no .gz"
 
 
 def content_of(file: IO[bytes], most: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -36,9 +37,18 @@ def checkout(start: Path | None = None) -> Path:
     else the one that this package lies in; else `start`."""
     here = Path.cwd() if start is None else start.resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
-        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+        if (folder / "notebooks").is_dir() and _is_ours(folder / "pyproject.toml"):
             return folder
     return here
+
+
+def _is_ours(settings: Path) -> bool:
+    """Whether a pyproject.toml may be this project's: that of another may lie beside notebooks, too."""
+    try:
+        named = re.search(r"""^name\s*=\s*["'](.*?)["']""", settings.read_text("utf-8"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return named is None or named[1] == "sesn-report"
 
 
 def data_folder(root: str | os.PathLike[str] | None = None) -> Path:

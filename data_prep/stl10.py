@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from data_prep import DataError, checksums, stl10_format
-from data_prep.archives import members
+from data_prep.archives import kind_of, members
 from data_prep.download import Unavailable, download
 from data_prep.files import data_folder, ensure_folder, progress_bar, reason, write_aside
 
@@ -78,6 +78,10 @@ def fetch(
     tried = []
     if named is not None:
         tried.append(f"folder {named} ({_from_folder(named, folder, missing, progress)})")
+    for place in (folder.parent, folder):  # where torchvision or a browser may have left the archive
+        if missing and (place / checksums.STL10_ARCHIVE[0]).is_file():
+            fault = _from_archive(place / checksums.STL10_ARCHIVE[0], folder, missing, progress)
+            tried.append(f"the data folder ({fault})")
     if missing:
         tried.append(f"torchvision's address ({_from_torchvision(folder, missing, progress)})")
     if missing:
@@ -170,7 +174,9 @@ def _from_archive(archive: Path, folder: Path, missing: list[str], progress: boo
                 if not missing:
                     break
     except tarfile.TarError as error:
-        faults.append(f"damaged {archive.name}: {error}")
+        with archive.open("rb") as file:
+            kind = kind_of(file.read(300))
+        faults.append(f"{archive.name} is {kind}" if kind else f"damaged {archive.name}: {error}")
     return ", ".join(faults) or f"{archive.name} does not hold {', '.join(missing)}"
 
 

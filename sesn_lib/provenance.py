@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import random
@@ -32,12 +33,16 @@ __all__ = [
     "resolve_device",
     "seed_everything",
     "seeded",
+    "unknown_commit",
     "use_threads",
     "versions",
 ]
 
+log = logging.getLogger(__name__)
+
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
 COMMIT_VARIABLE = "SESN_GIT_COMMIT"
+_ROOT = Path(__file__).resolve().parent.parent
 _CODE = ("sesn_lib", "data_prep", "pyproject.toml")
 
 
@@ -115,7 +120,7 @@ def git_commit(folder: Path | None = None) -> Commit:
     A copy without its ``.git`` (a GPU machine, say) can be told by the environment variable ``SESN_GIT_COMMIT``, e.g.
     ``1a2b3c4`` or ``1a2b3c4-dirty``. An installed library and a machine without git give ``Commit(None, None)``.
     """
-    root = folder or Path(__file__).resolve().parent.parent
+    root = folder or _ROOT
     # Asking for a tracked file keeps an environment that merely lies inside some checkout from borrowing its commit.
     if _git(root, "ls-files", "--error-unmatch", "sesn_lib/provenance.py") is None:
         told = os.environ.get(COMMIT_VARIABLE, "").strip()
@@ -125,26 +130,56 @@ def git_commit(folder: Path | None = None) -> Commit:
     return Commit(head, None if changes is None else bool(changes))
 
 
+def unknown_commit(folder: Path | None = None) -> str:
+    """Why there is no commit to be told, in one line that names the remedy."""
+    root = folder or _ROOT
+    remedy = f"set {COMMIT_VARIABLE} to the commit of the code"
+    if not (root / ".git").exists():
+        return f"no git checkout; {remedy}"
+    try:
+        done = _ask_git(root, "rev-parse", "HEAD")
+    except FileNotFoundError:
+        return f"git is not installed; {remedy}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"git does not answer ({type(error).__name__}); {remedy}"
+    if "dubious ownership" in done.stderr or "safe.directory" in done.stderr:
+        allow = "git config --global --add safe.directory FOLDER"
+        return f"git refuses a checkout of another owner; {remedy}, or allow it: {allow}"
+    said = " ".join(done.stderr.split()[:20]) or "the code is not tracked"
+    return f"git says: {said}; {remedy}"
+
+
 @cache
 def loaded_commit() -> Commit:
-    """`git_commit` as it was at the first call: the checkout may move on while the code it had runs."""
-    return git_commit()
+    """`git_commit` as it was at the first call: the checkout may move on while the code it had runs.
+
+    Where there is none, a warning says why, once.
+    """
+    found = git_commit()
+    if found.commit is None:
+        log.warning("the commit of this code is unknown: %s", unknown_commit())
+    return found
 
 
 def commit_time(commit: str) -> float | None:
     """When a commit was made, in seconds since 1970; None where the history does not have it, or there is none."""
     if not re.fullmatch("[0-9a-f]{7,40}", commit):
         return None
-    found = _git(Path(__file__).resolve().parent.parent, "show", "-s", "--format=%ct", commit)
+    found = _git(_ROOT, "show", "-s", "--format=%ct", commit)
     return float(found) if found else None
 
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)
+        done = _ask_git(root, *arguments)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _ask_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    english = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, env=english)
 
 
 # Device
@@ -212,4 +247,5 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         **versions(),
         "git_commit": commit.commit,
         "git_dirty": commit.dirty,
+        **({} if commit.commit else {"git_unknown": unknown_commit()}),
     }

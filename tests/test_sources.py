@@ -6,11 +6,14 @@ import errno
 import gzip
 import logging
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_mnist
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_prep import DataError, checksums, files, sources
 
@@ -298,3 +301,81 @@ def test_parse_idx_refuses(content: bytes, complaint: str) -> None:
 def test_parse_idx_reads_what_idx_writes() -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     assert np.array_equal(sources.parse_idx(tiny_mnist.idx(array)), array)
+
+
+# One odd file hides no good one
+
+
+HTML = b"<!DOCTYPE html><html>Sign in</html>"
+ODD: dict[str, Callable[[bytes], bytes]] = {
+    "cut off": lambda right: right[: len(right) // 2],
+    "empty": lambda right: b"",
+    "HTML": lambda right: HTML,
+    "another one": lambda right: right[::-1],
+    "a damaged .gz": lambda right: gzip.compress(right)[:-9],
+    "packed twice": lambda right: gzip.compress(gzip.compress(right)),
+}
+PLACES = ("", "raw", "MNIST/raw", "MNIST")
+
+
+def put(root: Path, place: str, name: str, content: bytes) -> None:
+    (root / place).mkdir(parents=True, exist_ok=True)
+    (root / place / name).write_bytes(content)
+
+
+@given(
+    good=st.tuples(st.sampled_from(PLACES), st.booleans(), st.sampled_from(["raw", "gz", "unpacked .gz"])),
+    odd=st.lists(
+        st.tuples(st.sampled_from(PLACES), st.booleans(), st.booleans(), st.sampled_from(sorted(ODD))), max_size=6
+    ),
+    where=st.sampled_from(["data folder", "source"]),
+)
+@settings(
+    max_examples=60, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+def test_the_first_right_file_wins(
+    good: tuple[str, bool, str],
+    odd: list[tuple[str, bool, bool, str]],
+    where: str,
+    tiny: dict[str, bytes],
+    asked: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Wherever it lies, under whichever of its names, whatever lies beside it."""
+    root, given_folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("given")
+    looked_in = root if where == "data folder" else given_folder
+    for name, right in tiny.items():
+        for place, dotted, packed, kind in odd:
+            named = name.replace("-idx", ".idx") if dotted else name
+            put(looked_in, place, f"{named}.gz" if packed else named, ODD[kind](right))
+        place, dotted, form = good
+        named = name.replace("-idx", ".idx") if dotted else name
+        put(
+            looked_in, place, named if form == "raw" else f"{named}.gz", gzip.compress(right) if form == "gz" else right
+        )
+    found = sources.fetch_mnist(root, source=given_folder, progress=False)
+    assert found == tiny
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (f"{TRAIN}.gz", HTML, "an HTML page, not MNIST"),
+        (TRAIN, HTML, "an HTML page, not MNIST"),
+        (f"{TRAIN}.gz", b"\0\0\x08\x03rest", "already unpacked, and 8 bytes instead of"),
+        (f"{TRAIN}.gz", b"\x1f\x8bnothing", "a damaged .gz"),
+        (f"{TRAIN}.gz", b"", "empty, and 0 bytes instead of"),
+        (TRAIN, b"\0\0\x08\x03", "4 bytes instead of"),
+    ],
+)
+def test_one_message_says_what_was_looked_at(
+    name: str, content: bytes, said: str, tiny: dict[str, bytes], asked: list[str], tmp_path: Path
+) -> None:
+    put(tmp_path / "data", "MNIST/raw", name, content)
+    with pytest.raises(DataError) as told:
+        sources.fetch_mnist(tmp_path / "data", progress=False)
+    assert f"the data folder ({tmp_path / 'data' / 'MNIST' / 'raw' / name} {said}" in str(told.value)
+    assert "torchvision's mirrors" in str(told.value)
+    assert len(str(told.value).splitlines()) == 1

@@ -125,3 +125,30 @@ def test_an_archive_cannot_write_elsewhere(tiny: dict[str, bytes], tmp_path: Pat
         stl10.fetch(tmp_path / "data", source=given, progress=False)
     assert names(tmp_path) == ["data", "given", "secret"]
     assert "test_X.bin" not in names(tmp_path / "data" / "stl10_binary")
+
+
+@pytest.mark.parametrize("place", ["", "stl10_binary"])
+def test_an_archive_in_the_data_folder_is_found(tiny: dict[str, bytes], tmp_path: Path, place: str) -> None:
+    """Torchvision and browsers leave it there; an unpacked file that is cut off lies beside it."""
+    (tmp_path / "stl10_binary").mkdir()
+    first = next(iter(tiny))
+    (tmp_path / "stl10_binary" / first).write_bytes(tiny[first][:-1])
+    tiny_mnist.write_archive(tmp_path / place / "stl10_binary.tar.gz", members(tiny))
+    folder = stl10.fetch(tmp_path, progress=False)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.bin")} == tiny
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!doctype html><html>", "stl10_binary.tar.gz is an HTML page"),
+        (b"", "stl10_binary.tar.gz is empty"),
+        (b"\0" * 257 + b"ustar" + b"\0" * 300, "stl10_binary.tar.gz is already unpacked"),
+        (b"\x1f\x8bcut off", "damaged stl10_binary.tar.gz: "),
+    ],
+)
+def test_what_the_archive_is_instead_is_said(content: bytes, said: str, tiny: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "stl10_binary.tar.gz").write_bytes(content)
+    with pytest.raises(DataError, match=rf"the data folder \({said}.*; torchvision's address") as told:
+        stl10.fetch(tmp_path, progress=False)
+    assert len(str(told.value).splitlines()) == 1

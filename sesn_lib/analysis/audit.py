@@ -265,7 +265,9 @@ class _Commits:
         environment = record["environment"]
         commit, dirty = environment.get("git_commit"), environment.get("git_dirty")
         if not isinstance(commit, str) or not commit or commit.startswith("-"):
-            yield True, f"environment.git_commit is {shown(commit)}; must name the commit of the code"
+            why = environment.get("git_unknown")
+            because = f" ({shown(why)})" if why else ""
+            yield True, f"environment.git_commit is {shown(commit)}{because}; must name the commit of the code"
             return
         if commit not in self.known:
             self.known[commit] = self._git("cat-file", "-e", f"{commit}^{{commit}}") is not None

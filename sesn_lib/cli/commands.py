@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 
 from data_prep import DataError
 from sesn_lib import paths
-from sesn_lib.cli import arguments, data_commands, run_commands
+from sesn_lib.cli import arguments, data_commands, plain, run_commands
 from sesn_lib.cli.options import (
     FIRST,
     CheckpointsOption,
@@ -139,11 +140,17 @@ def report(
 
 def main(args: list[str] | None = None) -> None:
     """The command line; every error that the user can mend ends in one line on standard error and exit code 2."""
+    plain.make_safe(sys.stdout, sys.stderr)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    sys.exit(_run(args))
+    sys.exit(_run([*map(_at_home, sys.argv[1:] if args is None else args)]))
 
 
-def _run(args: list[str] | None) -> int:
+def _at_home(text: str) -> str:
+    """`~` spelled out, which shells leave alone in `--results=~/runs`."""
+    return re.sub(r"^(--[\w-]+=)?~(?=/|$)", lambda found: f"{found[1] or ''}{Path.home()}", text)
+
+
+def _run(args: list[str]) -> int:
     from sesn_lib.runner.worker import RunnerError
 
     usage_error: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which newer typers carry inside

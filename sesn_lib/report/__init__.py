@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +115,7 @@ def build(
     failed = [outcome.name for outcome in outcomes if outcome.error is not None]
     console.print(
         f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to their end in "
-        f"{time.perf_counter() - start:.0f} s; the report is {folder / 'index.html'}",
+        f"{time.perf_counter() - start:.0f} s; the report is {escape(str(folder / 'index.html'))}",
         highlight=False,
         soft_wrap=True,
     )
@@ -164,14 +165,15 @@ def build_poster(
     made = f"Printed by sesn report --poster on {datetime.now(UTC):%Y-%m-%d} from commit {facts['Commit']}."
     content = poster.pdf(poster.layout(nbformat.read(outcome.path, as_version=4), TITLE, made))
     write_aside(folder / "poster.pdf", content, replace=True)
-    console.print(f"the poster is {folder / 'poster.pdf'}", highlight=False, soft_wrap=True)
+    console.print(f"the poster is {escape(str(folder / 'poster.pdf'))}", highlight=False, soft_wrap=True)
     return 0
 
 
 def find_notebooks(folder: Path | str | None = None) -> list[Path]:
     """The notebooks in reading order: those in `folder`, else those of the checkout; ValueError if there are none."""
     place = paths.notebooks() if folder is None else Path(folder)
-    found = sorted(place.glob("[0-9][0-9]_*.ipynb"))
+    # A copy that an editor or a browser made of one is none: `07_datasets-Copy1.ipynb`, `07_datasets (1).ipynb`.
+    found = sorted(path for path in place.glob("*.ipynb") if re.fullmatch(r"[0-9]{2}_\w+", path.stem))
     if not found:
         raise ValueError(f"there are no notebooks in {place}: start `sesn report` in a checkout of the project")
     return found

@@ -14,8 +14,11 @@ from typing import Any
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from traitlets import default
 
 __all__ = ["Outcome", "parameter_names", "run"]
 
@@ -31,6 +34,14 @@ class Outcome:
     path: Path | None
     seconds: float
     error: str | None
+
+
+class _ThisPython(AsyncKernelManager):
+    """Kernels of the interpreter that runs now, whatever `python3` the user's or the system's folders name."""
+
+    @default("kernel_spec_manager")
+    def _own_specifications(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[], parent=self)  # what is left is ipykernel's own
 
 
 class _Engine(NBClientEngine):
@@ -73,8 +84,8 @@ def run(
             raise ValueError(f"it has no parameter {', '.join(unknown)}")
         with _library_importable():
             papermill.execute_notebook(
-                source.resolve(),
-                aside.resolve(),
+                _literal(source),
+                _literal(aside),
                 dict(parameters),
                 engine_name=_ENGINE,
                 kernel_name="python3",
@@ -82,6 +93,7 @@ def run(
                 cwd=source.resolve().parent,
                 execution_timeout=timeout,
                 on_cell=on_cell,
+                kernel_manager_class=_ThisPython,
                 extra_arguments=["--IPKernelApp.log_level=50"],  # its warnings are about set-ups, not about notebooks
             )
     except PapermillExecutionError as failed:
@@ -98,6 +110,11 @@ def parameter_names(source: Path) -> set[str]:
     notebook = nbformat.read(source, as_version=4)
     cells = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     return set(re.findall(r"^(\w+)\s*(?::[^=\n]*)?=", "\n".join(cells), re.MULTILINE))
+
+
+def _literal(path: Path) -> str:
+    """A path as papermill takes it, to which braces are the fields of a template."""
+    return str(path.resolve()).replace("{", "{{").replace("}", "}}")
 
 
 def _first_line(text: str) -> str:

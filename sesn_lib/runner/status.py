@@ -145,7 +145,7 @@ def _is_held(store: Store, cell: AnyCell) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return True
-    except OSError:  # a folder that cannot be written, so nobody works in it
+    except (OSError, NotImplementedError):  # a folder that cannot be written or locked, so nobody works in it
         return False
     lock.release()
     return False

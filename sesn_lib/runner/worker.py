@@ -8,6 +8,7 @@ its record is there; records appear whole or not at all (`store`), and a run tha
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import threading
@@ -108,11 +109,16 @@ class Job:
         return float("inf") if self.deadline is None else self.deadline - time.time()
 
 
+# What file systems say that have none, as some of networks.
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
 @contextmanager
 def claim(store: Store, cell: AnyCell, *, patience: float = 0.0) -> Iterator[bool]:
     """Holds a cell for the block; yields whether it could be had. A holder that dies lets go.
 
     Raises:
+        RunnerError: the file system knows no locks.
         OSError: the folder of the locks cannot be written.
     """
     store.locks.mkdir(parents=True, exist_ok=True)
@@ -122,6 +128,13 @@ def claim(store: Store, cell: AnyCell, *, patience: float = 0.0) -> Iterator[boo
     except Timeout:
         yield False
         return
+    except (OSError, NotImplementedError) as error:  # filelock raises the latter for some file systems
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        raise RunnerError(
+            f"{store.locks} is on a file system without locks, by which jobs keep apart: name a results folder on a "
+            "local disk by --results, and move the records afterwards"
+        ) from error
     try:
         yield True
     finally:

@@ -1,0 +1,39 @@
+"""What a console cannot show is shown plainer, never as an error of a codec."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import unicodedata
+from typing import Any
+
+__all__ = ["make_safe"]
+
+PLAIN = {
+    **{"●": "#", "○": "o", "▶": ">", "◐": "c", "✗": "X", "·": "."},  # states of a cell
+    **{"±": "+-", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "→": "->", "↔": "<->", "≤": "<=", "≥": ">="},
+    **{"‘": "'", "’": "'", "“": '"', "”": '"', "µ": "u", "σ": "sigma", "━": "-", "─": "-", "│": "|", "█": "#"},
+}
+
+
+def make_safe(*streams: Any) -> None:
+    """From now on each stream writes what its encoding lacks in other signs."""
+    for stream in streams:
+        # Standard error never raises, but it would show escapes such as \\u25cf.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+            stream.reconfigure(errors="sesn-plain")
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_sign, error.object[error.start : error.end])), error.end
+
+
+def _sign(sign: str) -> str:
+    """What stands for a sign; of a letter with an accent the letter."""
+    bare = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
+    return PLAIN.get(sign) or bare or "?"
+
+
+codecs.register_error("sesn-plain", _plainer)

@@ -424,3 +424,10 @@ def test_the_command_works_from_a_checkout_and_starts_without_torch(tmp_path: Pa
         assert "sesn_lib.cli" in modules
         assert not modules & {"torch", "torchvision", "scipy", "numpy"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_told(sesn: Any) -> None:
+    from sesn_lib import __version__
+
+    done = sesn("--version")
+    assert (done.code, done.out) == (0, f"sesn {__version__}\n")

@@ -228,6 +228,9 @@ class ConvHH(_SteerableConv):
     def scale_extent(self) -> int:
         return self.weight.shape[2]
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, scale_extent={self.scale_extent}"
+
     def forward(self, x: Tensor) -> Tensor:
         check_input(self, x, "BCSHW", self.weight, C=self.in_channels, S=self.basis.num_scales)
         self._check_pixels(x)

@@ -434,3 +434,10 @@ def test_codes_that_commands_end_with(failed: bool, interrupted: bool, code: int
         exit_with(failed, interrupted)
     assert ended.value.exit_code == code
     exit_with(False, False)
+
+
+def test_the_version_is_told(sesn: Any) -> None:
+    from sesn_lib import __version__
+
+    done = sesn("--version")
+    assert (done.code, done.out) == (0, f"sesn {__version__}\n")

@@ -276,6 +276,7 @@ def test_repr_says_what_the_layer_is() -> None:
     text = repr(ConvTH(3, 5, 7, 3, A, basis="A", padding=3))
     assert "3, 5, stride=1, padding=3, bias=True" in text
     assert "functions=9" in text
+    assert "scale_extent=2" in repr(ConvHH(3, 5, 2, 7, 3, A, basis="A"))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

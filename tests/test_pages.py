@@ -74,6 +74,15 @@ def test_plumbing_is_folded_and_the_rest_is_not() -> None:
     assert soup.select("main details[open]") == []
 
 
+def test_set_up_cells_are_folded_by_their_name() -> None:
+    for name, count in (("provenance", 1), ("measured", 0)):
+        cell = code("versions()")
+        cell["id"] = name
+        soup, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), new_markdown_cell("Words."), cell)
+        assert len(soup.select("main details.fold")) == count
+        assert reading.measure(new_notebook(cells=[cell])).code == 1 - count
+
+
 def test_a_heading_begins_a_fold_and_names_it() -> None:
     soup, _ = page_of(
         new_markdown_cell("# 1 · A\n\nIt is."),

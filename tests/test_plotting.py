@@ -40,6 +40,14 @@ def texts(figure: Figure) -> set[str]:
 # -- style ----------------------------------------------------------------------------------------
 
 
+def test_a_colour_says_one_thing() -> None:
+    """Whose a number is, which network, with or without augmentation: no two of these share a colour."""
+    whose = (style.OURS, style.PAPER, style.REPORT)
+    which = (*style.ROWS.values(), style.PLAIN, style.SCALED)
+    assert len({*whose, *which}) == len(whose) + len(which)
+    assert style.GOOD not in {*whose, *which}
+
+
 def test_show_stores_a_png_with_alternative_text_and_closes_the_figure(displayed: list[Any]) -> None:
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.plot([1, 2, 3])

@@ -308,7 +308,8 @@ def test_single_runs_stand_over_the_published_band() -> None:
     circles, squares = (next(line for line in axis.lines if line.get_marker() == kind) for kind in "os")
     assert list(circles.get_ydata()) == pytest.approx(runs[:6])
     assert list(squares.get_ydata()) == pytest.approx(runs[6:])
-    assert (circles.get_color(), squares.get_color()) == (figures.PLAIN, figures.SCALED)
+    assert circles.get_color() == squares.get_color() == style.REPORT
+    assert (circles.get_markerfacecolor(), squares.get_markerfacecolor()) == ("none", style.REPORT)
     means = [line.get_ydata()[0] for line in axis.lines if line.get_color() == style.INK and len(line.get_ydata()) == 2]
     assert means == pytest.approx([np.mean(runs[:6]), np.mean(runs[6:])])
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from data_prep import DataError
-from sesn_lib import paths
+from sesn_lib import __version__, paths
 from sesn_lib.cli import arguments, data_commands, plain, run_commands
 from sesn_lib.cli.options import (
     FIRST,
@@ -38,6 +38,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_commands.app, name="data")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sesn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 app.command()(run_commands.train)

@@ -115,7 +115,11 @@ class Cell(AnyCell):
 
     def __post_init__(self) -> None:
         if self.model not in ALL_MODELS:
-            raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(ALL_MODELS)}")
+            raise ValueError(
+                f"unknown model {self.model!r:.80}; the models are {', '.join(ALL_MODELS)}; a new one has two tables: "
+                "PART_MODELS in sesn_lib/experiments/mnist_scale.py, to be trained, and that of its kind in "
+                "sesn_lib/models/zoo.py, to be built"
+            )
         check_condition(self.extra_scaling, self.realization)
         object.__setattr__(self, "extra_scaling", float(self.extra_scaling))
 

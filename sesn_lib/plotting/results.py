@@ -33,7 +33,7 @@ __all__ = [
     "single_runs",
 ]
 
-PLAIN, SCALED = style.SKY, style.PURPLE  # without and with scale augmentation
+PLAIN, SCALED = style.PLAIN, style.SCALED
 RING: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.8}  # hides nothing that it lies upon
 Cells = Mapping[tuple[str, str], Sample]
 
@@ -52,8 +52,8 @@ def single_runs(published: Published) -> Figure:
         split, _ = boundary(published.runs[model])
         axis.axhspan(pooled.mean - pooled.std, pooled.mean + pooled.std, color=style.FAINT, linewidth=0)
         axis.axhline(pooled.mean, color=style.MUTED, linewidth=1)
-        for chosen, colour, marker in ((place <= split, PLAIN, "o"), (place > split, SCALED, "s")):
-            axis.plot(place[chosen], runs[chosen], marker, color=colour, markeredgecolor=style.INK, markeredgewidth=0.4)
+        for chosen, face, marker in ((place <= split, "none", "o"), (place > split, style.REPORT, "s")):
+            axis.plot(place[chosen], runs[chosen], marker, color=style.REPORT, markerfacecolor=face)
             if chosen.any():
                 ends = place[chosen][[0, -1]] + np.array([-0.4, 0.4])
                 axis.plot(ends, [runs[chosen].mean()] * 2, color=style.INK, linewidth=1.4)
@@ -290,10 +290,8 @@ def precision(pairs: Mapping[Cell, tuple[float, float]]) -> Figure:
     places = range(len(pairs))
     for place, both in zip(places, pairs.values()):
         axis.plot(both, [place, place], color=style.FAINT, linewidth=3, zorder=1)
-    axis.plot([low for _, low in pairs.values()], places, "D", color=style.ORANGE, markersize=5.5, label="bf16")
-    axis.plot(
-        [full for full, _ in pairs.values()], places, "o", color=style.BLUE, label="float32", markersize=9, **RING
-    )
+    axis.plot([low for _, low in pairs.values()], places, "D", color=style.SKY, markersize=5.5, label="bf16")
+    axis.plot([full for full, _ in pairs.values()], places, "o", color=style.INK, label="float32", markersize=9, **RING)
     axis.set(yticks=places, yticklabels=names, ylim=(len(pairs) - 0.4, -0.6), xlabel="test error, %")
     _legend(figure)
     return figure

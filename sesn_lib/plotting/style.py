@@ -39,11 +39,14 @@ PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 INK, MUTED, FAINT, PAPER_WHITE = "#222222", "#767676", "#D9D9D9", "#FFFFFF"
 CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, INK)
 
-# Roles, so that a thing has the same colour in every notebook.
-SESN, CNN = BLUE, RED
-ROWS = {"CNN": CNN, "SESN Scalar": PURPLE, "SESN Vector": SESN}  # of the table
+INDIGO = "#4A3A8C"
+
+# Roles, so that a colour means one thing in every notebook. Blue, orange and green say whose a number is.
 OURS, PAPER, REPORT = BLUE, ORANGE, GREEN
-GOOD, BAD = GREEN, RED
+SESN, CNN = INDIGO, RED
+ROWS = {"CNN": CNN, "SESN Scalar": PURPLE, "SESN Vector": SESN}  # of the table
+PLAIN, SCALED = MUTED, INK  # without and with scale augmentation
+GOOD, BAD = SKY, INK
 
 DIVERGING = "RdBu_r"  # signed quantities, symmetric about 0
 SEQUENTIAL = "cividis"  # quantities that are never negative

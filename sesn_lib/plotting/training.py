@@ -60,7 +60,7 @@ def learning_curve(
     """
     epoch = [row["epoch"] for row in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.1))
-    for part, colour, name in (("train", style.BLUE, "training"), ("val", style.ORANGE, "validation")):
+    for part, colour, name in (("train", style.INK, "training"), ("val", style.SKY, "validation")):
         left.plot(epoch, [row[f"{part}_loss"] for row in history], marker="o", color=colour, label=name)
         errors = [100 * (1 - row[f"{part}_accuracy"]) for row in history]
         right.plot(epoch, errors, marker="o", color=colour, label=name)
@@ -71,7 +71,7 @@ def learning_curve(
             label = "lower learning rate" if i == 0 else None
             axes.axvline(at, color=style.MUTED, linestyle=":", linewidth=1, label=label)
     if best is not None:
-        right.axvline(best, color=style.GOOD, linewidth=6, alpha=0.25, label="kept")
+        right.axvline(best, color=style.YELLOW, linewidth=6, alpha=0.25, label="kept")
     left.set(title="cross-entropy", xlabel="epoch", **({"yscale": "log"} if len(history) > 5 else {"ylim": (0, None)}))
     right.set(title="error (%)", xlabel="epoch", ylim=(0, None))
     for axes in (left, right):

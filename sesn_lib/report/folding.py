@@ -15,13 +15,15 @@ from bs4 import BeautifulSoup, Tag
 __all__ = ["HIDE_CELL", "HIDE_INPUT", "PLUMBING", "fold", "is_hidden", "tagged"]
 
 HIDE_CELL, HIDE_INPUT = "hide-cell", "hide-input"
-PLUMBING = ("parameters", "injected-parameters")  # folded without being asked
+PLUMBING = ("parameters", "injected-parameters")  # folded without being asked, and so are cells of these names:
+SETUP_CELLS = ("provenance", "imports")
 SETUP, CODE, MORE = "Set-up: parameters, versions, imports", "Code", "More"
 
 
 def is_hidden(cell: nbformat.NotebookNode) -> bool:
     """Whether the whole cell is folded on a page."""
-    return bool({HIDE_CELL, *PLUMBING} & set(cell.metadata.get("tags", [])))
+    setup = cell.cell_type == "code" and cell.get("id") in SETUP_CELLS
+    return setup or bool({HIDE_CELL, *PLUMBING} & set(cell.metadata.get("tags", [])))
 
 
 def tagged(notebook: nbformat.NotebookNode) -> Mapping[str, str]:
@@ -51,6 +53,8 @@ def fold(soup: BeautifulSoup, names: Mapping[str, str]) -> None:
 
 
 def _whole(cell: Tag) -> bool:
+    if str(cell.get("id", "")).removeprefix("cell-id=") in SETUP_CELLS:
+        return True
     return bool({f"celltag_{tag}" for tag in (HIDE_CELL, *PLUMBING)} & set(cell.get("class") or []))
 
 

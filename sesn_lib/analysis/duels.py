@@ -230,7 +230,7 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     ours = "; ".join(f"{word} at {', '.join(columns)}" for word, columns in words.items())
     done = f"{len(results.rivals)} of {len(RIVALS)} runs of the seven other ways to treat scale"
     judged = (
-        f"from {done}: {ours}" if results.rivals else f"not judged, for none of {done.split(' of ', 1)[1]} is there"
+        f"from {done}: {ours}" if results.rivals else f"not judged, for none of the {done.split(' of ', 1)[1]} is there"
     )
     return (
         f"that SESN beats each of them: {judged}. By the paper’s own numbers its lead over the best of them is settled "

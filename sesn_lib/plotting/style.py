@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
@@ -109,7 +109,7 @@ def panel(
     title: str = "",
     *,
     limit: float | None = None,
-    cmap: str | None = None,
+    cmap: str | Colormap | None = None,
     size: float | str = "medium",
 ) -> AxesImage:
     """Draw a 2-D array [rows, columns] as a picture without ticks.

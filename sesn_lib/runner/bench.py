@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from sesn_lib import fast, layers, models, provenance
 from sesn_lib.checks import check_choice, check_whole
@@ -27,6 +26,7 @@ from sesn_lib.fast.graphs import WARM_UP
 from sesn_lib.paths import check_folders
 from sesn_lib.runner import bench_jobs, gauges
 from sesn_lib.runner.heartbeat import Heartbeat, to_stderr, warn_if_slow
+from sesn_lib.training.counting import Arithmetic
 from sesn_lib.training.mnist_scale import new_optimizer, new_step
 
 __all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
@@ -221,9 +221,9 @@ class _Step:
 
     def warm_up(self) -> None:
         """First steps: allocate, count arithmetic, record a graph, and find how many steps make a measurable time."""
-        with FlopCounterMode(display=False) as counter:
+        with Arithmetic() as arithmetic:
             self()
-        self.flops = float(counter.get_total_flops())
+        self.flops = float(arithmetic.flops)
         if self.device.type == "cuda":
             for _ in range(WARM_UP):
                 self()

@@ -1,0 +1,48 @@
+"""Arithmetic is counted as torch counts it and as a hand does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sesn_lib import models
+from sesn_lib.fast import accelerate
+from sesn_lib.training.counting import Arithmetic, count
+
+
+def test_counted_arithmetic_of_the_networks_for_digits() -> None:
+    """The CNN: 49 taps on three maps. SI-ConvNet: seven times the CNN's; DSS: twice, and the blur; by hand."""
+    maps = sum(2 * 49 * before * after * size**2 for before, after, size in ((1, 32, 28), (32, 63, 14), (63, 95, 7)))
+    head = 2 * (380 * 256 + 256 * 10)
+    cnn, convnet, scale_space = (count(f"mnist_{name}_28") for name in ("cnn", "kanazawa", "dss_vector"))
+    assert cnn.forward_flops == maps + head
+    assert convnet.forward_flops == 7 * maps + head
+    assert scale_space.forward_flops == 2 * maps + head + 2 * 2 * 9 * 28**2
+    assert (cnn.parameters, scale_space.parameters) == (494_549, 494_359)
+
+
+def test_filters_are_made_once_a_batch() -> None:
+    found = {images: count("mnist_ses_vector_28", images=images).forward_flops for images in (2, 4, 8)}
+    once = 4 * (found[2] - found[4])  # what the whole batch shares
+    assert once > found[8] / 10
+    assert found[4] - found[8] == pytest.approx(once / 8)
+    plain = [count("mnist_cnn_28", images=images).forward_flops for images in (2, 8)]
+    assert plain[0] == plain[1]  # control: it makes none
+
+
+@pytest.mark.parametrize("name", ["mnist_cnn_28", "mnist_dss_scalar_28", "mnist_ses_vector_28"])
+def test_arithmetic_is_counted_as_torch_counts_it(name: str) -> None:
+    """And of the fast path as well, which torch's own counter cannot watch."""
+    model, x = models.build(name), torch.randn(2, 1, 28, 28)
+    with Arithmetic() as ours:
+        model(x).sum().backward()
+    with FlopCounterMode(display=False) as torchs:
+        model(x).sum().backward()
+    assert ours.flops == torchs.get_total_flops() > 0
+    accelerate(model)
+    with pytest.raises(ValueError, match="hook for all modules"), FlopCounterMode(display=False):
+        model(x)
+    with Arithmetic() as fast:
+        model(x).sum().backward()
+    assert fast.flops > 0

@@ -235,8 +235,9 @@ class Basis(nn.Module):
         self.scales = check_scales(scales)
         self.functions = functions
         self.supports = tuple(support(self.size, s, max(self.scales)) for s in self.scales)
-        # Without numbers: all that it knows is the module's device and type.
-        self.register_buffer("_place", torch.empty(0), persistent=False)
+        # Without numbers: all that it knows is the module's device and type, at first those of the given tensor.
+        dtype = functions.dtype if isinstance(functions, Tensor) else None
+        self.register_buffer("_place", torch.empty(0, dtype=dtype), persistent=False)
 
     @property
     def functions(self) -> Tensor:

@@ -150,7 +150,12 @@ def test_basis_keeps_out_of_the_state_dict_and_follows_dtype() -> None:
     basis = make_basis("A", 7, SCALES_A, 3)
     assert len(basis.state_dict()) == 0
     assert len(list(basis.parameters())) == 0
+    assert basis.functions.dtype == torch.float32
     assert basis.double().functions.dtype == torch.float64
+    exact = hermite_a(7, SCALES_A, 3, dtype=torch.float64)
+    given = Basis(exact, SCALES_A)
+    assert torch.equal(given.functions, exact), "in the type in which they were given"
+    assert given.float().functions.dtype == torch.float32
     assert (basis.num_functions, basis.num_scales, basis.size) == (9, 3, 7)
     assert "supports=(3, 5, 7)" in repr(basis)
 

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
+
+from sesn_lib.report import reading
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -206,6 +209,68 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)\s#]+)[^)]*\)", text)
     missing = [t for t in targets if "://" not in t and not (FOLDER / t).exists()]
     assert missing == []
+
+
+# Lessons: boxes, exercises, reading time
+
+LESSONS = [path for path in PATHS if path.stem[:2] in ("01", "02", "03", "04", "05")]
+MINUTES = 90  # that all lessons together take, without what is folded
+SLACK = 3  # minutes by which a stated reading time may differ from the counted one
+
+
+def teaches(notebook: Notebook) -> list[str]:
+    """The idea at the start, what to remember at the end, two exercises with hints and folded solutions that run."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    complaints = [] if any(text.startswith("> **The idea in three sentences.**") for text in texts) else ["no idea"]
+    complaints += [] if any(text.startswith("> **What to remember.**") for text in texts) else ["nothing to remember"]
+    exercises = next((text for text in texts if text.startswith("## Exercises")), "")
+    complaints += [] if exercises.count("<summary>Hint</summary>") == 2 else ["not two exercises with hints"]
+    names = [cell.metadata.get("fold") for cell in tagged(notebook, "hide-cell") if "assert" in cell.source]
+    missing = [n for n in (1, 2) if f"Solution of exercise {n}" not in names]
+    return complaints + [f"exercise {n} has no folded solution that asserts" for n in missing]
+
+
+def stated_minutes(notebook: Notebook) -> int | None:
+    match = re.search(r"Reading time\**\s*\| about (\d+) minutes", notebook.cells[0].source)
+    return int(match[1]) if match else None
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson(path: Path) -> None:
+    notebook = load(path)
+    assert teaches(notebook) == []
+    assert "symbols.md" in notebook.cells[0].source
+    broken = copy.deepcopy(notebook)
+    for cell in tagged(broken, "hide-cell"):
+        cell.metadata.pop("fold", None)
+    assert teaches(broken) != []  # negative control
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_reading_time_is_what_is_stated(path: Path) -> None:
+    notebook = load(path)
+    stated, counted = stated_minutes(notebook), reading.measure(notebook).minutes
+    assert path not in LESSONS or stated is not None
+    assert stated is None or abs(stated - counted) <= SLACK, f"stated {stated}, counted {counted:.1f}"
+
+
+def test_the_lessons_take_an_hour_and_a_half() -> None:
+    minutes = [reading.measure(load(path)).minutes for path in LESSONS]
+    print(dict(zip([path.stem for path in LESSONS], np.round(minutes, 1))))
+    assert sum(minutes) <= MINUTES
+    assert sum(reading.measure(load(path), whole=True).minutes for path in LESSONS) > MINUTES  # folding matters
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_plumbing_is_tagged(path: Path) -> None:
+    """Versions and imports fold on the site, and so does the code of a figure."""
+    for cell in code_cells(load(path)):
+        tags = set(cell.metadata.get("tags", []))
+        if cell.id in ("provenance", "imports"):
+            assert "hide-cell" in tags, cell.id
+        drawing = re.search(r"^(?:style\.(?:show|interactive)|motion\.show)\(", cell.source, re.MULTILINE)
+        if drawing and "assert" not in cell.source:
+            assert tags & {"hide-input", "hide-cell"}, cell.id
 
 
 # Negative controls: one broken notebook per check

@@ -195,6 +195,20 @@ def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monk
         motion.loop([lines(2.0), lines(2.0, 2)])
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_loop_moves_where_somebody_looks_on(clean_figures: None, monkeypatch: pytest.MonkeyPatch, live: bool) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setattr(style, "is_live", lambda: live)
+    motion.show([lines(2.0), lines(2.0, 2)], lines(2.0), "a line that rises, then two of them")
+    data, notes = shown[0]._repr_mimebundle_()
+    kind = "image/gif" if live else "image/png"
+    assert kind in data
+    assert notes[kind]["alt"] == "a line that rises, then two of them"
+    assert ("loop" in notes[kind]) == (not live)
+    assert plt.get_fignums() == []
+
+
 # Tables and formulas
 
 

@@ -253,7 +253,7 @@ def test_pages_follow_each_other(site: Path) -> None:
         assert found == expected
         assert page.select_one("[aria-current=page]")["href"] == f"{name}.html"
     front = BeautifulSoup((site / "index.html").read_text(), "html.parser")
-    assert [link["href"] for link in front.select(".cards a")] == [f"{name}.html" for name in names]
+    assert [link["href"] for link in front.select(".cards > li > a")] == [f"{name}.html" for name in names]
 
 
 def test_pages_are_built_for_everybody(site: Path) -> None:

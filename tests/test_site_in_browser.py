@@ -38,7 +38,7 @@ def chromium(site: Path) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "symbols"])
 def test_page(chromium: Any, site: Path, name: str, size: str) -> None:
     visit = looking.opened(chromium, (site / f"{name}.html").as_uri(), SIZES[size])
     try:
@@ -103,7 +103,7 @@ def test_nothing_is_cut_off_in_print(chromium: Any, site: Path, name: str) -> No
     visit.close()
 
 
-MOVING = "02_steerable_filters"
+MOVING, WIDE = "02_steerable_filters", "03_bases_on_a_grid"
 
 
 def seen(visit: looking.Visit, selector: str) -> list[bool]:
@@ -113,7 +113,7 @@ def seen(visit: looking.Visit, selector: str) -> list[bool]:
 def test_a_figure_is_shown_in_the_form_that_fits(chromium: Any, site: Path) -> None:
     wide, narrow = ("main .on-desk", "main .on-phone")
     for size, shown, hidden in ((looking.DESKTOP, wide, narrow), (looking.PHONE, narrow, wide)):
-        visit = looking.opened(chromium, (site / f"{PAGES[-1]}.html").as_uri(), size)
+        visit = looking.opened(chromium, (site / f"{WIDE}.html").as_uri(), size)
         assert visit.page.locator("main details.fold").count()
         visit.page.evaluate("document.querySelectorAll('main details').forEach(one => one.open = true)")
         assert set(seen(visit, shown)) == {True}

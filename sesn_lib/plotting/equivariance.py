@@ -169,7 +169,9 @@ def logits(factors: Sequence[float], images: Mapping[float, Any], values: Mappin
     """
     figure = plt.figure(figsize=(4.9 * len(values), 4.3))
     grid = figure.add_gridspec(2, len(values) * len(images), height_ratios=[1, 3.2])
-    x = _array(factors)
+    x, everything = _array(factors), np.concatenate([_array(table).ravel() for table in values.values()])
+    margin = 0.05 * float(np.ptp(everything))
+    limits = everything.min() - margin, everything.max() + margin  # the same for all networks
     for i, (factor, image) in enumerate(list(images.items()) * len(values)):
         style.panel(figure.add_subplot(grid[0, i]), _array(image), title=f"{factor:g}")
     for i, (name, table) in enumerate(values.items()):
@@ -179,7 +181,8 @@ def logits(factors: Sequence[float], images: Mapping[float, Any], values: Mappin
         axes.plot(x, y[:, others], color=style.MUTED, alpha=0.45, linewidth=1)
         axes.plot(x, y[:, label], color=style.GOOD, linewidth=2.4)
         axes.set(xlabel="scale factor of the digit", ylabel="logit" if i == 0 else "")
-        axes.set_title(f"{name} (green: {label}, the true class)")
+        axes.set_title(f"{name} (thick: {label}, the true class)")
+        axes.set_ylim(*limits)
     return figure
 
 

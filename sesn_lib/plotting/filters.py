@@ -260,8 +260,10 @@ def faults(errors: Mapping[str, Mapping[str, float]]) -> Figure:
     for i, values in enumerate(errors.values()):
         ax.plot([min(values.values()), max(values.values())], [i, i], color=style.FAINT, linewidth=1.2, zorder=0)
     markers = "osDv^"
-    for variant, colour, marker in zip(variants, (style.INK, style.ORANGE, style.SKY, style.BLUE), markers):
-        ax.plot([v[variant] for v in errors.values()], range(len(errors)), marker, color=colour, label=variant)
+    for variant, colour, marker in zip(variants, (style.INK, style.PURPLE, style.SKY, style.SESN), markers):
+        face, size = ("none", 10) if variant == variants[0] else (colour, 5)  # a ring hides nothing
+        ax.plot([v[variant] for v in errors.values()], range(len(errors)), marker, color=colour, label=variant,
+                markerfacecolor=face, markersize=size)  # fmt: skip
     ax.set_yticks(range(len(errors)), list(errors))
     ax.set(xscale="log", xlabel=r"equivariance error $\Delta$ of the first layer")
     ax.invert_yaxis()

@@ -49,7 +49,7 @@ def loop(frames: Sequence[Figure], milliseconds: int = 120) -> bytes:
 
 
 def show(frames: Sequence[Figure], still: Figure, alt: str, milliseconds: int = 120) -> None:
-    """Display the still picture and store the loop beside it, for the site.
+    """Display the still picture and store the loop beside it, for the site; where somebody looks on, the loop itself.
 
     Arguments:
         frames: drawn alike; closed afterwards.
@@ -60,5 +60,12 @@ def show(frames: Sequence[Figure], still: Figure, alt: str, milliseconds: int = 
     Raises:
         ValueError: empty alternative text, no motion, too many bytes.
     """
+    from IPython.display import Image, display
+    from matplotlib import pyplot as plt
+
     moving = loop(frames, milliseconds)
+    if style.is_live():
+        plt.close(still)
+        display(Image(data=moving, format="gif", alt=alt))
+        return
     style.show(still, alt, loop=base64.b64encode(moving).decode())

@@ -17,7 +17,7 @@ __all__ = ["HIDE_CELL", "HIDE_INPUT", "PLUMBING", "fold", "is_hidden", "tagged"]
 HIDE_CELL, HIDE_INPUT = "hide-cell", "hide-input"
 PLUMBING = ("parameters", "injected-parameters")  # folded without being asked, and so are cells of these names:
 SETUP_CELLS = ("provenance", "imports")
-SETUP, CODE, MORE = "Set-up: parameters, versions, imports", "Code", "More"
+SETUP, CODE, MORE = "Set-up: parameters, versions, imports", "Code", "Details"
 
 
 def is_hidden(cell: nbformat.NotebookNode) -> bool:
@@ -44,7 +44,7 @@ def fold(soup: BeautifulSoup, names: Mapping[str, str]) -> None:
             continue
         name = names.get(str(cell.get("id", "")).removeprefix("cell-id="), "") or _heading(cell)
         if group is None or name:
-            group = _details(soup, name or (SETUP if "code_cell" in (cell.get("class") or []) else MORE), "fold")
+            group = _details(soup, name or (SETUP if _sets_up(cell) else MORE), "fold")
             label = cell.find_previous_sibling()
             cell.insert_before(group)
             if isinstance(label, Tag) and "label" in (label.get("class") or []):
@@ -52,10 +52,13 @@ def fold(soup: BeautifulSoup, names: Mapping[str, str]) -> None:
         group.append(cell.extract())
 
 
+def _sets_up(cell: Tag) -> bool:
+    named = str(cell.get("id", "")).removeprefix("cell-id=") in SETUP_CELLS
+    return named or bool({f"celltag_{tag}" for tag in PLUMBING} & set(cell.get("class") or []))
+
+
 def _whole(cell: Tag) -> bool:
-    if str(cell.get("id", "")).removeprefix("cell-id=") in SETUP_CELLS:
-        return True
-    return bool({f"celltag_{tag}" for tag in (HIDE_CELL, *PLUMBING)} & set(cell.get("class") or []))
+    return _sets_up(cell) or f"celltag_{HIDE_CELL}" in (cell.get("class") or [])
 
 
 def _heading(cell: Tag) -> str:

@@ -18,7 +18,7 @@ import torch
 from numpy.polynomial.hermite_e import hermeval
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_dtype, check_number, check_scales, check_whole, is_whole
+from sesn_lib.checks import NotScriptable, check_dtype, check_number, check_scales, check_whole, is_whole
 from sesn_lib.consistency import consistent, dilated
 from sesn_lib.constants import Constant
 
@@ -214,7 +214,7 @@ def _sample(size: int, scales: Sequence[float], functions: Sequence[tuple[float,
     return normalised
 
 
-class Basis(nn.Module):
+class Basis(NotScriptable, nn.Module):
     """A fixed set of functions at S scales; maps weights to filters, in the type and on the device of the weights.
 
     Arguments:

@@ -15,6 +15,7 @@ __all__ = [
     "PRECISIONS",
     "PRECISION_CHOICES",
     "DeviceError",
+    "NotScriptable",
     "check_choice",
     "check_device",
     "check_dtype",
@@ -25,6 +26,7 @@ __all__ = [
     "check_number",
     "check_scales",
     "check_threads",
+    "check_unsupported",
     "check_whole",
     "described",
     "is_number",
@@ -35,8 +37,20 @@ __all__ = [
 FLOATS = ("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64")
 MOST = 2**31 - 1  # what torch takes for sizes and strides
 MOST_THREADS = 1024
+# Of torch's convolutions; what is asked for beyond these is refused by name.
+UNSUPPORTED = {"padding_mode": "zeros", "dilation": 1, "groups": 1}
 PRECISIONS = ("float32", "bf16")
 PRECISION_CHOICES = ("auto", *PRECISIONS)
+
+
+class NotScriptable:
+    """A module that `torch.jit.script` does not take; it says so in one line."""
+
+    def __prepare_scriptable__(self) -> None:
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot be compiled by torch.jit.script: use torch.compile, torch.export.export or "
+            "torch.jit.trace"
+        )
 
 
 class DeviceError(ValueError):
@@ -102,6 +116,15 @@ def check_epochs(name: str, epochs: Any) -> tuple[int, ...]:
     if any(b <= a for a, b in pairwise(marks)):
         raise ValueError(f"{name} are {shown(marks)}: they must be increasing such as (20, 40)")
     return marks
+
+
+def check_unsupported(layer: str, given: dict[str, Any]) -> None:
+    """Raises TypeError for an argument that is none, ValueError for one of which `layer` knows the usual value only."""
+    for name, value in given.items():
+        if name not in UNSUPPORTED:
+            raise TypeError(f"{layer} has no argument {name!r}, given as {shown(value)}")
+        if value != UNSUPPORTED[name]:
+            raise ValueError(f"{name} is {shown(value)}: {layer} does not support it, only {UNSUPPORTED[name]!r}")
 
 
 def check_flag(**values: Any) -> None:

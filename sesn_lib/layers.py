@@ -18,20 +18,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib.basis import Basis, make_basis
-from sesn_lib.checks import check_choice, check_flag, check_input, check_scales, check_whole
+from sesn_lib.checks import (
+    NotScriptable,
+    check_choice,
+    check_flag,
+    check_input,
+    check_scales,
+    check_unsupported,
+    check_whole,
+)
 
 __all__ = ["ConvHH", "ConvHH1x1", "ConvTH", "ScaleMaxProjection", "set_method"]
 
 METHODS = ("supports", "literal")
 
 
-class _SteerableConv(nn.Module):
+class _SteerableConv(NotScriptable, nn.Module):
     """What the two steerable convolutions share: the basis, the weights and their initial values."""
 
     def __init__(
@@ -48,8 +57,10 @@ class _SteerableConv(nn.Module):
         padding: int,
         bias: bool,
         method: str,
+        **others: Any,
     ) -> None:
         super().__init__()
+        check_unsupported(type(self).__name__, others)
         check_whole(stride=stride)
         check_whole(0, padding=padding)
         check_flag(bias=bias)
@@ -98,10 +109,8 @@ class _SteerableConv(nn.Module):
         return F.conv2d(x, kernel, self.bias, self.stride, max(padding, 0))
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, stride={self.stride}, padding={self.padding}, "
-            f"bias={self.bias is not None}"
-        )
+        sizes = f"{self.in_channels}, {self.out_channels}, stride={self.stride}, padding={self.padding}"
+        return f"{sizes}, bias={self.bias is not None}"
 
 
 class ConvTH(_SteerableConv):
@@ -120,7 +129,7 @@ class ConvTH(_SteerableConv):
         mult, max_order: of a type B basis (see `sesn_lib.basis.hermite_b`).
         stride, padding: in space, as of `torch.nn.Conv2d`.
         bias: whether to add one number per output channel.
-        method: "supports", or "literal", the slow twin.
+        method: "supports", or "literal", the slow twin. `padding_mode`, `dilation`, `groups` are refused by name.
 
     Shapes: input [B, C, H, W], output [B, C', S, H', W'], weight [C', C, N_b], bias [C'].
 
@@ -143,6 +152,7 @@ class ConvTH(_SteerableConv):
         padding: int = 0,
         bias: bool = True,
         method: str = "supports",
+        **others: Any,
     ) -> None:
         check_whole(in_channels=in_channels, out_channels=out_channels)
         super().__init__(
@@ -157,6 +167,7 @@ class ConvTH(_SteerableConv):
             padding=padding,
             bias=bias,
             method=method,
+            **others,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,6 +217,7 @@ class ConvHH(_SteerableConv):
         padding: int = 0,
         bias: bool = True,
         method: str = "supports",
+        **others: Any,
     ) -> None:
         check_whole(in_channels=in_channels, out_channels=out_channels, scale_extent=scale_extent)
         if scale_extent > (most := len(check_scales(scales))):
@@ -222,6 +234,7 @@ class ConvHH(_SteerableConv):
             padding=padding,
             bias=bias,
             method=method,
+            **others,
         )
 
     @property
@@ -262,7 +275,7 @@ class ConvHH(_SteerableConv):
         return result if self.bias is None else result + self.bias.view(-1, 1, 1, 1)
 
 
-class ConvHH1x1(nn.Module):
+class ConvHH1x1(NotScriptable, nn.Module):
     """One linear map of the channels, the same at every scale and position: H -> H.
 
     Shapes: input [B, C, S, H, W], output [B, C', S, H', W'], weight [C', C], bias [C'].
@@ -289,7 +302,7 @@ class ConvHH1x1(nn.Module):
         return f"{in_channels}, {out_channels}, stride={self.stride}, bias={self.bias is not None}"
 
 
-class ScaleMaxProjection(nn.Module):
+class ScaleMaxProjection(NotScriptable, nn.Module):
     """Maximum over the scale axis, H -> T: [B, C, S, H, W] -> [B, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:

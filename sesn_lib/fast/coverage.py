@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as all_modules
 from torch.nn.utils import parametrize
 
 from sesn_lib.checks import shown
@@ -31,7 +31,7 @@ INSTEAD = "take it away, or set the network's `engine` to None"
 
 def facts(model: MNISTNet) -> tuple[object, ...]:
     """All that a plan rests on; equal as long as the plan holds. Takes some hundredths of a millisecond."""
-    found: list[object] = [_has_any_global_hook()]
+    found: list[object] = [_any_hook_for_all()]
     for module in _covered(model):
         own = vars(module)
         found += [module, len(own), *map(own.get, _keys(tuple(own)))]
@@ -103,9 +103,13 @@ def _unlike(kinds: list[type], first: int, blocks: nn.Sequential) -> str:
     return f"blocks.{first} is {here}: the fast path knows {wanted} there"
 
 
+def _any_hook_for_all() -> bool:
+    return any(getattr(all_modules, f"_global{hooks}") for hooks in HOOKS)
+
+
 def _check_calls(model: MNISTNet) -> None:
     """Raises ValueError for what a call of the modules would do, and the fast path does not."""
-    if _has_any_global_hook():
+    if _any_hook_for_all():
         raise ValueError(f"torch has a hook for all modules, which the fast path would not call: {INSTEAD}")
     if type(model.blocks) is not nn.Sequential:
         raise ValueError(f"blocks is a {type(model.blocks).__name__}: the fast path knows a Sequential there")

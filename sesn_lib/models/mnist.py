@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_whole
+from sesn_lib.checks import NotScriptable, check_whole
 from sesn_lib.layers import ConvHH, ConvTH, ScaleMaxProjection
 
 __all__ = [
@@ -33,7 +33,7 @@ INPUT_SIZE = 28
 OFFICIAL_PARTS: Mapping[str, str] = MappingProxyType({"blocks": "main", "classifier": "linear"})
 
 
-class MNISTNet(nn.Module):
+class MNISTNet(NotScriptable, nn.Module):
     """Three blocks, then Linear, BatchNorm, ReLU, Dropout, Linear.
 
     Arguments:

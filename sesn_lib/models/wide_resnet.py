@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_number, check_whole
+from sesn_lib.checks import NotScriptable, check_number, check_whole
 from sesn_lib.layers import ConvHH, ConvHH1x1, ConvTH, ScaleMaxProjection
 
 __all__ = [
@@ -159,7 +159,7 @@ VARIANTS: Mapping[str, Convolutions] = MappingProxyType(
 )
 
 
-class Unit(nn.Module):
+class Unit(NotScriptable, nn.Module):
     """Residual unit, pre-activation: `h = ReLU(norm1(x)); y = conv2(dropout(ReLU(norm2(conv1(h)))))`; result `x + y`.
 
     Where the width changes it is `shortcut(h) + y`: the shortcut then acts on the activated input.
@@ -185,7 +185,7 @@ class Unit(nn.Module):
         return y + (x if self.shortcut is None else self.shortcut(h))
 
 
-class WideResNet(nn.Module):
+class WideResNet(NotScriptable, nn.Module):
     """Stem, three groups of residual units (map sizes H, H/2, H/4), norm, ReLU, global average, linear.
 
     Arguments:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_input
+from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.constants import Constant
 from sesn_lib.layers import ScaleMaxProjection
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
@@ -39,7 +39,7 @@ def gaussian(variance: float) -> np.ndarray:
     return taps / taps.sum()
 
 
-class ScaleSpaceLift(nn.Module):
+class ScaleSpaceLift(NotScriptable, nn.Module):
     """From an image to a scale-space of S = 2 levels: the image, and the image blurred with `t = ζ² (2^{2k} - 1)`.
 
     Zeros lie around the image; the blur is separable. ζ = 0.25 is the blur that the image is taken to have already.
@@ -76,7 +76,7 @@ class ScaleSpaceLift(nn.Module):
         return named
 
 
-class ScaleCorrelation(nn.Module):
+class ScaleCorrelation(NotScriptable, nn.Module):
     """Level k is convolved with the same kernel, dilated by 2^k: `y_k(p) = sum_{c,u} w(c, u) x_k(c, p + 2^k u)`.
 
     7 x 7 weights, zeros around the map, no bias; levels do not mix. On MNIST-scale, a kernel has one tap along scale.

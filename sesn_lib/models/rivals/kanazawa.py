@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_input
+from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.models.mnist import CHANNELS, stages
 from sesn_lib.models.rivals.resampling import fitted
 
@@ -20,7 +20,7 @@ __all__ = ["SCALES", "ScaleInvariantConv", "blocks"]
 SCALES = (0.3, 0.45, 0.67, 1.0, 1.49, 2.23, 3.33)
 
 
-class ScaleInvariantConv(nn.Conv2d):
+class ScaleInvariantConv(NotScriptable, nn.Conv2d):
     """`y = max_s R_{1/s}(kappa * R_s x + b)` over the seven `SCALES`.
 
     `R_s` of an n x n map: linear resampling with aligned corners to `trunc(n s)` pixels along each side, then zeros

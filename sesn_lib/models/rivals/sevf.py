@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_input
+from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.constants import Constant
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
 from sesn_lib.models.rivals.vector_fields import Magnitude, VectorBatchNorm, VectorMaxPool
@@ -55,7 +55,7 @@ def directed(responses: list[Tensor], directions: Constant) -> Tensor:
     return torch.relu(largest).unsqueeze(2) * vectors
 
 
-class _AtEightScales(nn.Module):
+class _AtEightScales(NotScriptable, nn.Module):
     def __init__(self, *names: str, in_channels: int, out_channels: int) -> None:
         super().__init__()
         for name in names:

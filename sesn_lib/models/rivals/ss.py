@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_input
+from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.constants import Constant
 from sesn_lib.models.mnist import stages
 
@@ -61,7 +61,7 @@ def _normalised(functions: np.ndarray) -> np.ndarray:
     return functions / np.sqrt((functions**2).sum(axis=(1, 2), keepdims=True))
 
 
-class ScaleSteerableConv(nn.Module):
+class ScaleSteerableConv(NotScriptable, nn.Module):
     """`ReLU(max_z W_z * x)` over kernel sizes z, all with the same weights α, β steered to z.
 
     `W_z = sum_{k,o} α'_{ko} A_{ko} - β'_{ko} B_{ko}` on the central z x z pixels, `λ = ln(z / 11)`,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sesn_lib.checks import check_input
+from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.models.mnist import CHANNELS, stages
 from sesn_lib.models.rivals.kanazawa import SCALES
 from sesn_lib.models.rivals.resampling import fitted
@@ -24,7 +24,7 @@ KERNEL_SIZE = 7
 FRAME = int(KERNEL_SIZE * max(SCALES))  # 23 pixels
 
 
-class ColumnConv(nn.Module):
+class ColumnConv(NotScriptable, nn.Module):
     """Convolution of column g with the kernel at scale s_g: `q_g = R_{s_g} v ||v||_1 / ||R_{s_g} v||_1`.
 
     v is the 7 x 7 kernel amid zeros, 23 x 23; `R_s` resamples all of it to `trunc(23 s)` pixels along each side, by
@@ -74,7 +74,7 @@ def resized(frame: Tensor, scale: float) -> Tensor:
     return fitted(F.interpolate(frame, scale_factor=scale, mode="nearest", recompute_scale_factor=False), size)
 
 
-class ColumnMax(nn.Module):
+class ColumnMax(NotScriptable, nn.Module):
     """Maximum over the columns: [B, 7 C, H, W] -> [B, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:

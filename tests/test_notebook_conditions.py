@@ -38,12 +38,13 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "08_train_mnist_scale": {"seed": 1, "model": "mnist_cnn_28", "extra_scaling": 0.5, "realization": 1},
     "09_train_stl10": {"seed": 1, "model": "wrn_16_8_ses_c", "run": 1, "step_images": 2},
     "10_results": {"seed": 1, "records_folder": "{out}/none"},
-    "11_beyond_the_table": {"seed": 1},
+    "11_beyond_the_table": {"seed": 1, "records_folder": "{out}/none"},
 }
 """Values that differ from the notebooks' own and ask for the same things; `{out}` is a folder that can be written."""
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "08_train_mnist_scale": {"results": "{out}"},
     "10_results": {"tables_folder": "{out}/tables"},
+    "11_beyond_the_table": {"tables_folder": "{out}/tables"},
 }
 """Where a notebook that writes is to do so if it may not beside itself."""
 

@@ -17,7 +17,7 @@ from scipy import stats
 
 from sesn_lib.analysis import results
 from sesn_lib.analysis.statistics import NAN, Difference, Sample, paired
-from sesn_lib.experiments.controls import CHANGES, EXPERIMENT, FEWER, TUNED, Control
+from sesn_lib.experiments.controls import CHANGES, CNN, EXPERIMENT, FEWER, SCALAR, TUNED, VECTOR, Control
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, Cell, Settings
 from sesn_lib.store import probes
@@ -25,6 +25,9 @@ from sesn_lib.store.records import Store
 
 __all__ = [
     "BANDS",
+    "CNN",
+    "SCALAR",
+    "VECTOR",
     "Controlled",
     "auc",
     "best_less_last",
@@ -36,6 +39,7 @@ __all__ = [
     "lead",
     "load",
     "rank_correlation",
+    "repeated",
     "seed_errors",
     "size_errors",
     "size_lead",
@@ -230,6 +234,16 @@ def seed_errors(runs: Controlled, network: str) -> list[float]:
 def _known(runs: Controlled, network: str, change: str) -> list[float]:
     found = runs.records.get(Control(f"{network}@{change}", 1.0, 0))
     return [] if found is None else [float(found["test_error_50k"])]
+
+
+def repeated(runs: Controlled) -> list[tuple[float, float]]:
+    """Pairs of errors, of the table and of the control "unchanged": two seeds (and devices) of the same cell."""
+    pairs = []
+    for cell, record in runs.records.items():
+        other = runs.table.records.get(Cell(cell.base, cell.extra_scaling, cell.realization))
+        if cell.change == "unchanged" and other is not None:
+            pairs.append((float(other["test_error_50k"]), float(record["test_error_50k"])))
+    return pairs
 
 
 def deviation_interval(groups: Sequence[Sequence[float]], level: float = 0.95) -> tuple[float, float, float, int]:

@@ -184,9 +184,7 @@ class MNISTScale(Experiment):
     name, title = "mnist-scale", "MNIST-scale"
     cell: type[AnyCell] = Cell
     models = ALL_MODELS
-    parts: ClassVar[Mapping[str, tuple[AnyCell, ...]]] = {
-        part: cells_of(models) for part, models in PART_MODELS.items()
-    }
+    parts: ClassVar[Mapping[str, tuple[AnyCell, ...]]] = {p: cells_of(m) for p, m in PART_MODELS.items()}
     training = "sesn_lib.training.mnist_scale"
     train_images, test_images = TRAIN_IMAGES, TEST_IMAGES
     least_images = 2
@@ -310,9 +308,7 @@ class MNISTScale(Experiment):
 
 
 def _checked(what: str, chosen: Iterable[Any] | None, valid: Sequence[Any]) -> set[Any]:
-    if chosen is None:
-        return set(valid)
-    wanted = list(chosen)
+    wanted = list(valid if chosen is None else chosen)
     if not wanted:
         raise ValueError(f"no {what} was chosen; the grid has {', '.join(map(str, valid))}")
     for value in wanted:

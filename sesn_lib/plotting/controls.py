@@ -54,7 +54,9 @@ def errors_by_factor(
                 axis.plot(factors, mean, color=COLOURS[name], marker=MARKERS[name], label=name)
         _plain(axis, (0.2, 0.3, 0.5, 0.7, 1, 1.4, 2))
         axis.set_yscale("log")
+        axis.set_yticks([1, 2, 5, 10, 20, 50])
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set(title=condition, xlabel="size of the digit (1: as in MNIST)")
     axes[0, 0].set_ylabel("error, %")
     if axes[0, 0].get_legend_handles_labels()[0]:
@@ -124,7 +126,6 @@ def equivariance_and_error(points: Mapping[str, Mapping[str, Sequence[tuple[floa
             pairs = np.array(found.get(kind, ())).reshape(-1, 2)
             base = next((name for name in COLOURS if kind.startswith(name)), "CNN")
             axis.plot(*pairs.T, marks[index % len(marks)], color=COLOURS[base], alpha=0.85, label=kind)
-        axis.set_xscale("log")
         axis.set(title=title, xlabel="equivariance error")
     axes[0, 0].set_ylabel("test error, %")
     if kinds:

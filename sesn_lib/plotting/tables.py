@@ -33,9 +33,11 @@ __all__ = [
 TINTS: Mapping[str, str] = {
     "reproduced": "#D5EFE4",
     "supported": "#D5EFE4",
+    "as predicted": "#D5EFE4",
     "the same": "#D5EFE4",
     "not reproduced": "#F9DCC9",
     "not supported": "#F9DCC9",
+    "not as predicted": "#F9DCC9",
     "differs": "#F9DCC9",
     "undecided": "#FBF3C5",
     "no data": "#EEEEEE",

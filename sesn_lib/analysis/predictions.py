@@ -1,0 +1,106 @@
+"""Predictions that were written down before the runs, and what the runs say to them.
+
+A prediction is a range that a difference should lie in. It is judged by Student's t at its ends: *as predicted* when
+the data exclude the outside, *not as predicted* when they exclude the inside, both at 5 % after Holm's correction over
+the tests of its family, *undecided* otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy import stats
+
+from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, holm
+from sesn_lib.analysis.text import DASH, interval, p_value
+
+__all__ = ["Prediction", "judged", "table"]
+
+RIGHT, WRONG, OPEN, NONE = "as predicted", "not as predicted", "undecided", "no run yet"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of a table.
+
+    Attributes:
+        what: is predicted, in a few words.
+        found: the difference, with its interval.
+        low, high: ends of the range; one may be infinite. Both are where nothing was predicted.
+        decimals: in which the difference is shown.
+    """
+
+    what: str
+    found: Difference
+    low: float = -math.inf
+    high: float = math.inf
+    decimals: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"{self.what}: the range is {self.low} to {self.high}: it must go up")
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a prediction."""
+        return math.isfinite(self.low) or math.isfinite(self.high)
+
+    def p_values(self) -> tuple[float, float]:
+        """(p of the outside, p of the inside): small for what the data exclude. NaN where nothing can be tested.
+
+        With one end both are two-sided tests of that end, by which side the estimate is on; with two ends the first is
+        that of two one-sided tests (Schuirmann 1987), the second that of the end that the estimate is beyond.
+        """
+        d = self.found
+        if not self.made or not math.isfinite(d.error) or d.n[0] < LEAST:
+            return NAN, NAN
+        above_low = float(stats.t.sf((d.estimate - self.low) / d.error, d.df))
+        below_high = float(stats.t.cdf((d.estimate - self.high) / d.error, d.df))
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return max(above_low, below_high), min(1.0, 2 * (1 - max(above_low, below_high)))
+        outside = max(above_low, below_high)
+        return min(1.0, 2 * outside), min(1.0, 2 * (1 - outside))
+
+
+def judged(predictions: Sequence[Prediction], family: int | None = None) -> list[str]:
+    """The verdict on each, Holm's correction over `family` tests, by default as many as there are predictions."""
+    size = sum(one.made for one in predictions) if family is None else family
+    values = [one.p_values() for one in predictions]
+    outside, inside = (holm([pair[side] for pair in values], size) for side in (0, 1))
+    words = []
+    for one, right, wrong in zip(predictions, outside, inside):
+        if not one.found.n[0]:
+            words.append(NONE)
+        elif not one.made:
+            words.append(DASH)
+        else:
+            words.append(RIGHT if right < NOMINAL else WRONG if wrong < NOMINAL else OPEN)
+    return words
+
+
+def table(predictions: Sequence[Prediction], family: int | None = None) -> pd.DataFrame:
+    """What was predicted, what was found, with interval, n and p (uncorrected, of no difference), and the verdict."""
+    rows = [
+        {
+            "question": one.what,
+            "predicted": _range(one),
+            "found [95 %]": interval(one.found, one.decimals),
+            "n": one.found.n[0] or DASH,
+            "p of zero": p_value(one.found.p),
+            "verdict": word,
+        }
+        for one, word in zip(predictions, judged(predictions, family))
+    ]
+    return pd.DataFrame(rows).set_index("question")
+
+
+def _range(one: Prediction) -> str:
+    low, high = (f"{end:+g}".replace("-", "−").replace("+0", "0") if end else "0" for end in (one.low, one.high))
+    if not one.made:
+        return DASH
+    if not math.isfinite(one.low):
+        return f"below {high}"
+    return f"above {low}" if not math.isfinite(one.high) else f"{low} to {high}"

@@ -1,0 +1,260 @@
+"""What the controls say: each figure against one worked out by hand or by brute force."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from scipy import stats
+from test_controls import record_of
+from toy_cells import make_record
+
+from sesn_lib.analysis import controls
+from sesn_lib.analysis.audit import audit
+from sesn_lib.analysis.controls import Controlled
+from sesn_lib.analysis.predictions import Prediction, judged, table
+from sesn_lib.analysis.results import Results
+from sesn_lib.analysis.statistics import Difference, paired
+from sesn_lib.experiments.controls import CHANGES, Control
+from sesn_lib.experiments.correctness import encode
+from sesn_lib.experiments.mnist_scale import Cell
+from sesn_lib.plotting import controls as figures
+from sesn_lib.provenance import cell_seed
+from sesn_lib.store.records import Store
+
+CNN, VECTOR = "mnist_cnn_28", "mnist_ses_vector_28"
+EMPTY = Controlled({}, {}, Results({}))
+
+
+def run(network: str, change: str, realization: int, error: float, **changes: Any) -> tuple[Control, dict[str, Any]]:
+    cell = Control(f"{network}@{change}", 1.0, realization)
+    last = {"test_error_50k": error, "test_error_48k": error}
+    return cell, {**record_of(cell, error=error), "last_epoch": last, **changes}
+
+
+def controlled(runs: Iterable[tuple[Control, dict[str, Any]]], table: dict[Cell, float] | None = None) -> Controlled:
+    found = {cell: make_record(cell, error=error) for cell, error in (table or {}).items()}
+    return Controlled(dict(runs), {}, Results(found))
+
+
+# The sweep
+
+
+def test_validation_chooses_and_the_test_does_not() -> None:
+    accuracy = {"unchanged": 0.97, "lr0.03-wd0": 0.98, "lr0.003-wd0": 0.975}
+    runs = controlled(
+        run(CNN, change, r, error=2.0 if change == "unchanged" else 9.0, val_accuracy=value)
+        for change, value in accuracy.items()
+        for r in range(3)
+    )
+    assert controls.chosen(runs, CNN, 1.0) == ("lr0.03-wd0", pytest.approx(accuracy))
+    assert controls.chosen(EMPTY, CNN, 1.0) == (None, {})
+
+
+def test_of_equals_the_nearest_to_the_protocol_and_none_that_has_not_run_everywhere() -> None:
+    runs = [
+        run(CNN, change, r, 2.0, val_accuracy=0.97) for change in ("lr0.03-wd0", "lr0.01-wd0.0005") for r in range(3)
+    ]
+    assert controls.chosen(controlled(runs), CNN, 1.0)[0] == "lr0.01-wd0.0005"
+    runs += [run(CNN, "unchanged", r, 2.0, val_accuracy=0.97) for r in range(3)]
+    assert controls.chosen(controlled(runs), CNN, 1.0)[0] == "unchanged"
+    partly = [run(CNN, "lr0.003-wd0", r, 2.0, val_accuracy=1.0) for r in range(2)]
+    assert controls.chosen(controlled([*runs, *partly]), CNN, 1.0)[0] == "unchanged"
+
+
+def test_held_out_realizations_of_the_protocol_are_those_of_the_table() -> None:
+    runs = controlled([run(CNN, "unchanged", 0, 2.0)], {Cell(CNN, 1.0, r): 2.5 + r for r in range(6)})
+    assert runs.errors(CNN, "unchanged", 1.0) == {0: 2.0}
+    assert runs.errors(CNN, "unchanged", 1.0, range(3, 6)) == {3: 5.5, 4: 6.5, 5: 7.5}
+    assert runs.errors(CNN, "lr0.03-wd0", 1.0, range(3, 6)) == {}
+    assert controls.repeated(runs) == [(2.5, 2.0)]
+    found = controls.lead({0: 2.0, 1: 2.2, 2: 9.0}, {0: 2.5, 1: 2.5, 5: 0.0})
+    assert (found.estimate, found.n) == (pytest.approx(-0.4), (2, 2))
+
+
+# Sizes and equivariance
+
+
+def probe(wrong: list[int], by_digit: list[float] | None = None, digits: int = 10) -> dict[str, Any]:
+    """Reads all but the first so many digits at sizes 0.25, 0.6, 1 and 1.2."""
+    return {
+        "digits": digits,
+        "factors": [0.25, 0.6, 1.0, 1.2],
+        "correct": [encode([i >= w for i in range(digits)]) for w in wrong],
+        "equivariance": {"to": 0.59, "by_digit": by_digit or [1.0] * digits},
+    }
+
+
+def test_errors_by_size_and_their_bands() -> None:
+    found = {Control(f"{n}@unchanged", 1.0, r): probe(w) for n, r, w in (
+        (VECTOR, 0, [5, 1, 0, 2]), (VECTOR, 1, [6, 1, 0, 3]), (CNN, 0, [5, 2, 1, 6]), (CNN, 1, [5, 3, 1, 8]),
+    )}  # fmt: skip
+    runs = Controlled({}, found, Results({}))
+    sesn, cnn = (controls.size_errors(runs, name, "unchanged", 1.0) for name in (VECTOR, CNN))
+    np.testing.assert_allclose(sesn[0], [50, 10, 0, 20])
+    leads = {}
+    for band in controls.BANDS:
+        kept = controls.in_band([0.25, 0.6, 1.0, 1.2], band)
+        leads[band] = controls.size_lead(sesn, cnn, kept).estimate
+    assert leads == {"below": pytest.approx(5), "inside": pytest.approx(-12.5), "above": pytest.approx(-45)}
+    assert [controls.in_band([0.21, 0.297, 0.3, 1.0, 1.41, 1.68], b).sum() for b in controls.BANDS] == [1, 2, 1]
+    assert controls.size_errors(EMPTY, CNN, "no such change", 1.0) == {}
+
+
+def test_the_share_of_pairs() -> None:
+    draws = np.random.default_rng(0)
+    values, positive = draws.integers(0, 6, 40).astype(float), draws.random(40) < 0.3
+    pairs = [(a > b) + 0.5 * (a == b) for a in values[positive] for b in values[~positive]]
+    assert controls.auc(values, positive) == pytest.approx(np.mean(pairs))
+    assert math.isnan(controls.auc(values, np.zeros(40, dtype=bool)))
+    marked = probe([0, 3, 0, 0], by_digit=[9.0, 8.0, 7.0, *[1.0] * 7])
+    assert controls.digit_auc(marked) == 1, "of the size nearest to the second"
+    assert controls.digit_auc(probe([3, 2, 3, 3], by_digit=[1.0, 1.0, *[2.0] * 8])) == 0
+
+
+def test_rank_correlation_exchanges_kinds_not_networks() -> None:
+    """Five kinds in order are one of 120 arrangements, or its mirror, however many networks there are of each."""
+    groups = [[(k + 0.1 * r, 10 * k + r) for r in range(3)] for k in range(5)]
+    rho, p, n = controls.rank_correlation(groups, seed=0)
+    pairs = np.array([pair for group in groups for pair in group])
+    assert (rho, n) == (pytest.approx(stats.spearmanr(*pairs.T).statistic), 15)
+    assert p == pytest.approx(2 / 120, abs=0.006)
+    assert math.isnan(controls.rank_correlation(groups[:3], seed=0)[1])
+    shuffled = [groups[k][:1] for k in (2, 0, 4, 1, 3)]
+    mixed = [[(float(i), y)] for i, [(_, y)] in enumerate(shuffled)]
+    assert controls.rank_correlation(mixed, seed=0)[1] > 0.2, "the control"
+
+
+# Data, seeds, epochs
+
+
+def test_the_slope_of_the_lead_is_for_ten_times_the_images() -> None:
+    sesn = {n: {r: 5 - math.log10(n) + 0.01 * r for r in range(3)} for n in (1000, 2500, 10000)}
+    cnn = {n: {r: 9 - 1.5 * math.log10(n) for r in range(3)} for n in (1000, 2500, 10000)}
+    found = controls.slope_of_lead(sesn, cnn)
+    assert (found.estimate, found.n) == (pytest.approx(0.5), (3, 3))
+    del sesn[2500][1]
+    assert controls.slope_of_lead(sesn, cnn).n == (2, 2)
+    runs = controlled([run(CNN, "n1000", 1, 7.0)], {Cell(CNN, 1.0, r): 2.0 for r in range(6)})
+    assert controls.data_errors(runs, CNN) == {1000: {1: 7.0}, 2500: {}, 5000: {}, 10000: {0: 2.0, 1: 2.0, 2: 2.0}}
+
+
+def test_the_deviation_of_seeds_and_its_interval() -> None:
+    seeds = [change for change in CHANGES if change.startswith("seed")]
+    runs = controlled(run(CNN, change, 0, 2 + 0.1 * i) for i, change in enumerate(["unchanged", *seeds]))
+    errors = controls.seed_errors(runs, CNN)
+    assert errors == pytest.approx([2.0, 2.1, 2.2, 2.3, 2.4, 2.5])
+    std, low, high, df = controls.deviation_interval([errors, [1.0], [5.0, 5.2]])
+    total = 5 * np.var(errors, ddof=1) + 0.02
+    assert (std, df) == (pytest.approx(math.sqrt(total / 6)), 6)
+    assert low == pytest.approx(math.sqrt(total / stats.chi2.ppf(0.975, 6)))
+    assert high == pytest.approx(math.sqrt(total / stats.chi2.ppf(0.025, 6)))
+    assert controls.deviation_interval([[1.0]])[3] == 0
+
+
+def test_best_less_last_is_a_mean_for_each_realization_of_full_runs() -> None:
+    def differing(change: str, r: int, by: float) -> tuple[Control, dict[str, Any]]:
+        return run(CNN, change, r, 2.0, last_epoch={"test_error_50k": 2.0 - by, "test_error_48k": 2.0})
+
+    runs = [differing("unchanged", 0, 0.1), differing("lr0.03-wd0", 0, 0.3), differing("unchanged", 1, -0.1)]
+    found, single = controls.best_less_last(controlled([*runs, differing("n1000", 2, 5.0)]))
+    assert (found.estimate, found.n) == (pytest.approx(0.05), (2, 2))
+    assert single is not None
+    assert (single.n, single.mean) == (3, pytest.approx(0.1))
+    kept, _ = controls.best_less_last(controlled(runs), lambda cell: cell.realization == 1)
+    assert kept.estimate == pytest.approx(-0.1)
+    assert controls.best_less_last(EMPTY)[1] is None
+
+
+# Predictions
+
+
+def test_a_prediction_is_judged_by_what_the_data_exclude() -> None:
+    sure = paired([-0.50, -0.51, -0.49, -0.50])
+    wide = paired([-1.5, 0.5, -0.8, 0.1])
+    for found, low, high, word in (
+        (sure, -math.inf, 0, "as predicted"),
+        (sure, 0, math.inf, "not as predicted"),
+        (sure, -0.6, -0.4, "as predicted"),
+        (sure, -0.1, 0.1, "not as predicted"),
+        (wide, -math.inf, 0, "undecided"),
+        (wide, -0.1, 0.1, "undecided"),
+        (sure, -math.inf, math.inf, "–"),
+        (paired([-0.5, -0.5001]), -math.inf, 0, "undecided"),
+        (Difference(math.nan), -math.inf, 0, "no run yet"),
+    ):
+        assert judged([Prediction("x", found, low, high)]) == [word], (found.estimate, low, high)
+    assert judged([]) == []
+
+
+def test_one_end_is_the_t_test_of_that_end() -> None:
+    values = [-0.3, -0.1, -0.2, -0.25]
+    right, wrong = Prediction("x", paired(values), high=-0.05).p_values()
+    assert right == pytest.approx(stats.ttest_1samp(values, -0.05).pvalue)
+    assert wrong == 1
+    both, _ = Prediction("x", paired(values), -0.5, 0.0).p_values()
+    assert both == pytest.approx(
+        max(
+            stats.ttest_1samp(values, -0.5, alternative="greater").pvalue,
+            stats.ttest_1samp(values, 0.0, alternative="less").pvalue,
+        )
+    )
+
+
+def test_many_tests_make_a_verdict_harder() -> None:
+    values = paired([-0.3, -0.1, -0.2, -0.25])
+    one = Prediction("x", values, high=0)
+    assert judged([one]) == ["as predicted"]
+    assert judged([one], family=12) == ["undecided"]
+    with pytest.raises(ValueError, match="the range is 1 to 0: it must go up"):
+        Prediction("x", values, 1, 0)
+
+
+def test_the_table_says_range_interval_and_verdict() -> None:
+    frame = table([Prediction("a", paired([-0.5, -0.51, -0.49]), high=-0.1), Prediction("b", Difference(math.nan), 0)])
+    assert list(frame.loc["a"]) == ["below −0.1", "−0.50 [−0.52, −0.48]", 3, "< 0.001", "as predicted"]
+    assert list(frame.loc["b"]) == ["above 0", "–", "–", "–", "no run yet"]
+
+
+# Together
+
+
+def test_records_and_the_table_are_read_apart(tmp_path: Path) -> None:
+    Store(tmp_path).write(make_record(Cell(CNN, 1.0, 0), error=3.0))
+    cell, record = run(CNN, "n1000", 0, 7.0)
+    Store(tmp_path / "controls").write(record)
+    Store(tmp_path / "controls").write({**run(CNN, "n2500", 0, 5.0)[1], "complete": False, "test_images": 40000})
+    runs = controls.load(tmp_path)
+    assert list(runs.records) == [cell]
+    assert runs.table.errors(CNN, 1.0) == {0: 3.0}
+    assert controls.load(tmp_path / "none").records == {}
+    problems = " ".join(audit(tmp_path / "controls").problems)
+    assert "parameters" not in problems
+    assert f"seed is 7; that of its cell is {cell_seed(cell)}" in problems
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_figures_are_drawn_with_and_without_runs(full: bool) -> None:
+    factors = np.array([0.25, 0.5, 1.0, 1.5])
+    names = ("CNN", "SESN Scalar", "SESN Vector")
+    curves = {name: {r: np.array([30.0, 3, 2, 20]) + r for r in range(3)} if full else {} for name in names}
+    drawn: list[tuple[Callable[..., Any], tuple[Any, ...], int]] = [
+        (
+            figures.errors_by_factor,
+            (factors, {"28": curves, "28+": curves}, {"28": (0.3, 1), "28+": (0.15, 2)}, 1.2),
+            2,
+        ),
+        (figures.errors_by_images, ({n: {1000: {0: 7.0, 1: 7.5}, 10000: {0: 2.0}} if full else {} for n in names},), 2),
+        (figures.equivariance_and_error, ({"1": {"CNN 28": [(0.1, 2.0)]} if full else {}, "logits": {}},), 2),
+    ]
+    for draw, arguments, panels in drawn:
+        figure = draw(*arguments)
+        assert len(figure.axes) == panels
+        assert bool(figure.axes[0].lines) or not full
+        figure.canvas.draw()
+        plt.close(figure)

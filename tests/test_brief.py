@@ -39,7 +39,9 @@ def test_the_answer_of_the_first_101_runs() -> None:
         "Undecided: SESN beats the plain CNN (28+, 56+); vector features beat scalar ones (28, 28+, 56, 56+)."
     )
     assert found["In size"].startswith("Of 12 effects none differs significantly in size")
-    assert found["How sure"].startswith("6 realizations or more. The least sure of what is reproduced has p = 0.015: ")
+    assert found["How sure"].startswith(
+        "6 realizations behind each effect. The least sure of what is reproduced has p = 0.015: "
+    )
     assert "equally hard for all networks: SESN beats the plain CNN (28+, 56+)." in found["How sure"]
     assert "least for small digits" in found["Small digits"]
     assert "not judged, for none of the 168 runs of the seven other ways" in found["Every other method"]

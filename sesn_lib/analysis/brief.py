@@ -62,10 +62,10 @@ def _where_not(findings: Findings) -> str:
 
 def _how_sure(findings: Findings) -> str:
     judged = [a for a in findings.regimes[US] if a.runs]
-    fewest = min((a.runs for a in judged), default=0)
+    fewest, most = (end((a.runs for a in judged), default=0) for end in (min, max))
     if fewest < LEAST:
         return f"fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
-    said = [f"{fewest} realizations or more."]
+    said = [f"{fewest} realizations behind each effect{'' if fewest == most else ' or more'}."]
     sure = [a.p for a in judged if a.verdict == "reproduced"]
     if sure:
         said.append(

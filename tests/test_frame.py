@@ -194,7 +194,8 @@ def test_parts_never_mix(rivals: tuple[Cell, ...], tmp_path: Path) -> None:
     assert (tmp_path / "results.yml").exists()
     assert (tmp_path / "results_rivals.yml").exists()
     loaded = results.load(tmp_path)
-    assert (list(loaded.records), loaded.partial, loaded.failed) == ([GRID[0]], (), {})
+    assert (list(loaded.records), set(loaded.rivals), loaded.partial) == ([GRID[0]], set(rivals[:2]), ())
+    assert list(loaded.failed) == [rivals[2]]
     assert len(survey(tmp_path).states) == 120
     assert len(survey(tmp_path, part=ALL).states) == 144
     assert survey(tmp_path, part="rivals").counts()["done"] == 2

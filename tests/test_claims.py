@@ -204,7 +204,7 @@ def history(names: tuple[str, ...], pattern: str) -> list[int]:
 )
 def test_the_looks_are_those_of_the_history(key: str, names: tuple[str, ...], pattern: str) -> None:
     listed, found = load_looks(FOLDER)[key], history(names, pattern)
-    if len(found) < 3 and (key != "rivals" or listed):
+    if not found or (len(found) < 3 and key != "rivals"):
         pytest.skip("the history is not here")
     newest = set(found[-1:])
     assert set(found) - set(listed) <= newest, f"add {found} to looks.yml; the newest may be missing"

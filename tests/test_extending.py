@@ -35,7 +35,7 @@ def test_a_model_is_a_row_of_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_is_trained_once_a_part_of_the_grid_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"PART_MODELS in .*mnist_scale\.py.*zoo\.py"):
+    with pytest.raises(ValueError, match=r"PART_MODELS of .*mnist_scale\.py.*zoo\.py"):
         mnist_scale.Cell("mnist_toy_28", 1.0, 0)
     monkeypatch.setattr(mnist_scale, "ALL_MODELS", (*mnist_scale.ALL_MODELS, "mnist_toy_28"))
     assert mnist_scale.Cell("mnist_toy_28", 1.0, 0).name == "mnist_toy_28-x1.0-r0"

@@ -51,7 +51,6 @@ PART_MODELS: dict[str, tuple[str, ...]] = {"sesn": MODELS, "rivals": RIVAL_MODEL
 ALL_MODELS = tuple(dict.fromkeys(model for models in PART_MODELS.values() for model in models))
 SCALINGS: tuple[float, ...] = (1.0, 0.5)
 REALIZATIONS: range = range(6)
-
 TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES = 10000, 2000, 50000
 TEST_PART = 48000
 """So many test images the earlier report had; each run says its error on the first so many, too."""
@@ -115,11 +114,8 @@ class Cell(AnyCell):
 
     def __post_init__(self) -> None:
         if self.model not in ALL_MODELS:
-            raise ValueError(
-                f"unknown model {self.model!r:.80}; the models are {', '.join(ALL_MODELS)}; a new one has two tables: "
-                "PART_MODELS in sesn_lib/experiments/mnist_scale.py, to be trained, and that of its kind in "
-                "sesn_lib/models/zoo.py, to be built"
-            )
+            new = "a new one goes into PART_MODELS of experiments/mnist_scale.py and into models/zoo.py"
+            raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(ALL_MODELS)}; {new}")
         check_condition(self.extra_scaling, self.realization)
         object.__setattr__(self, "extra_scaling", float(self.extra_scaling))
 

@@ -75,8 +75,7 @@ class _SteerableConv(NotScriptable, nn.Module):
             self.basis = basis
         else:
             self.basis = make_basis(basis, kernel_size, scales, effective_size, mult=mult, max_order=max_order)
-        self.stride = int(stride)
-        self.padding = int(padding)
+        self.stride, self.padding = int(stride), int(padding)
         check_choice(METHODS, method=method)
         self.method = method
         self.weight = nn.Parameter(torch.empty(*weight_shape, self.basis.num_functions))
@@ -95,9 +94,7 @@ class _SteerableConv(NotScriptable, nn.Module):
     def _check_pixels(self, x: Tensor) -> None:
         least = max(self.basis.size - 2 * self.padding, 1)
         if min(x.shape[-2:]) < least:
-            raise ValueError(
-                f"input has shape {list(x.shape)}: H and W must be at least {least}, or the padding greater"
-            )
+            raise ValueError(f"input has shape {list(x.shape)}: H and W must be at least {least}, or more padding")
 
     def _convolve_scale(self, x: Tensor, weight: Tensor, scale: int) -> Tensor:
         """Plain convolution of x [B, C, H, W] with the filters [C', C] of one scale, on their own support."""

@@ -42,7 +42,7 @@ MAY_DIFFER = {
     "03_bases_on_a_grid": set(),
     "04_t_h_layer_from_scratch": {"time-print"},
     "05_equivariance_measured": {"accuracy-print", "accuracy-gap", "all-digits", "trained"},
-    "06_other_ways": {"time", "table", "cost-figure"},
+    "06_other_ways": {"time-print", "table", "cost-figure"},
     "07_datasets": set(),
     "08_train_mnist_scale": {
         "train", "curve", "confusion", "mistakes", "by-scale", "record", "round", "gradients", "pairs", "pairs-check",

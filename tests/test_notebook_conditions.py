@@ -33,7 +33,7 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "03_bases_on_a_grid": {"seed": 1},
     "04_t_h_layer_from_scratch": {"seed": 1},
     "05_equivariance_measured": {"seed": 1, "digits": 100},
-    "06_other_ways": {"seed": 1, "rounds": 2},
+    "06_other_ways": {"seed": 1, "steps": 1},
     "07_datasets": {"seed": 1, "realizations": 1, "png_checks": 0},
     "08_train_mnist_scale": {"seed": 1, "model": "mnist_cnn_28", "extra_scaling": 0.5, "realization": 1},
     "09_train_stl10": {"seed": 1, "model": "wrn_16_8_ses_c", "run": 1, "step_images": 2},

@@ -146,7 +146,7 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
     Raises:
         ValueError: empty alternative text.
     """
-    from IPython.display import Image, display
+    from IPython.display import display
     from matplotlib import pyplot as plt
 
     if not alt.strip():
@@ -157,13 +157,16 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
         figure.savefig(drawn, format="svg", metadata={"Date": None})
         plt.close(figure)
         kind = "image/svg+xml"
-        display({kind: drawn.getvalue().decode()}, metadata={kind: {"alt": alt, "width": width}}, raw=True)
+        said = {kind: drawn.getvalue().decode(), "text/plain": alt}
+        display(said, metadata={kind: {"alt": alt, "width": width}}, raw=True)
         return
     content, narrow = _png(figure), _narrow(figure)
     plt.close(figure)
     if narrow and not notes:
         notes["narrow"] = base64.b64encode(narrow).decode()
-    display(Image(data=content, format="png", width=width, alt=alt, metadata=notes))
+    # The plain text is what is left where there are no pictures, and what VS Code reads out.
+    said = {"image/png": base64.b64encode(content).decode(), "text/plain": alt}
+    display(said, metadata={"image/png": {**notes, "alt": alt, "width": width}}, raw=True)
 
 
 def _png(figure: Figure) -> bytes:

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("clean_figures")
 def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is displayed instead of reaching a notebook."""
     seen: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", seen.append)
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: seen.append((data, options)))
     return seen
 
 
@@ -52,9 +52,10 @@ def test_show_stores_a_png_with_alternative_text_and_closes_the_figure(displayed
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.plot([1, 2, 3])
     style.show(figure, "a line that rises")
-    bundle, metadata = displayed[0]._repr_mimebundle_()
+    bundle, options = displayed[0]
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
-    assert metadata["image/png"] == {"alt": "a line that rises", "width": 4 * style.SCREEN_DPI}
+    assert bundle["text/plain"] == "a line that rises"
+    assert options["metadata"]["image/png"] == {"alt": "a line that rises", "width": 4 * style.SCREEN_DPI}
     assert not plt.fignum_exists(figure.number)
 
 
@@ -85,7 +86,7 @@ def one_slider(value: float) -> Figure:
 def test_sliders_draw_one_figure_in_a_batch(displayed: list[Any]) -> None:
     assert not style.is_live()
     style.interactive(one_slider, "the value {value}", value=((1.0, 2.0, 3.0), 2.0))
-    assert [image.alt for image in displayed] == ["the value 2.0"]
+    assert [data["text/plain"] for data, _ in displayed] == ["the value 2.0"]
 
 
 def test_sliders_move_where_somebody_can_move_them(monkeypatch: pytest.MonkeyPatch, displayed: list[Any]) -> None:
@@ -98,7 +99,7 @@ def test_sliders_move_where_somebody_can_move_them(monkeypatch: pytest.MonkeyPat
     assert made["value"].options == (1.0, 2.0, 3.0)
     assert made["value"].value == 2.0
     made["draw"](value=3.0)
-    assert displayed[0].alt == "the value 3.0"
+    assert displayed[0][0]["text/plain"] == "the value 3.0"
 
 
 @pytest.mark.parametrize(("metadata", "live"), [({"cellId": "abc"}, True), ({}, False)])

@@ -75,7 +75,7 @@ def test_plumbing_is_folded_and_the_rest_is_not() -> None:
 
 
 def test_set_up_cells_are_folded_by_their_name() -> None:
-    for name, count in (("provenance", 1), ("measured", 0)):
+    for name, count in (("provenance", 1), ("install", 1), ("measured", 0)):
         cell = code("versions()")
         cell["id"] = name
         soup, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), new_markdown_cell("Words."), cell)
@@ -168,9 +168,9 @@ def lines(width: float, count: int = 1) -> Any:
 def stored(figure: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a notebook keeps beside the picture."""
     shown: list[Any] = []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setattr(IPython.display, "display", lambda data, metadata, raw: shown.append(metadata))
     style.show(figure, "a line that rises from left to right")
-    return shown[0]._repr_mimebundle_()[1]["image/png"]
+    return shown[0]["image/png"]
 
 
 @pytest.mark.parametrize(("width", "count", "narrow"), [(7.0, 1, True), (4.0, 1, False), (7.0, 2, False)])
@@ -198,10 +198,10 @@ def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monk
 @pytest.mark.parametrize("live", [False, True])
 def test_a_loop_moves_where_somebody_looks_on(clean_figures: None, monkeypatch: pytest.MonkeyPatch, live: bool) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setattr(IPython.display, "display", lambda data, metadata, raw: shown.append((data, metadata)))
     monkeypatch.setattr(style, "is_live", lambda: live)
     motion.show([lines(2.0), lines(2.0, 2)], lines(2.0), "a line that rises, then two of them")
-    data, notes = shown[0]._repr_mimebundle_()
+    data, notes = shown[0]
     kind = "image/gif" if live else "image/png"
     assert kind in data
     assert notes[kind]["alt"] == "a line that rises, then two of them"

@@ -60,12 +60,13 @@ def show(frames: Sequence[Figure], still: Figure, alt: str, milliseconds: int = 
     Raises:
         ValueError: empty alternative text, no motion, too many bytes.
     """
-    from IPython.display import Image, display
+    from IPython.display import display
     from matplotlib import pyplot as plt
 
     moving = loop(frames, milliseconds)
     if style.is_live():
         plt.close(still)
-        display(Image(data=moving, format="gif", alt=alt))
+        said = {"image/gif": base64.b64encode(moving).decode(), "text/plain": alt}
+        display(said, metadata={"image/gif": {"alt": alt}}, raw=True)
         return
     style.show(still, alt, loop=base64.b64encode(moving).decode())

@@ -16,14 +16,13 @@ __all__ = ["HIDE_CELL", "HIDE_INPUT", "PLUMBING", "fold", "is_hidden", "tagged"]
 
 HIDE_CELL, HIDE_INPUT = "hide-cell", "hide-input"
 PLUMBING = ("parameters", "injected-parameters")  # folded without being asked, and so are cells of these names:
-SETUP_CELLS = ("provenance", "imports")
-SETUP, CODE, MORE = "Set-up: parameters, versions, imports", "Code", "Details"
+SETUP_CELLS = ("open-in-colab", "install", "provenance", "imports")
+SETUP, CODE, MORE = "Set-up: Colab, parameters, versions, imports", "Code", "Details"
 
 
 def is_hidden(cell: nbformat.NotebookNode) -> bool:
     """Whether the whole cell is folded on a page."""
-    setup = cell.cell_type == "code" and cell.get("id") in SETUP_CELLS
-    return setup or bool({HIDE_CELL, *PLUMBING} & set(cell.metadata.get("tags", [])))
+    return cell.get("id") in SETUP_CELLS or bool({HIDE_CELL, *PLUMBING} & set(cell.metadata.get("tags", [])))
 
 
 def tagged(notebook: nbformat.NotebookNode) -> Mapping[str, str]:

@@ -66,7 +66,7 @@ def execute(
     for key, value in parameters.items():
         text = isinstance(value, str)
         command += ["-r" if text else "-p", key, value.replace("{out}", str(out)) if text else str(value)]
-    environment = with_library(checkout)
+    environment = {**with_library(checkout), "SESN_GIT_COMMIT": "0123456"}  # the copy is no checkout, and is told
     if apart or locked:
         context = cut_off(command, environment, read_only=checkout if locked else None)
     else:

@@ -47,8 +47,8 @@ def test_html_is_a_table_with_a_caption_and_escapes() -> None:
 def test_verdicts_of_different_meaning_have_different_grounds() -> None:
     """Good, bad, open and nothing yet: a ground each, and no verdict that is said is without one."""
     groups = (
-        {"reproduced", "supported", "the same"},
-        {"not reproduced", "not supported", "differs"},
+        {"reproduced", "supported", "the same", "as predicted"},
+        {"not reproduced", "not supported", "differs", "not as predicted"},
         {"undecided"},
         {"no data", "no run yet"},
     )

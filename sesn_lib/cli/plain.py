@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import unicodedata
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["make_safe"]
@@ -21,7 +22,8 @@ def make_safe(*streams: Any) -> None:
     for stream in streams:
         # Standard error never raises, but it would show escapes such as \\u25cf.
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
-            stream.reconfigure(errors="sesn-plain")
+            with suppress(OSError):  # a file put in its place, which cannot tell where it is: it stays as it was
+                stream.reconfigure(errors="sesn-plain")
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

@@ -221,7 +221,8 @@ class STL10(Experiment):
         errors = [evaluation["test_error"] for evaluation in record["evaluations"] if evaluation["epoch"] == epoch]
         if errors != [record["test_error"]]:
             raise RecordError(
-                f"test_error is {record['test_error']}, but after epoch {epoch} (reported_epoch) it was {short(errors)}"
+                f"test_error is {record['test_error']}, but evaluations have after epoch {epoch} (reported_epoch) "
+                f"{short(errors)}"
             )
 
     def result_line(self, record: Mapping[str, Any]) -> str:

@@ -186,7 +186,7 @@ def _narrow(figure: Figure) -> bytes:
         return b""
     figure.set_figwidth(NARROW)
     figure.draw_without_rendering()  # lays it out
-    box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+    box = figure.get_tightbbox()
     fits = box.x0 > -0.1 and box.x1 < NARROW + 0.1
     return _png(figure) if fits else b""
 

@@ -42,7 +42,7 @@ def test_the_answer_of_the_first_101_runs() -> None:
     assert found["How sure"].startswith(
         "6 realizations behind each effect. The least sure of what is reproduced has p = 0.015: "
     )
-    assert "equally hard for all networks: SESN beats the plain CNN (28+, 56+)." in found["How sure"]
+    assert "By the mixed model alone, uncorrected, also: SESN beats the plain CNN (28+, 56+)." in found["How sure"]
     assert "least for small digits" in found["Small digits"]
     assert "not judged, for none of the 168 runs of the seven other ways" in found["Every other method"]
     assert "settled at 28, 56 and 56+, not at 28+." in found["Every other method"]

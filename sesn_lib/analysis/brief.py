@@ -74,5 +74,5 @@ def _how_sure(findings: Findings) -> str:
         )
     apart = grouped(model_alone(judged))
     if apart:
-        said.append(f"A lead only if every realization is equally hard for all networks: {apart}.")
+        said.append(f"By the mixed model alone, uncorrected, also: {apart}.")
     return " ".join(said)

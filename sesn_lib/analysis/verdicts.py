@@ -188,7 +188,7 @@ def _how_sure(given: Sequence[Answer]) -> str:
         else []
     )
     apart = ", ".join(a.question.where for a in model_alone(judged))
-    said += [f"{apart}: p below {NOMINAL} by the model alone, not over realizations"] if apart else []
+    said += [f"{apart}: p below {NOMINAL}, uncorrected, by the model alone, not over realizations"] if apart else []
     return "; ".join(said)
 
 
@@ -231,12 +231,13 @@ def sizes_sentence(findings: Findings, *, numbers: bool = True) -> str:
     told = [
         f"{a.question.claim}, {a.question.where}: {size_word(a)}" for a in judged if size_word(a) != "not told apart"
     ]
-    least = min(judged, key=lambda a: a.share.estimate if math.isfinite(a.share.low + a.share.high) else math.inf)
+    sized = [a for a in judged if math.isfinite(a.share.low + a.share.high)]
     differs = f"{len(told) or 'none'} differ{'s' * (len(told) <= 1)} significantly"
     count = f"Of {len(judged)} effects {differs} in size from the paper’s"
     if not numbers:
         return f"{count} (Holm)."
-    size = "" if percent(least) == DASH else f"; the smallest share is {percent(least)} ({_short(least)})"
+    least = min(sized, key=lambda a: a.share.estimate, default=None)
+    size = f"; the smallest of {len(sized)} shares is {percent(least)} ({_short(least)})" if least else ""
     return f"{count}{': ' + '; '.join(told) if told else ''} (Holm over {len(findings.regimes[US])}){size}."
 
 

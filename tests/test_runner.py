@@ -324,7 +324,7 @@ def test_what_a_dead_writer_left_of_a_cell_goes_when_it_is_run(tmp_path: Path) -
 
 def test_the_second_signal_ends_as_usual(tmp_path: Path) -> None:
     """The first lets the cell come to an end; whoever asks twice does not want to wait. Handlers are given back."""
-    before = signal.getsignal(signal.SIGINT)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
     ended = []
 
     def impatient(cell: Cell, *, on_epoch: Any, stop: Any) -> Any:
@@ -335,10 +335,13 @@ def test_the_second_signal_ends_as_usual(tmp_path: Path) -> None:
         time.sleep(5)
         raise AssertionError("it went on")
 
-    with pytest.raises(KeyboardInterrupt):
-        run(Job(GRID[:2], tmp_path, impatient))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(Job(GRID[:2], tmp_path, impatient))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert ended == ["asked once"]
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.slow

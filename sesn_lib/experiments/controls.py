@@ -7,7 +7,6 @@ folder of their own, beside those of the table.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -15,7 +14,8 @@ from typing import Any, ClassVar
 
 from sesn_lib.checks import check_number, check_whole
 from sesn_lib.experiments.base import AnyCell
-from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, MNISTScale, Settings, check_condition
+from sesn_lib.experiments.drawn import REALIZATIONS, DrawnCell
+from sesn_lib.experiments.mnist_scale import TRAIN_IMAGES, MNISTScale, Settings
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
 __all__ = ["CHANGES", "EXPERIMENT", "MODELS", "Control", "ControlSettings", "network_of"]
@@ -91,35 +91,17 @@ def network_of(model: str) -> str:
 
 
 @dataclass(frozen=True, order=True)
-class Control(AnyCell):
-    """One run.
-
-    Arguments:
-        model: one of `MODELS`.
-        extra_scaling, realization: as of a cell of the table.
-
-    Raises:
-        ValueError: a value that is none of these.
-    """
+class Control(DrawnCell):
+    """One run; `model` is one of `MODELS`, e.g. `mnist_cnn_28@n1000`."""
 
     TAG = "controls"
-
-    extra_scaling: float
-    realization: int
+    MODEL = r"\w+@[\w.-]+"
+    EXAMPLE = f"a control such as {MODELS[0]}-x1.0-r0"
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise ValueError(f"unknown control {self.model!r:.80}; the controls are {', '.join(MODELS)}")
-        check_condition(self.extra_scaling, self.realization)
-        object.__setattr__(self, "extra_scaling", float(self.extra_scaling))
-
-    @property
-    def condition(self) -> float:
-        return self.extra_scaling
-
-    @property
-    def repetition(self) -> int:
-        return self.realization
+        super().__post_init__()
 
     @property
     def network(self) -> str:
@@ -134,26 +116,6 @@ class Control(AnyCell):
     def change(self) -> str:
         """What is changed, one of `CHANGES`."""
         return self.model.partition("@")[2]
-
-    @property
-    def name(self) -> str:
-        """File-name form, e.g. `mnist_cnn_28@n1000-x1.0-r0`; `parse` is its inverse."""
-        return f"{self.model}-x{self.extra_scaling!r}-r{self.realization}"
-
-    @classmethod
-    def parse(cls, name: str) -> Control:
-        """The cell of a name. Raises ValueError if it is not a name that a cell has."""
-        match = re.fullmatch(r"(?P<model>\w+@[\w.-]+)-x(?P<scaling>[0-9.e-]+)-r(?P<realization>\d+)", name, re.ASCII)
-        try:
-            if match is None:
-                raise ValueError
-            cell = cls(match["model"], float(match["scaling"]), int(match["realization"]))
-            if cell.name != name:
-                raise ValueError
-        except ValueError as error:
-            detail = f": {error}" if str(error) else ""
-            raise ValueError(f"{name!r} is not the name of a control such as {MODELS[0]}-x1.0-r0{detail}") from None
-        return cell
 
 
 def _cells(

@@ -8,7 +8,6 @@ part "sesn" of the grid is 8 SESN models and 2 plain networks x 2 augmentations 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 from sesn_lib.checks import check_number
 from sesn_lib.experiments import correctness
 from sesn_lib.experiments.base import AnyCell, Experiment
+from sesn_lib.experiments.drawn import REALIZATIONS, DrawnCell
 from sesn_lib.experiments.rules import FRACTION, PERCENT, SECONDS, RecordError, Rules, check, number, short, whole
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
@@ -32,7 +32,6 @@ __all__ = [
     "SESN_MODELS",
     "Cell",
     "Settings",
-    "check_condition",
 ]
 
 SESN_MODELS: tuple[str, ...] = tuple(
@@ -50,7 +49,6 @@ PART_MODELS: dict[str, tuple[str, ...]] = {"sesn": MODELS, "rivals": RIVAL_MODEL
 """The models of each part of the grid; every one is run in each scaling and realization."""
 ALL_MODELS = tuple(dict.fromkeys(model for models in PART_MODELS.values() for model in models))
 SCALINGS: tuple[float, ...] = (1.0, 0.5)
-REALIZATIONS: range = range(6)
 TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES = 10000, 2000, 50000
 TEST_PART = 48000
 """So many test images the earlier report had; each run says its error on the first so many, too."""
@@ -97,69 +95,17 @@ PROTOCOL: dict[str, Any] = {k: v for k, v in Settings().protocol(TRAIN_IMAGES).i
 
 
 @dataclass(frozen=True, order=True)
-class Cell(AnyCell):
-    """One run of the experiment.
+class Cell(DrawnCell):
+    """One run of the experiment; `model` is one of those of `PART_MODELS`."""
 
-    Arguments:
-        model: one of those of `PART_MODELS`.
-        extra_scaling: e in (0, 1]; training images are rescaled by a factor uniform in [e, 1/e]; 1 means never.
-        realization: 0..5, which of the six draws of MNIST-scale.
-
-    Raises:
-        ValueError: a value that is none of these.
-    """
-
-    extra_scaling: float
-    realization: int
+    MODEL = r"\w+"
+    EXAMPLE = "a cell such as mnist_ses_vector_28-x0.5-r3"
 
     def __post_init__(self) -> None:
         if self.model not in ALL_MODELS:
             new = "a new one goes into PART_MODELS of experiments/mnist_scale.py and into models/zoo.py"
             raise ValueError(f"unknown model {self.model!r:.80}; the models are {', '.join(ALL_MODELS)}; {new}")
-        check_condition(self.extra_scaling, self.realization)
-        object.__setattr__(self, "extra_scaling", float(self.extra_scaling))
-
-    @property
-    def condition(self) -> float:
-        return self.extra_scaling
-
-    @property
-    def repetition(self) -> int:
-        return self.realization
-
-    @property
-    def name(self) -> str:
-        """File-name form, e.g. `mnist_ses_vector_28-x0.5-r3`; `Cell.parse` is its inverse."""
-        return f"{self.model}-x{self.extra_scaling!r}-r{self.realization}"
-
-    @classmethod
-    def parse(cls, name: str) -> Cell:
-        """The cell of a name. Raises ValueError if it is not a name that a cell has."""
-        match = re.fullmatch(r"(?P<model>\w+)-x(?P<scaling>[0-9.e-]+)-r(?P<realization>\d+)", name, re.ASCII)
-        try:
-            if match is None:
-                raise ValueError
-            cell = cls(match["model"], float(match["scaling"]), int(match["realization"]))
-            if cell.name != name:
-                raise ValueError
-        except ValueError as error:
-            detail = f": {error}" if str(error) else ""
-            raise ValueError(
-                f"{name!r} is not the name of a cell such as mnist_ses_vector_28-x0.5-r3{detail}"
-            ) from None
-        return cell
-
-
-def check_condition(scaling: Any, realization: Any) -> None:
-    """Raises ValueError for what is no extra_scaling, or no realization."""
-    if isinstance(scaling, bool) or not isinstance(scaling, int | float):
-        raise ValueError(f"extra_scaling must be a number, not {scaling!r}")
-    if not 0 < scaling <= 1:
-        raise ValueError(f"extra_scaling must lie in (0, 1], not {scaling!r:.60}")
-    if isinstance(realization, bool) or not isinstance(realization, int):
-        raise ValueError(f"realization must be a whole number, not {realization!r}")
-    if realization not in REALIZATIONS:
-        raise ValueError(f"realization must be one of 0 to {REALIZATIONS[-1]}, not {realization!r}")
+        super().__post_init__()
 
 
 def cells_of(models: Iterable[str]) -> tuple[Cell, ...]:

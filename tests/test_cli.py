@@ -20,7 +20,7 @@ from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.runner import execution
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.status import survey
-from sesn_lib.runner.worker import claim
+from sesn_lib.runner.worker import Summary, claim
 from sesn_lib.store.records import Store
 from sesn_lib.training import loop, mnist_scale
 
@@ -144,7 +144,7 @@ def test_run_does_as_it_is_told(sesn: Any, tmp_path: Path, monkeypatch: pytest.M
 
     calls: list[Any] = []
     monkeypatch.setattr(mnist_scale.Task, "fetch", lambda cells, options: calls.append(len(cells)))
-    monkeypatch.setattr(runner, "run", lambda job, **options: calls.append(options["jobs"]) or runner.Summary())
+    monkeypatch.setattr(runner, "run", lambda job, **options: calls.append(options["jobs"]) or Summary())
     sesn("run", *chosen, "--results", "there", "--jobs", "2")
     assert calls == [2, 2], "data first, then two processes"
 

@@ -13,7 +13,7 @@ import torch
 from sesn_lib.experiments.mnist_scale import GRID
 from sesn_lib.runner import cluster
 from sesn_lib.runner.cluster import ClusterRunner, submit
-from sesn_lib.runner.local import Job, Summary
+from sesn_lib.runner.worker import Job, Summary
 from sesn_lib.store.records import Store
 
 submitit = pytest.importorskip("submitit")

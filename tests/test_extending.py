@@ -16,8 +16,7 @@ from sesn_lib.equivariance import relative_error
 from sesn_lib.experiments import mnist_scale
 from sesn_lib.layers import ConvHH, ConvTH
 from sesn_lib.models import zoo
-from sesn_lib.models.rivals import RIVALS
-from sesn_lib.models.rivals.table import Method, Rival
+from sesn_lib.models.rivals import RIVALS, Rival
 
 
 def blocks(*, upsample: int) -> nn.Sequential:
@@ -28,7 +27,7 @@ def blocks(*, upsample: int) -> nn.Sequential:
 def test_a_model_is_a_row_of_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="unknown model 'mnist_toy_28'"):
         models.build("mnist_toy_28")
-    monkeypatch.setattr(zoo, "RIVALS", {**RIVALS, "mnist_toy_28": Rival(Method(blocks), 1)})
+    monkeypatch.setattr(zoo, "RIVALS", {**RIVALS, "mnist_toy_28": Rival(blocks)})
     network = models.build("mnist_toy_28").eval()
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     assert "mnist_toy_28" in models.names()

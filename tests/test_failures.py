@@ -12,8 +12,8 @@ from toy_cells import toy_record
 
 from sesn_lib.checks import DeviceError
 from sesn_lib.experiments.mnist_scale import GRID
-from sesn_lib.runner.local import Job, RunnerError, run
-from sesn_lib.runner.worker import ALIKE
+from sesn_lib.runner.local import run
+from sesn_lib.runner.worker import ALIKE, Job, RunnerError
 from sesn_lib.store.records import Store
 
 

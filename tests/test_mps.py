@@ -22,7 +22,7 @@ from sesn_lib.mps import GIB, Card, Plan, card, check_room, jobs_on, served, slo
 from sesn_lib.runner import cost
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.budget import typical_cost
-from sesn_lib.runner.local import Summary
+from sesn_lib.runner.worker import Summary
 from sesn_lib.store.records import Store
 from sesn_lib.training import mnist_scale
 
@@ -172,7 +172,8 @@ sys.path[:0] = [{tests!r}, {root!r}]
 from toy_cells import toy_cell
 from sesn_lib.experiments.mnist_scale import GRID
 from sesn_lib.mps import served
-from sesn_lib.runner.local import Job, run
+from sesn_lib.runner.local import run
+from sesn_lib.runner.worker import Job
 if __name__ == "__main__":
     here = Path({folder!r})
     execute = partial(toy_cell, log=here / "log", checkpoints=here / "checkpoints", seconds=1.0)

@@ -137,7 +137,8 @@ def write(path: Path, content: Any) -> None:
 
 def main(results: str, checkpoints: str, log: str, number: str, jobs: str = "1") -> None:
     """Runs the first cells of the grid until they are done or someone ends it; waits while there is a file `gate`."""
-    from sesn_lib.runner.local import Job, run
+    from sesn_lib.runner.local import run
+    from sesn_lib.runner.worker import Job
 
     gate = Path(log).with_name("gate")
     gate.with_name(f"ready-{os.getpid()}").touch()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,6 +31,9 @@ class BarSettings(BaseSettings):
 @dataclass(frozen=True, order=True)
 class BarCell(AnyCell):
     TAG = "bars"
+    PATTERN = r"(bar_\w+)-n(0|100)-d(\d)"
+    KINDS = (str, int, int)
+    EXAMPLE = "a bar's reading such as bar_small-n0-d0"
 
     noise: int
     draw: int
@@ -52,13 +54,6 @@ class BarCell(AnyCell):
     def name(self) -> str:
         return f"{self.model}-n{self.noise}-d{self.draw}"
 
-    @classmethod
-    def parse(cls, name: str) -> BarCell:
-        match = re.fullmatch(r"(bar_\w+)-n(0|100)-d(\d)", name)
-        if match is None:
-            raise ValueError(f"{name!r} is no bar's name")
-        return cls(match[1], int(match[2]), int(match[3]))
-
 
 class Bars(Experiment):
     name, title = "bars", "Bars"
@@ -78,21 +73,6 @@ class Bars(Experiment):
 
     def cell_for(self, model: str, scaling: float | None, realization: int) -> BarCell:
         return BarCell(model, int(scaling or 0), realization)
-
-    def select(
-        self,
-        models: Iterable[str] | None = None,
-        scalings: Iterable[float] | None = None,
-        realizations: Iterable[int] | None = None,
-        *,
-        part: str | None = None,
-    ) -> tuple[AnyCell, ...]:
-        wanted = {"model": models, "condition": scalings, "repetition": realizations}
-        kept = {key: list(values) for key, values in wanted.items() if values is not None}
-        cells = [c for c in self.cells(part) if all(getattr(c, key) in values for key, values in kept.items())]
-        if not cells:
-            raise ValueError("no bars were chosen")
-        return tuple(cells)
 
     def check_record(self, record: Mapping[str, Any]) -> None:
         if record["bar_error"] > 95:

@@ -22,7 +22,10 @@ from torch import Tensor
 from data_prep.mnist_scale import MEAN, STD
 from sesn_lib.checks import check_number, check_whole, described
 
-__all__ = ["CHUNK", "DeviceSplit", "Split", "epoch_batches", "first", "normalise", "rescale", "shuffled", "to_device"]
+__all__ = [
+    *("CHUNK", "DeviceSplit", "Split"),
+    *("epoch_batches", "first", "noise", "normalise", "rescale", "shuffled", "to_device"),
+]
 
 # Images rescaled at a time: on a CPU what the caches hold (1000 takes three times as long), on a GPU few launches.
 CHUNK = {"cpu": 128, "cuda": 5000}
@@ -96,6 +99,14 @@ def to_device(split: Any, device: torch.device | str) -> DeviceSplit:
     """A split of `data_prep` (anything with array ``images`` and ``labels``) as tensors on `device`; copies."""
     images = torch.tensor(split.images, dtype=torch.uint8)
     labels = torch.tensor(split.labels, dtype=torch.int64)
+    return DeviceSplit(images.to(device), labels.to(device))
+
+
+def noise(count: int, device: torch.device) -> DeviceSplit:
+    """Random images of 28 x 28 pixels and labels, always the same, to see how fast something is."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (count,), generator=generator)
     return DeviceSplit(images.to(device), labels.to(device))
 
 

@@ -5,8 +5,9 @@ How its networks are trained is the `Task` in the module that `Experiment.traini
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -25,9 +26,15 @@ class AnyCell(ABC):
 
     Attributes:
         TAG: the experiment as records of it name it; empty for the first one, whose cells are known by their keys.
+        PATTERN: of names, with a group for each field.
+        KINDS: the types of the fields.
+        EXAMPLE: a name, with its article and kind, for messages.
     """
 
     TAG: ClassVar[str] = ""
+    PATTERN: ClassVar[str]
+    KINDS: ClassVar[tuple[Callable[[str], Any], ...]]
+    EXAMPLE: ClassVar[str]
 
     model: str
 
@@ -52,9 +59,19 @@ class AnyCell(ABC):
         return self.model
 
     @classmethod
-    @abstractmethod
     def parse(cls, name: str) -> Self:
         """The cell of a name. Raises ValueError if it is not a name that a cell has."""
+        match = re.fullmatch(cls.PATTERN, name, re.ASCII)
+        try:
+            if match is None:
+                raise ValueError
+            cell = cls(*(kind(text) for kind, text in zip(cls.KINDS, match.groups(), strict=True)))
+            if cell.name != name:
+                raise ValueError
+        except ValueError as error:
+            detail = f": {error}" if str(error) else ""
+            raise ValueError(f"{name!r} is not the name of {cls.EXAMPLE}{detail}") from None
+        return cell
 
     def __str__(self) -> str:
         return self.name
@@ -133,7 +150,6 @@ class Experiment(ABC):
     def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
         """One cell, in the grid or not; None stands for the usual condition. Raises ValueError if there is none."""
 
-    @abstractmethod
     def select(
         self,
         models: Iterable[str] | None = None,
@@ -141,12 +157,19 @@ class Experiment(ABC):
         realizations: Iterable[int] | None = None,
         *,
         part: str | None = None,
-    ) -> tuple[AnyCell, ...]:
-        """Cells of these models, conditions and repetitions, in running order; None stands for all.
+    ) -> tuple[Any, ...]:
+        """The cells of a part of the grid of these models, conditions and repetitions, in running order; None stands
+        for all.
 
         Raises:
-            ValueError: a value that the experiment does not know, or an empty choice.
+            ValueError: a value that the part does not hold, or an empty choice.
         """
+        cells = self.cells(part)
+        models = _chosen("model", models, sorted({cell.model for cell in cells}, key=self.models.index))
+        scalings = _chosen("extra_scaling", scalings, list(dict.fromkeys(cell.condition for cell in cells)))
+        realizations = _chosen("realization", realizations, sorted({cell.repetition for cell in cells}))
+        chosen = (cell for cell in cells if cell.model in models and cell.repetition in realizations)
+        return tuple(cell for cell in chosen if cell.condition in scalings)
 
     def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
         """The protocol for a cell, changed as the options say; its seed is for who runs it to set.
@@ -209,3 +232,13 @@ class Experiment(ABC):
     @abstractmethod
     def result_line(self, record: Mapping[str, Any]) -> str:
         """The result of a run in a few words."""
+
+
+def _chosen(what: str, wanted: Iterable[Any] | None, held: Sequence[Any]) -> set[Any]:
+    chosen = list(held if wanted is None else wanted)
+    for value in chosen:
+        if value not in held:
+            raise ValueError(f"the grid has no {what} {value!r}; it has {', '.join(map(str, held))}")
+    if not chosen:
+        raise ValueError(f"no {what} was chosen; the grid has {', '.join(map(str, held))}")
+    return set(chosen)

@@ -95,7 +95,7 @@ class Control(DrawnCell):
     """One run; `model` is one of `MODELS`, e.g. `mnist_cnn_28@n1000`."""
 
     TAG = "controls"
-    MODEL = r"\w+@[\w.-]+"
+    PATTERN = r"(\w+@[\w.-]+)" + DrawnCell.DRAW
     EXAMPLE = f"a control such as {MODELS[0]}-x1.0-r0"
 
     def __post_init__(self) -> None:

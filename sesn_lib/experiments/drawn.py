@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import ClassVar, Self
 
 from sesn_lib.experiments.base import AnyCell
 
@@ -18,8 +16,7 @@ class DrawnCell(AnyCell):
     """A run on one draw of MNIST-scale: of the table here, and of others in modules of their own.
 
     Attributes:
-        MODEL: pattern of its models' names.
-        EXAMPLE: a name, with its article and kind, for messages.
+        DRAW: the end of the pattern of names, after the model.
         extra_scaling: e in (0, 1]; training images are rescaled by a factor uniform in [e, 1/e]; 1 means never.
         realization: 0..5, which of the six draws of MNIST-scale.
 
@@ -27,8 +24,8 @@ class DrawnCell(AnyCell):
         ValueError: a value that is none of these.
     """
 
-    MODEL: ClassVar[str]
-    EXAMPLE: ClassVar[str]
+    DRAW = r"-x([0-9.e-]+)-r(\d+)"
+    KINDS = (str, float, int)
 
     extra_scaling: float
     realization: int
@@ -57,18 +54,3 @@ class DrawnCell(AnyCell):
     def name(self) -> str:
         """File-name form, e.g. `mnist_ses_vector_28-x0.5-r3`; `parse` is its inverse."""
         return f"{self.model}-x{self.extra_scaling!r}-r{self.realization}"
-
-    @classmethod
-    def parse(cls, name: str) -> Self:
-        """The cell of a name. Raises ValueError if it is not a name that a cell has."""
-        match = re.fullmatch(rf"({cls.MODEL})-x([0-9.e-]+)-r(\d+)", name, re.ASCII)
-        try:
-            if match is None:
-                raise ValueError
-            cell = cls(match[1], float(match[2]), int(match[3]))
-            if cell.name != name:
-                raise ValueError
-        except ValueError as error:
-            detail = f": {error}" if str(error) else ""
-            raise ValueError(f"{name!r} is not the name of {cls.EXAMPLE}{detail}") from None
-        return cell

@@ -8,7 +8,7 @@ part "sesn" of the grid is 8 SESN models and 2 plain networks x 2 augmentations 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -98,7 +98,7 @@ PROTOCOL: dict[str, Any] = {k: v for k, v in Settings().protocol(TRAIN_IMAGES).i
 class Cell(DrawnCell):
     """One run of the experiment; `model` is one of those of `PART_MODELS`."""
 
-    MODEL = r"\w+"
+    PATTERN = r"(\w+)" + DrawnCell.DRAW
     EXAMPLE = "a cell such as mnist_ses_vector_28-x0.5-r3"
 
     def __post_init__(self) -> None:
@@ -151,32 +151,6 @@ class MNISTScale(Experiment):
 
     def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
         return Cell(model, 1.0 if scaling is None else scaling, realization)
-
-    def select(
-        self,
-        models: Iterable[str] | None = None,
-        scalings: Iterable[float] | None = None,
-        realizations: Iterable[int] | None = None,
-        *,
-        part: str | None = None,
-    ) -> tuple[Any, ...]:
-        """The cells of a part of the grid with these values, in running order; None stands for all.
-
-        Raises:
-            ValueError: a value that the part does not hold, or an empty choice.
-        """
-        cells = self.cells(part)
-        held = {cell.model for cell in cells}
-        wanted_models = _checked("model", models, [model for model in self.models if model in held])
-        wanted_scalings = _checked("extra_scaling", scalings, SCALINGS)
-        wanted_realizations = _checked("realization", realizations, REALIZATIONS)
-        return tuple(
-            cell
-            for cell in cells
-            if cell.model in wanted_models
-            and cell.condition in wanted_scalings
-            and cell.repetition in wanted_realizations
-        )
 
     def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
         settings = super().settings_of(cell, options)
@@ -247,16 +221,6 @@ class MNISTScale(Experiment):
             f"best epoch {record['best_epoch']} of {record['protocol']['epochs']} "
             f"(validation {100 * (1 - record['val_accuracy']):.2f} %)"
         )
-
-
-def _checked(what: str, chosen: Iterable[Any] | None, valid: Sequence[Any]) -> set[Any]:
-    wanted = list(valid if chosen is None else chosen)
-    if not wanted:
-        raise ValueError(f"no {what} was chosen; the grid has {', '.join(map(str, valid))}")
-    for value in wanted:
-        if value not in valid:
-            raise ValueError(f"the grid has no {what} {value!r}; it has {', '.join(map(str, valid))}")
-    return set(wanted)
 
 
 EXPERIMENT = MNISTScale()

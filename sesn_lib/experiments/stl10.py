@@ -7,7 +7,6 @@ reported. Nothing is chosen by it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -109,6 +108,9 @@ class STL10Cell(AnyCell):
     """
 
     TAG = "stl10"
+    PATTERN = r"stl10-(\w+)-r(0|[1-9][0-9]*)"
+    KINDS = (str, int)
+    EXAMPLE = "an STL-10 run such as stl10-wrn_16_8-r0"
 
     run: int
 
@@ -130,14 +132,6 @@ class STL10Cell(AnyCell):
     def name(self) -> str:
         """File-name form, e.g. `stl10-wrn_16_8_ses_b-r0`; `parse` is its inverse."""
         return f"{self.TAG}-{self.model}-r{self.run}"
-
-    @classmethod
-    def parse(cls, name: str) -> STL10Cell:
-        """The cell of a name. Raises ValueError if it is not a name that a cell has."""
-        match = re.fullmatch(rf"{cls.TAG}-(?P<model>\w+)-r(?P<run>0|[1-9][0-9]*)", name, re.ASCII)
-        if match is None or match["model"] not in MODELS:
-            raise ValueError(f"{name!r} is not the name of an STL-10 run such as {cls(MODELS[0], 0).name}")
-        return cls(match["model"], int(match["run"]))
 
 
 class STL10(Experiment):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.consistency import dilated
 from sesn_lib.constants import Constant
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.spectral import SpectralConv, max_pool
@@ -38,15 +39,6 @@ class Plan:
     margin: tuple[int, int] = (0, 0)
 
 
-def single_taps(dilation: int = 1) -> Tensor:
-    """The 7 x 7 kernels of a single pixel each, `dilation` apart: [49, t, t]."""
-    pixels = torch.eye(KERNEL_SIZE**2, dtype=torch.float64).view(-1, KERNEL_SIZE, KERNEL_SIZE)
-    size = dilation * (KERNEL_SIZE - 1) + 1
-    spread = pixels.new_zeros(len(pixels), size, size)
-    spread[:, ::dilation, ::dilation] = pixels
-    return spread
-
-
 class ResampledConv(SpectralConv):
     """`SpectralConv` between two resamplings: [n, n, C, B] -> [o, o, C', B].
 
@@ -56,7 +48,9 @@ class ResampledConv(SpectralConv):
     """
 
     def __init__(self, plan: Plan, outputs: int) -> None:
-        super().__init__(single_taps(plan.dilation), len(plan.before), plan.after.shape[1])
+        pixels = np.eye(KERNEL_SIZE**2).reshape(-1, KERNEL_SIZE, KERNEL_SIZE)  # kernels of a single tap each
+        taps = torch.from_numpy(dilated(pixels, plan.dilation))
+        super().__init__(taps, len(plan.before), plan.after.shape[1])
         before, after = plan.before, plan.after[: outputs - plan.margin[0]]
         self.margins = (plan.margin[0], max(0, outputs - plan.margin[0] - len(after)))
         twice = np.eye(2)

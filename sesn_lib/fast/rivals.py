@@ -25,7 +25,7 @@ from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, vector_fields, xu
 from sesn_lib.models.rivals.resampling import corner_aligned, fit, half_pixel, nearest
 
-__all__ = ["FAMILIES", "RivalEngine"]
+__all__ = ["FAMILIES"]
 
 
 class _Convolution:
@@ -48,18 +48,28 @@ class _Convolution:
 
 
 class RivalEngine(Engine):
-    """An engine with another kind of layer, which is resampled by `plans`. Maps as in `Engine`."""
+    """An engine with another kind of layer. Maps as in `Engine`."""
 
     kind: type[nn.Module] | tuple[type[nn.Module], ...]
-
-    def plans(self, size: int, block: int) -> list[Plan]:
-        raise NotImplementedError
 
     def convolution(self, layer: nn.Module) -> _Convolution:
         return _Convolution(layer)
 
     def _convolutions(self, layers: list[nn.Module]) -> list[Any]:
         return [self.convolution(m) for m in layers if isinstance(m, self.kind)]
+
+    def _apart(self, maps: Tensor, block: int, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """`_block` of maps that do not mix before a maximum over them at the end, with weights for each."""
+        out = [conv(x, weight) for conv, x, weight in zip(self.spectral[block - 1], maps, weights)]
+        result = self._activate(torch.stack([max_pool([m], *self.windows[block - 1]) for m in out]), block, dtype)
+        return result.amax(dim=0) if block == 2 else result
+
+
+class ResampledEngine(RivalEngine):
+    """An engine of layers that are resampled by `plans`."""
+
+    def plans(self, size: int, block: int) -> list[Plan]:
+        raise NotImplementedError
 
     def _first_layer(self, upsample: int) -> Any:
         return ResampledFirstLayers(
@@ -70,8 +80,6 @@ class RivalEngine(Engine):
         return [ResampledConv(plan, used) for plan in self.plans(size, self.convs.index(conv))]
 
     def _first_block(self, images: Tensor, dtype: torch.dtype) -> Tensor:
-        if not isinstance(self.first, ResampledFirstLayers):
-            return super()._first_block(images, dtype)
         pooled = self.first.pooled(images, self.convs[0].weight(dtype)[:, 0], apart=self.keeps_scales)
         return self._activate(torch.stack(pooled), 0, dtype)
 
@@ -95,19 +103,13 @@ class SteerableEngine(RivalEngine):
         ]
         return _Steered(conv, functions)
 
-    def _first_layer(self, upsample: int) -> Any:
-        return _FirstLayer(self.convs[0], upsample)
-
-    def _spectral(self, conv: Any, size: int, used: int) -> list[SpectralConv]:
-        return [SpectralConv(f, size, used) for f in conv.functions]
-
 
 class _Dilated(_Convolution):
     def weights_of_layer(self) -> Tensor:
         return cast(dss.ScaleCorrelation, self.layer).weights
 
 
-class ScaleSpaceEngine(RivalEngine):
+class ScaleSpaceEngine(ResampledEngine):
     """DSS. The blur is one more resampling."""
 
     kind = dss.ScaleCorrelation
@@ -125,13 +127,10 @@ class ScaleSpaceEngine(RivalEngine):
     def _block(self, maps: Tensor, block: int, dtype: torch.dtype) -> Tensor:
         if not self.keeps_scales:
             return super()._block(maps, block, dtype)
-        weight = self.convs[block].weight(dtype)
-        out = [conv(x, weight) for conv, x in zip(self.spectral[block - 1], maps)]
-        result = self._activate(torch.stack([max_pool([m], *self.windows[block - 1]) for m in out]), block, dtype)
-        return result.amax(dim=0) if block == 2 else result
+        return self._apart(maps, block, [self.convs[block].weight(dtype)] * len(maps), dtype)
 
 
-class ScaleInvariantEngine(RivalEngine):
+class ScaleInvariantEngine(ResampledEngine):
     """SI-ConvNet."""
 
     kind = kanazawa.ScaleInvariantConv
@@ -153,7 +152,7 @@ class ScaleInvariantEngine(RivalEngine):
         return found
 
 
-class LengthEngine(RivalEngine):
+class LengthEngine(ResampledEngine):
     """SEVF, lengths alone."""
 
     kind: type[nn.Module] | tuple[type[nn.Module], ...] = sevf.LiftedMagnitude
@@ -235,14 +234,8 @@ class ColumnsEngine(RivalEngine):
     def _first_layer(self, upsample: int) -> Any:
         return _ColumnsFirst(self.convs[0], upsample)
 
-    def _spectral(self, conv: Any, size: int, used: int) -> list[SpectralConv]:
-        return [SpectralConv(f, size, used) for f in conv.functions]
-
     def _block(self, maps: Tensor, block: int, dtype: torch.dtype) -> Tensor:
-        weights = self.convs[block].weights(dtype)
-        out = [conv(x, weight) for conv, x, weight in zip(self.spectral[block - 1], maps, weights)]
-        result = self._activate(torch.stack([max_pool([m], *self.windows[block - 1]) for m in out]), block, dtype)
-        return result.amax(dim=0) if block == 2 else result
+        return self._apart(maps, block, self.convs[block].weights(dtype), dtype)
 
     def _normalise(self, x: Tensor, block: int) -> Tensor:
         """Each column has its own statistics: theirs are channels."""

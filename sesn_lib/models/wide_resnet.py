@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from sesn_lib.layers import ConvHH, ConvHH1x1, ConvTH, ScaleMaxProjection
 __all__ = [
     "VARIANTS",
     "Convolutions",
-    "PlainConvolutions",
     "SteerableConvolutions",
     "Unit",
     "WideResNet",
@@ -36,53 +35,37 @@ KERNEL_SIZE = 7
 EFFECTIVE_SIZE = 3
 
 
-class Convolutions(Protocol):
-    """What a wide residual network is made of. Groups count from 1."""
+class Convolutions:
+    """What a wide residual network is made of: here of ordinary convolutions, on maps [B, C, H, W]. Groups count from
+    1."""
 
     def stem(self, in_channels: int, out_channels: int) -> nn.Module:
         """From the image to the first feature map."""
-
-    def conv(self, in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Module:
-        """The 3x3 convolution."""
-
-    def entry(self, in_channels: int, out_channels: int, *, stride: int, group: int) -> nn.Module:
-        """The first convolution of a group, where the variants differ."""
-
-    def shortcut(self, in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
-        """The 1x1 convolution beside it."""
-
-    def norm(self, channels: int) -> nn.Module:
-        """Batch normalisation of a feature map."""
-
-    def project(self) -> nn.Module:
-        """From the last feature map to one on positions alone, [B, C, H, W]."""
-
-
-@dataclass(frozen=True)
-class PlainConvolutions:
-    """Ordinary convolutions on maps [B, C, H, W]."""
-
-    def stem(self, in_channels: int, out_channels: int) -> nn.Module:
         return self.conv(in_channels, out_channels)
 
     def conv(self, in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Module:
+        """The 3x3 convolution."""
         return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
 
     def entry(self, in_channels: int, out_channels: int, *, stride: int, group: int) -> nn.Module:
+        """The first convolution of a group, where the variants differ."""
         return self.conv(in_channels, out_channels, stride=stride)
 
     def shortcut(self, in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
+        """The 1x1 convolution beside it."""
         return nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
 
     def norm(self, channels: int) -> nn.Module:
+        """Batch normalisation of a feature map."""
         return nn.BatchNorm2d(channels)
 
     def project(self) -> nn.Module:
+        """From the last feature map to one on positions alone, [B, C, H, W]."""
         return nn.Identity()
 
 
 @dataclass(frozen=True)
-class SteerableConvolutions:
+class SteerableConvolutions(Convolutions):
     """Steerable convolutions on maps [B, C, S, H, W], with as many weights as 3x3 ones: type A basis of 9 functions.
 
     Attributes:
@@ -98,31 +81,15 @@ class SteerableConvolutions:
     kernel_size: int = KERNEL_SIZE
 
     def _lift(self, in_channels: int, out_channels: int, stride: int) -> ConvTH:
-        return ConvTH(
-            in_channels,
-            out_channels,
-            self.kernel_size,
-            EFFECTIVE_SIZE,
-            self.scales,
-            basis="A",
-            stride=stride,
-            padding=self.kernel_size // 2,
-            bias=False,
-        )
+        return ConvTH(in_channels, out_channels, self.kernel_size, **self._options(stride))
 
     def _group(self, in_channels: int, out_channels: int, stride: int, scale_extent: int) -> ConvHH:
-        return ConvHH(
-            in_channels,
-            out_channels,
-            scale_extent,
-            self.kernel_size,
-            EFFECTIVE_SIZE,
-            self.scales,
-            basis="A",
-            stride=stride,
-            padding=self.kernel_size // 2,
-            bias=False,
-        )
+        return ConvHH(in_channels, out_channels, scale_extent, self.kernel_size, **self._options(stride))
+
+    def _options(self, stride: int) -> dict[str, Any]:
+        padding = self.kernel_size // 2
+        filters = {"effective_size": EFFECTIVE_SIZE, "scales": self.scales, "basis": "A"}
+        return {**filters, "stride": stride, "padding": padding, "bias": False}
 
     def stem(self, in_channels: int, out_channels: int) -> nn.Module:
         return self._lift(in_channels, out_channels, 1)
@@ -151,7 +118,7 @@ def _scales(smallest: float) -> tuple[float, float, float]:
 
 VARIANTS: Mapping[str, Convolutions] = MappingProxyType(
     {
-        "wrn_16_8": PlainConvolutions(),
+        "wrn_16_8": Convolutions(),
         "wrn_16_8_ses_a": SteerableConvolutions(_scales(0.9)),
         "wrn_16_8_ses_b": SteerableConvolutions(_scales(0.9), pooled=(2, 3)),
         "wrn_16_8_ses_c": SteerableConvolutions(_scales(1.1), interscale=(1,)),

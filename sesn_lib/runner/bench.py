@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sesn_lib import fast, layers, models, provenance
 from sesn_lib.checks import check_choice, check_whole
-from sesn_lib.data.splits import CHUNK, DeviceSplit, normalise, rescale
+from sesn_lib.data.splits import CHUNK, noise, normalise, rescale
 from sesn_lib.fast import memory, precision
 from sesn_lib.fast.graphs import WARM_UP
 from sesn_lib.paths import check_folders
@@ -211,7 +211,7 @@ class _Step:
             layers.set_method(self.model, method)
         optimizer = new_optimizer(self.model, 1e-3)
         self.step = new_step(self.model, optimizer, self.precision, device, graph=graph)
-        split = _random_split(batch_size, device)
+        split = noise(batch_size, device)
         self.images, self.labels = normalise(split.images), split.labels
         self.repeats = 1
         self.flops = 0.0
@@ -245,13 +245,6 @@ def _network(name: str) -> torch.nn.Module:
     return models.build(name)
 
 
-def _random_split(count: int, device: torch.device) -> DeviceSplit:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 10, (count,), generator=generator)
-    return DeviceSplit(images.to(device), labels.to(device))
-
-
 def _matrix_share(row: Measurement, peaks: dict[str, float]) -> float:
     """The step's matrix arithmetic over what the device's fastest does in that time (`gauges.matrix_peak`)."""
     return row.matrix_flops / row.step_seconds / peaks[WAYS[row.way].precision]
@@ -260,7 +253,7 @@ def _matrix_share(row: Measurement, peaks: dict[str, float]) -> float:
 def _augmentation_seconds(device: torch.device, batch_size: int) -> float:
     """Seconds that rescaling takes for each batch; as many images at once as in training on this device."""
     count = CHUNK[device.type]
-    images = _random_split(count, device).images
+    images = noise(count, device).images
     factors = torch.linspace(0.5, 2, count, dtype=torch.float64, device=device)
     return median(gauges.seconds_of(lambda: rescale(images, factors), device)) * batch_size / count
 

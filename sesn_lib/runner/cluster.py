@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sesn_lib.runner.local import Event, Job, RunnerError, Summary, work
+from sesn_lib.runner.worker import Event, Job, RunnerError, Summary, work
 
 __all__ = ["ClusterRunner", "submit"]
 

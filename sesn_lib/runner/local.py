@@ -13,26 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from sesn_lib.runner.execution import Trained, run_cell, train_cell
 from sesn_lib.runner.pool import run_pool
-from sesn_lib.runner.worker import Event, Job, RunnerError, Summary, claim, work
-from sesn_lib.store.checkpoint import Interrupted
+from sesn_lib.runner.worker import Event, Job, RunnerError, Summary, work
 from sesn_lib.store.records import Store
 
-__all__ = [
-    "Event",
-    "Interrupted",
-    "Job",
-    "RunnerError",
-    "Summary",
-    "Trained",
-    "claim",
-    "forget_failures",
-    "run",
-    "run_cell",
-    "train_cell",
-    "work",
-]
+__all__ = ["forget_failures", "run"]
 
 
 def run(

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sesn_lib.experiments.settings import CHECKPOINT_SECONDS
 from sesn_lib.store.atomic import rename_damaged, write_aside
 from sesn_lib.store.schema import AnyCell
 
@@ -19,7 +20,6 @@ __all__ = ["Checkpoint", "Interrupted"]
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-CHECKPOINT_SECONDS = 20.0
 
 
 class Interrupted(Exception):

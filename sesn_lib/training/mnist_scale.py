@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sesn_lib import fast, models
-from sesn_lib.data.splits import DeviceSplit, epoch_batches, first, to_device
+from sesn_lib.data.splits import DeviceSplit, epoch_batches, first, noise, to_device
 from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.correctness import encode
 from sesn_lib.experiments.mnist_scale import TEST_PART, Settings
@@ -75,10 +75,7 @@ class Task(BaseTask):
     @classmethod
     def noise(cls, settings: BaseSettings, images: int, device: torch.device) -> Self:
         assert isinstance(settings, Settings)
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (images, 28, 28), dtype=torch.uint8, generator=generator)
-        labels = torch.randint(0, 10, (images,), generator=generator)
-        split = DeviceSplit(pixels.to(device), labels.to(device))
+        split = noise(images, device)
         return cls(split, split.first(2), settings)
 
     @staticmethod

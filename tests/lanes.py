@@ -22,7 +22,7 @@ import pytest
 SLOW_FILES = {
     "test_bench.py", "test_cluster.py", "test_full_disk.py", "test_jupyterlab.py", "test_kills.py",
     "test_notebook_conditions.py",
-    "test_mps.py", "test_mutants.py", "test_poster.py", "test_results_notebooks.py", "test_site_in_browser.py",
+    "test_mps.py", "test_poster.py", "test_results_notebooks.py", "test_site_in_browser.py",
 }  # fmt: skip
 """All tests of these are slow: `pytest -m quick` does not even import them."""
 SLOW_FIXTURES = {"mnist_root", "site", "built"}

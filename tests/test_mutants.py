@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("test", "said"),
     [
@@ -35,6 +37,7 @@ def test_a_mistake_is_noticed_or_not(root: Path, test: str, said: str) -> None:
     assert run.verdict(root, MUTANT.tests, seconds=1.0 if "sleep" in test else 60.0) == said
 
 
+@pytest.mark.slow
 def test_without_tests_nothing_was_noticed(root: Path) -> None:
     assert run.verdict(root, ("test_absent.py",)) == "without tests"
 
@@ -47,9 +50,23 @@ def test_a_mistake_that_has_no_place_any_more_is_an_error(root: Path, text: str)
         MUTANT.applied(root)
 
 
-def test_the_list_names_tests_that_exist() -> None:
+def test_every_mistake_of_the_list_can_be_made() -> None:
+    """Whoever changes a line that the list names moves the mistake along, in the same commit."""
     mutants = run.load()
     assert len({(m.file, m.old, m.new) for m in mutants}) == len(mutants) >= 100
+    moved = []
+    for mutant in mutants:
+        try:
+            changed = mutant.applied(run.ROOT)
+            if mutant.file.endswith(".py"):
+                ast.parse(changed)
+        except (ValueError, SyntaxError) as error:
+            moved.append(f"{mutant}: {error}")
+    assert moved == []
+
+
+def test_the_list_names_tests_that_exist() -> None:
+    mutants = run.load()
     named = {test.partition("::")[0] for mutant in mutants for test in mutant.tests}
     assert all((run.ROOT / test).is_file() for test in named)
     for mutant in mutants:

@@ -280,7 +280,7 @@ def test_status_shows_every_state(sesn: Any, tmp_path: Path) -> None:
     assert result.code == 0
     for text in ("4 done", "1 failed", "2.50 ± 0.71 (2)", "Diverged: the loss is nan", ".damaged", "25 % trained"):
         assert text in result.out, text
-    assert "time left: about 30 min" in result.out
+    assert "time left: about 30 min on toy" in result.out
     assert (store.runs / f"{GRID[6].name}.json").read_text() == "{", "who looks renames nothing"
     assert survey(tmp_path, checkpoints=checkpoints).states[GRID[5]] == "checkpoint", "its holder has let go"
 

@@ -111,6 +111,8 @@ def test_the_time_left_is_judged_by_whole_runs_on_the_newest_device(tmp_path: Pa
     cells = [Cell("mnist_cnn_28", 1.0, number) for number in range(5)]
     status = survey(tmp_path, cells=[*cells, Cell("mnist_cnn_56", 1.0, 0)])
     assert status.seconds_left == pytest.approx(2 * (60 * 1.0 + 5.0))
+    said = "time left: about 2 min on new, one run after the other, and 1 run of models not timed there yet"
+    assert said in " ".join(lines(status)), "not this machine's time, so it says whose"
     assert (status.unknown, status.counts()["done"], status.counts()["partial"]) == (1, 2, 1)
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / f"{cells[4].name}.pt").touch()

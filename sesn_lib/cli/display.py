@@ -170,7 +170,7 @@ def show_status(status: Status, console: Console) -> None:
         console.print(Text(f"{cell}: failed, {error}", style="red"))
     for path in status.damaged:
         console.print(Text(f"set aside as damaged: {path}", style="red"))
-    console.print(_time_left(status))
+    console.print(_time_left(status), highlight=False)
 
 
 def show_audit(folder: Path) -> bool:
@@ -222,5 +222,6 @@ def _time_left(status: Status) -> str:
         return "nothing left to run"
     if status.unknown == todo:
         return "time left: unknown until a run of each model is done"
-    text = f"time left: about {format_duration(status.seconds_left)}, one run after the other"
-    return text + (f", and {status.unknown} runs of models not timed yet" if status.unknown else "")
+    text = f"time left: about {format_duration(status.seconds_left)} on {status.device}, one run after the other"
+    others = f"{status.unknown} run{'s' if status.unknown != 1 else ''} of models not timed there yet"
+    return f"{text}, and {others}" if status.unknown else text

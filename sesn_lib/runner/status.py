@@ -36,8 +36,9 @@ class Status:
         failures: the message of each failed cell.
         damaged: files that a runner has set aside.
         seconds_left: time for the cells that are not done, one after the other; of those for which it is known.
-        unknown: how many cells that leaves out, because no cell of their model is done.
+        unknown: how many cells that leaves out, because no cell of their model is done on that device.
         experiment: whose cells they are.
+        device: the one whose records the time is judged by, None if there are none; not that of this machine.
     """
 
     states: dict[AnyCell, str]
@@ -48,6 +49,7 @@ class Status:
     seconds_left: float
     unknown: int
     experiment: Experiment = MNIST_SCALE
+    device: str | None = None
 
     def counts(self) -> dict[str, int]:
         """Number of cells in each state, states without cells included."""
@@ -103,7 +105,7 @@ def survey(
         if states[cell] in ("running", "checkpoint"):
             progress[cell] = Checkpoint(folder, cell).fraction_noted()
     todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
-    known = _costs(experiment, records.values())
+    device, known = _costs(experiment, records.values())
     left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
     return Status(
         states=states,
@@ -114,6 +116,7 @@ def survey(
         seconds_left=sum(left),
         unknown=len(todo) - len(left),
         experiment=experiment,
+        device=device,
     )
 
 
@@ -151,12 +154,15 @@ def _is_held(store: Store, cell: AnyCell) -> bool:
     return False
 
 
-def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of a full run by model, from the device of the newest complete record: work is likely to go on there."""
+def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> tuple[str | None, dict[str, float]]:
+    """The device of the newest complete record, where work is likely to go on, and its seconds of a full run by model.
+
+    This machine may be another, which torch alone could tell: who shows the time names the device.
+    """
     complete = (record for record in records if record["complete"])
     records = sorted(complete, key=lambda record: record["timing"]["finished"])
     if not records:
-        return {}
+        return None, {}
     device = records[-1]["environment"]["device"]
     like: dict[str, list[dict[str, Any]]] = {}
     for record in records:
@@ -166,4 +172,4 @@ def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> dict[st
     for model, found in like.items():
         whole = experiment.whole_protocols(cell_of(found[0]["cell"]))[0]
         costs[model] = typical_cost(found, whole["epochs"], whole["train_images"])
-    return costs
+    return device, costs

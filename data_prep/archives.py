@@ -12,7 +12,7 @@ from typing import IO
 
 from data_prep.files import reason
 
-__all__ = ["content_of", "kind_of", "members"]
+__all__ = ["kind_of", "members"]
 
 PIECE = 1 << 24  # bytes; no header of an honest archive is larger, and contents are read in such pieces
 
@@ -49,15 +49,6 @@ def kind_of(beginning: bytes) -> str | None:
     if beginning[257:262] == b"ustar" or beginning[:3] == b"\0\0\x08":
         return "already unpacked"
     return "no .gz"
-
-
-def content_of(file: IO[bytes], most: int) -> bytes:
-    """At most so many bytes of a member, in pieces, as `members` wants them read. Raises tarfile.ReadError."""
-    pieces = []
-    while most > 0 and (piece := file.read(min(most, PIECE))):
-        pieces.append(piece)
-        most -= len(piece)
-    return b"".join(pieces)
 
 
 class _Unpacked(gzip.GzipFile):

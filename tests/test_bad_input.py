@@ -15,8 +15,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from data_prep import DataError, commands, mnist_scale, sources, splits, stand_in, stl10, stl10_format
-from data_prep.__main__ import main as data_prep_main
+from data_prep import DataError, commands, mnist_scale, preparation, sources, splits, stl10, synthetic
+from data_prep.commands import main as data_prep_main
 from sesn_lib import equivariance, models, report
 from sesn_lib.analysis import effects, published, statistics
 from sesn_lib.analysis.statistics import Difference, Sample
@@ -223,10 +223,9 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
         (lambda: mnist_scale.prepare("x", 6), "there is no realization 6; choose 0 to 5"),
         (lambda: mnist_scale.MNISTScale("x", 0, "all"), "unknown split 'all'; choose one of train, val, test"),
         (lambda: commands.selection("paper", "7"), "there is no realization 7; choose 0 to 5, or all"),
-        (lambda: sources.parse_idx(b"\0\0\x0d\1"), "not an idx file of unsigned bytes"),
         (lambda: stl10.load("x", "extra"), "unknown split 'extra'; choose one of train, test"),
-        (lambda: stl10_format.write("x", "train", np.zeros((1, 3, 9, 9)), np.zeros(1)), "images are float64"),
-        (lambda: stand_in.make("x", each=0), "each is 0: it must be at least 1"),
+        (lambda: stl10.write("x", "train", np.zeros((1, 3, 9, 9)), np.zeros(1)), "images are float64"),
+        (lambda: synthetic.make("x", each=0), "each is 0: it must be at least 1"),
     ],
     "plotting, tables and the report": [
         (lambda: style.show(Figure(), "  "), "alt is empty: every figure needs alternative text"),
@@ -276,12 +275,12 @@ def test_the_table_is_long_and_its_good_twins_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "the following arguments are required"),
-        (["cifar"], "invalid choice: 'cifar'"),
+        ([], "Missing command; see python -m data_prep --help"),
+        (["cifar"], "No such command 'cifar'"),
         (["mnist-scale", "--protocol", "mine"], "unknown protocol 'mine'; choose one of paper, report, both"),
         (["mnist-scale", "--realization", "six"], "there is no realization six; choose 0 to 5, or all"),
         (["mnist-scale", "--realization", "-1"], "expected one argument|there is no realization -1"),
-        (["mnist-scale", "--fast"], "unrecognized arguments: --fast"),
+        (["mnist-scale", "--fast"], "No such option: --fast"),
         (["mnist-scale", "--source", "absent", "--root", "x"], "source absent is not a folder"),
         (["mnist-scale", "--root", "file"], "cannot make the data folder"),
         (["mnist-scale", "--png", "full", "--root", "x"], "exists already; name a new or an empty folder"),
@@ -293,7 +292,7 @@ def test_the_other_command_line_says_what_is_wrong(
     words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sources, "_obtain", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(sources, "_from_torchvision", lambda *_: pytest.fail("asked the network"))
     (tmp_path / "file").touch()
     (tmp_path / "full" / "paper-0").mkdir(parents=True)
     (tmp_path / "full" / "paper-0" / "x").touch()
@@ -322,13 +321,12 @@ def test_pictures_of_another_format_are_refused(files: dict[str, bytes], said: s
     for part, content in files.items():
         (tmp_path / f"train_{part}.bin").write_bytes(content)
     with pytest.raises(DataError, match=said.replace("train_X", ".*train_X")):
-        stl10_format.read(tmp_path, "train")
+        stl10.read(tmp_path, "train")
 
 
 @pytest.mark.parametrize("option", ["--root", "--source", "--png", "--protocol"])
 def test_two_dashes_are_no_value(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some versions of argparse make an empty list of them; others a word like any other. Neither is a traceback."""
+    """They are a word like any other, or refused in one line."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sources, "_obtain", lambda *_: iter(()))
-    monkeypatch.setattr(commands, "prepare_all", lambda *_, **__: [])
+    monkeypatch.setattr(preparation, "prepare_all", lambda *_, **__: [])
     assert data_prep_main(["mnist-scale", f"{option}=--"]) in (0, 2)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from toy_cells import make_record
 
 from data_prep import sources, stl10
-from data_prep.__main__ import main as data_prep_main
+from data_prep.commands import main as data_prep_main
 from data_prep.download import Unavailable
 from sesn_lib import report
 from sesn_lib.cli import commands as cli

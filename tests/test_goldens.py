@@ -24,7 +24,7 @@ import pytest
 import torch
 from toy_cells import toy_realization
 
-from data_prep import stand_in, stl10, stl10_format
+from data_prep import stl10, synthetic
 from sesn_lib import fast, models, provenance
 from sesn_lib.data.augment import ColourSplit
 from sesn_lib.data.splits import to_device
@@ -166,8 +166,8 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def small(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     """Noise for digits, the stand-in for STL-10."""
-    folder = stand_in.make(tmp_path_factory.mktemp("data"), each=1)
-    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
+    folder = synthetic.make(tmp_path_factory.mktemp("data"), each=1)
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10.read(folder, split))
     monkeypatch.setattr(mnist_training, "_realization", toy_realization)
 
 
@@ -264,8 +264,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def write(folder: Path, patches: pytest.MonkeyPatch) -> None:
     """Makes everything anew."""
     torch.set_num_threads(1)
-    pictures = stand_in.make(folder, each=1)
-    patches.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(pictures, split))
+    pictures = synthetic.make(folder, each=1)
+    patches.setattr(stl10, "load", lambda root, split, progress: stl10.read(pictures, split))
     patches.setattr(mnist_training, "_realization", toy_realization)
     content: dict[str, Any] = {"kind": kind(), "nbconvert": nbconvert_version()}
     content["trainings"] = {which: training(which) for which in TRAININGS}

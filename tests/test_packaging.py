@@ -25,9 +25,11 @@ MOST_LINES = 320
 ORDER = {
     "data_prep": """
         checksums files archives download rescaling splits
-        sources stl10_format realizations preparation
-        mnist_scale stl10 stand_in
-        commands __main__
+        fileset
+        sources stl10 realizations
+        preparation synthetic
+        mnist_scale commands
+        __main__
     """,
     "sesn_lib": """
         checks constants

@@ -15,7 +15,7 @@ import pytest
 import tiny_mnist
 
 from data_prep import DataError, checksums, commands, files, preparation, realizations, sources
-from data_prep.__main__ import main
+from data_prep.commands import main
 from data_prep.preparation import Row, prepare, prepare_all
 
 
@@ -25,7 +25,7 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     raw = tiny_mnist.install(monkeypatch)
     folder = tmp_path / "data"
     tiny_mnist.write_folder(folder / "MNIST" / "raw", raw)
-    monkeypatch.setattr(sources, "_obtain", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(sources, "_from_torchvision", lambda *_: pytest.fail("asked the network"))
     images, labels = sources.mnist(folder)
     made = {
         protocol: tuple(realizations.make(images, labels, number, protocol).checksum for number in range(6))
@@ -192,12 +192,12 @@ def test_command_line(
         ("mnist-scale --realization 7", "there is no realization 7; choose 0 to 5, or all"),
         ("mnist-scale --realization many", "there is no realization many; choose 0 to 5, or all"),
         ("mnist-scale --protocol papper", "unknown protocol 'papper'; choose one of paper, report, both"),
-        ("mnist-scale --sauce here", "unrecognized arguments: --sauce here"),
+        ("mnist-scale --sauce here", "No such option: --sauce"),
         ("mnist-scale --source absent", "source absent is not a folder"),
         ("mnist-scale --root file", "cannot make the data folder file/MNIST/raw: not a directory"),
         ("stl10 --source absent", "source absent is not a folder"),
-        ("mnist", "invalid choice: 'mnist'"),
-        ("", "required"),
+        ("mnist", "No such command 'mnist'"),
+        ("", "Missing command; see python -m data_prep --help"),
     ],
 )
 def test_wrong_commands_end_in_one_line(

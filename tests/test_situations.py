@@ -97,7 +97,7 @@ def whole(folder: Path) -> str:
     for name, content in TINY.items():
         (folder / name).write_bytes(content[:9])
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-    return f"{len(sources.fetch_mnist(folder, progress=False))} files"
+    return f"{len(list(sources.fetch(folder, progress=False).iterdir()))} files"
 
 
 TINY: dict[str, bytes] = {}
@@ -255,7 +255,7 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (4, "cut off files beside whole ones", whole, "4 files"),
     (4, "HTML under a packed name", lambda _: kind_of(b"\n<html>"), "an HTML page"),
     (4, "unpacked under a packed name", lambda _: kind_of(b"\0\0\x08\x03"), "already unpacked"),
-    (4, "a source that is a file", lambda p: sources.fetch_mnist(p, source=__file__, progress=False), (files.DataError, "is not a folder; name the one that holds")),
+    (4, "a source that is a file", lambda p: sources.fetch(p, source=__file__, progress=False), (files.DataError, "is not a folder; name the one that holds")),
     (5, "braces for papermill", lambda p: execute_literal(p / "out{1}"), True),
     (5, "home in an option", lambda _: commands._at_home("--results=~/runs"), f"--results={Path.home()}/runs"),
     (5, "home as an argument", lambda _: commands._at_home("~/runs"), f"{Path.home()}/runs"),

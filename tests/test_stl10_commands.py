@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from toy_cells import make_record
 
-from data_prep import DataError, stand_in, stl10, stl10_format
+from data_prep import DataError, stl10, synthetic
 from sesn_lib import models, paths
 from sesn_lib.cli import commands as cli
 from sesn_lib.cli.jobs import job_for
@@ -43,8 +43,8 @@ def nothing_remembered():
 @pytest.fixture
 def sesn(tmp_path, tmp_path_factory, monkeypatch, capfd):
     """Runs the command in an empty checkout; gives (exit code, output, errors)."""
-    folder = stand_in.make(tmp_path_factory.mktemp("data"), each=1)
-    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
+    folder = synthetic.make(tmp_path_factory.mktemp("data"), each=1)
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10.read(folder, split))
     monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "checkout", lambda start=None: tmp_path)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data_prep import stand_in, stl10, stl10_format
+from data_prep import stl10, synthetic
 from sesn_lib import models
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.experiments.stl10 import Recipe, STL10Cell
@@ -24,8 +24,8 @@ CELL = STL10Cell("wrn_16_8", 0)
 @pytest.fixture(autouse=True)
 def small(tmp_path_factory, monkeypatch):
     """Ten pictures a split, and the networks with widening 1."""
-    folder = stand_in.make(tmp_path_factory.mktemp("data"), each=1)
-    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
+    folder = synthetic.make(tmp_path_factory.mktemp("data"), each=1)
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10.read(folder, split))
     monkeypatch.setattr(models, "build", lambda name: WideResNet(VARIANTS[name], depth=10, widening=1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -100,8 +100,8 @@ def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path, monkeypatch, untra
 
 
 def test_a_record_counts_what_was_trained_on_and_what_was_held_out(tmp_path, monkeypatch):
-    folder = stand_in.make(tmp_path, each=3)
-    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10_format.read(folder, split))
+    folder = synthetic.make(tmp_path, each=3)
+    monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10.read(folder, split))
     sizes = []
 
     def fit(model, task, **more):

@@ -62,7 +62,7 @@ def commands_of(folder: Path, models: Sequence[str] = MODELS, scalings: str = "1
 
 def make_small(patches: pytest.MonkeyPatch, raw: Path) -> None:
     """Makes this process expect the small numbers; writes the raw files."""
-    from data_prep import checksums, realizations, sources
+    from data_prep import checksums, realizations
     from sesn_lib.experiments import mnist_scale as experiments
     from sesn_lib.experiments.settings import RunOptions
 
@@ -70,9 +70,10 @@ def make_small(patches: pytest.MonkeyPatch, raw: Path) -> None:
     if not raw.exists():
         tiny_mnist.write_folder(raw, files)
     images, labels = (
-        np.concatenate([sources.parse_idx(files[f"{part}-{kind}"]) for part in ("train", "t10k")])
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        np.concatenate([np.frombuffer(files[f"{part}-{kind}"], np.uint8, offset=start) for part in ("train", "t10k")])
+        for kind, start in (("images-idx3-ubyte", 16), ("labels-idx1-ubyte", 8))
     )
+    images = images.reshape(-1, 28, 28)
     made = realizations.make(images, labels, 0, "paper")
     patches.setitem(checksums.MNIST_SCALE, "paper", (made.checksum,) * 6)
     patches.setattr(checksums, "PAPER_PNG_MD5", (realizations.png_md5(made),) * 6)

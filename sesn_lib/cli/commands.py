@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(data_commands.app, name="data")
+app.add_typer(data_commands.app, name="data", callback=data_commands.calm, no_args_is_help=True)
 
 
 def _tell_version(asked: bool) -> None:

@@ -1,56 +1,20 @@
-"""`sesn data`: the commands that fetch, verify and make the data sets."""
+"""`sesn data`: the commands of `data_prep`, with a line now and then where no bar is shown."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Annotated, Any
 
 import typer
 
-from sesn_lib.cli.options import DataOption, SourceOption
+from data_prep.commands import app
 from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 
-__all__ = ["app"]
+__all__ = ["app", "calm"]
 
-app = typer.Typer(help="Fetch, verify and make the data sets.", no_args_is_help=True)
-
-
-@app.command("mnist-scale")
-def mnist_scale(
-    protocol: Annotated[str, typer.Option(help="paper, report or both.")] = "paper",
-    realization: Annotated[str, typer.Option(help="0 to 5, or all.")] = "all",
-    data: DataOption = None,
-    source: SourceOption = None,
-    png: Annotated[Path | None, typer.Option(help="Export the authors' folders of PNG files here too.")] = None,
-    png_md5: Annotated[bool, typer.Option("--png-md5", help="Compare with the MD5 that the authors publish.")] = False,
-) -> None:
-    """Make and verify MNIST-scale, fetching MNIST if need be."""
-    from data_prep import commands
-
-    with _calm("MNIST-scale"):
-        commands.mnist_scale(
-            data,
-            protocol=protocol,
-            realization=realization,
-            source=source,
-            png=png,
-            png_md5=png_md5,
-            progress=sys.stderr.isatty(),
-            write=typer.echo,
-        )
+TITLES = {"mnist-scale": "MNIST-scale", "stl10": "STL-10"}
 
 
-@app.command("stl10")
-def stl10(data: DataOption = None, source: SourceOption = None) -> None:
-    """Fetch and verify STL-10."""
-    from data_prep import commands
-
-    with _calm("STL-10"):
-        commands.stl10_files(data, source=source, progress=sys.stderr.isatty(), write=typer.echo)
-
-
-def _calm(what: str) -> AbstractContextManager[Any]:
+def calm(context: typer.Context) -> None:
     """A line every half minute where there is no terminal for the bars."""
-    return nullcontext() if sys.stderr.isatty() else Heartbeat(lambda: what, to_stderr)
+    if not sys.stderr.isatty():
+        context.with_resource(Heartbeat(lambda: TITLES[str(context.invoked_subcommand)], to_stderr))

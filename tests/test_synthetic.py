@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import DataError, checksums, stand_in, stl10, stl10_format
+from data_prep import DataError, checksums, stl10, synthetic
 
 
 def test_the_format_byte_by_byte(tmp_path):
     """As its authors describe it: colours one after another, each column by column, labels from 1."""
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 96, 96), dtype=np.uint8)
-    stl10_format.write(tmp_path, "train", images, np.array([0, 9]))
+    stl10.write(tmp_path, "train", images, np.array([0, 9]))
     content = (tmp_path / "train_X.bin").read_bytes()
     assert len(content) == 2 * 3 * 96 * 96
     for n, c, row, column in ((0, 0, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 1, 5, 7), (1, 2, 95, 94)):
         assert content[n * 27648 + c * 9216 + column * 96 + row] == images[n, c, row, column]
     assert (tmp_path / "train_y.bin").read_bytes() == bytes([1, 10])
-    found, labels = stl10_format.read(tmp_path, "train")
+    found, labels = stl10.read(tmp_path, "train")
     assert np.array_equal(found, images)
     assert labels.tolist() == [0, 9]
     assert labels.dtype == np.int64
@@ -26,8 +26,8 @@ def test_the_format_byte_by_byte(tmp_path):
 
 def test_torchvision_reads_the_same(tmp_path):
     torchvision = pytest.importorskip("torchvision.datasets.stl10")
-    images, labels = stand_in.pictures(1, seed=3)
-    stl10_format.write(tmp_path / "stl10_binary", "test", images, labels)
+    images, labels = synthetic.pictures(1, seed=3)
+    stl10.write(tmp_path / "stl10_binary", "test", images, labels)
     reader = torchvision.STL10.__new__(torchvision.STL10)
     reader.root, reader.base_folder = str(tmp_path), "stl10_binary"
     found, found_labels = reader._STL10__loadfile("test_X.bin", "test_y.bin")
@@ -48,25 +48,25 @@ def test_the_loader_reads_columns_of_colours(tmp_path, monkeypatch):
 
 
 def test_stl10_where_it_is_and_the_stand_in_elsewhere(tmp_path, monkeypatch):
-    found = stand_in.load_any(tmp_path, each=2)
+    found = synthetic.load_any(tmp_path, each=2)
     assert not found.genuine
-    assert found.label == stand_in.LABEL
+    assert found.label == synthetic.LABEL
     assert len(found.train[0]) == len(found.test[1]) == 20
     (tmp_path / "stl10_binary").mkdir()
     for name in checksums.STL10_FILES:
         (tmp_path / "stl10_binary" / name).write_bytes(b"")
     monkeypatch.setattr(stl10, "load", lambda root, split, progress: (split, root))
-    found = stand_in.load_any(tmp_path)
+    found = synthetic.load_any(tmp_path)
     assert found.genuine
     assert found.label == "STL-10"
     assert found.classes == stl10.CLASSES
     assert found.test == ("test", tmp_path)
     (tmp_path / "stl10_binary" / "train_y.bin").unlink()
-    assert not stand_in.load_any(tmp_path, each=1).genuine
+    assert not synthetic.load_any(tmp_path, each=1).genuine
 
 
 def test_it_is_never_taken_for_stl10(tmp_path):
-    folder = stand_in.make(tmp_path, each=1)
+    folder = synthetic.make(tmp_path, each=1)
     folder.rename(tmp_path / "stl10_binary")
     with pytest.raises(DataError):
         stl10.load(tmp_path, "train", progress=False, source=tmp_path)
@@ -80,33 +80,33 @@ def test_files_of_another_format_are_refused(tmp_path, content, named):
     (tmp_path / "train_X.bin").write_bytes(content[0])
     (tmp_path / "train_y.bin").write_bytes(content[1])
     with pytest.raises(DataError, match=named):
-        stl10_format.read(tmp_path, "train")
+        stl10.read(tmp_path, "train")
 
 
 def test_absent_files_and_impossible_arrays(tmp_path):
     with pytest.raises(DataError, match=r"train_X\.bin"):
-        stl10_format.read(tmp_path, "train")
+        stl10.read(tmp_path, "train")
     with pytest.raises(ValueError, match="float64"):
-        stl10_format.write(tmp_path, "train", np.zeros((1, 3, 96, 96)), np.zeros(1))
+        stl10.write(tmp_path, "train", np.zeros((1, 3, 96, 96)), np.zeros(1))
     with pytest.raises(ValueError, match="labels are -1"):
-        stl10_format.write(tmp_path, "train", np.zeros((1, 3, 96, 96), np.uint8), np.array([-1]))
+        stl10.write(tmp_path, "train", np.zeros((1, 3, 96, 96), np.uint8), np.array([-1]))
 
 
 def test_the_same_bytes_each_time(tmp_path):
-    first, second = stand_in.make(tmp_path / "a", each=2), stand_in.make(tmp_path / "b", each=2)
+    first, second = synthetic.make(tmp_path / "a", each=2), synthetic.make(tmp_path / "b", each=2)
     names = {path.name for path in first.iterdir()}
     assert names == {"train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"}
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
     assert (first / "train_X.bin").read_bytes() != (first / "test_X.bin").read_bytes()
-    other = stand_in.make(tmp_path / "c", each=2, seed=1)
+    other = synthetic.make(tmp_path / "c", each=2, seed=1)
     assert (first / "train_X.bin").read_bytes() != (other / "train_X.bin").read_bytes()
 
 
 def test_ten_classes_of_pictures():
-    images, labels = stand_in.pictures(3, seed=0)
+    images, labels = synthetic.pictures(3, seed=0)
     assert images.shape == (30, 3, 96, 96)
     assert np.bincount(labels).tolist() == [3] * 10
-    assert len(stand_in.CLASSES) == 10
+    assert len(synthetic.CLASSES) == 10
     assert all(image.std() > 5 for image in images)
     flat = images.reshape(30, -1)
     assert len(np.unique(flat, axis=0)) == 30
@@ -114,4 +114,4 @@ def test_ten_classes_of_pictures():
     red, _, blue = (np.asarray(channel).mean() for channel in photograph.split())
     assert red > blue
     with pytest.raises(ValueError, match="each is 0"):
-        stand_in.make(each=0)
+        synthetic.make(each=0)

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep import checksums, stl10, stl10_format
+from data_prep import checksums, stl10
 from data_prep.files import data_folder
 
 __all__ = ["CLASSES", "FOLDER", "LABEL", "Pictures", "load_any", "make", "pictures"]
 
 LABEL = "generated stand-in, not STL-10"
 
-FOLDER = "stl10_stand_in"
+FOLDER = "stl10_synthetic"
 SIZE = 96
 CLASSES = ("china", "flower", "stripes", "checks", "rings", "dots", "clouds", "grain", "waves", "blobs")
 
@@ -58,12 +58,12 @@ def load_any(root: str | Path | None = None, *, each: int = 4) -> Pictures:
         train, test = (stl10.load(folder, split, progress=False) for split in ("train", "test"))
         return Pictures(True, "STL-10", stl10.CLASSES, train, test)
     place = make(folder, each=each)
-    train, test = (stl10_format.read(place, split) for split in ("train", "test"))
+    train, test = (stl10.read(place, split) for split in ("train", "test"))
     return Pictures(False, LABEL, CLASSES, train, test)
 
 
 def make(root: str | Path | None = None, *, each: int = 4, seed: int = 0) -> Path:
-    """Writes `<root>/stl10_stand_in/{train,test}_{X,y}.bin` and returns the folder; the same bytes each time.
+    """Writes `<root>/stl10_synthetic/{train,test}_{X,y}.bin` and returns the folder; the same bytes each time.
 
     Arguments:
         root: the data folder; None for the default one.
@@ -79,7 +79,7 @@ def make(root: str | Path | None = None, *, each: int = 4, seed: int = 0) -> Pat
     folder = data_folder(root) / FOLDER
     for offset, split in enumerate(("train", "test")):
         images, labels = pictures(each, seed=2 * seed + offset)
-        stl10_format.write(folder, split, images, labels)
+        stl10.write(folder, split, images, labels)
     return folder
 
 
@@ -123,14 +123,6 @@ def _wave(random: np.random.Generator) -> np.ndarray:
     return np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / length + phase)
 
 
-def _stripes(random: np.random.Generator) -> np.ndarray:
-    return (_wave(random) > 0).astype(float)
-
-
-def _checks(random: np.random.Generator) -> np.ndarray:
-    return ((_wave(random) > 0) ^ (_wave(random) > 0)).astype(float)
-
-
 def _rings(random: np.random.Generator) -> np.ndarray:
     y, x = _grid()
     centre = random.uniform(-24, 24, 2)
@@ -154,21 +146,13 @@ def _noise(random: np.random.Generator, power: float) -> np.ndarray:
     return 0.5 + 0.2 * noise / noise.std()
 
 
-def _waves(random: np.random.Generator) -> np.ndarray:
-    return 0.5 + (_wave(random) + _wave(random) + _wave(random)) / 6
-
-
-def _blobs(random: np.random.Generator) -> np.ndarray:
-    return (_noise(random, 2.0) > 0.5).astype(float)
-
-
 _TEXTURES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
-    "stripes": _stripes,
-    "checks": _checks,
+    "stripes": lambda random: (_wave(random) > 0).astype(float),
+    "checks": lambda random: ((_wave(random) > 0) ^ (_wave(random) > 0)).astype(float),
     "rings": _rings,
     "dots": _dots,
     "clouds": lambda random: _noise(random, 1.5),
     "grain": lambda random: _noise(random, 0.0),
-    "waves": _waves,
-    "blobs": _blobs,
+    "waves": lambda random: 0.5 + (_wave(random) + _wave(random) + _wave(random)) / 6,
+    "blobs": lambda random: (_noise(random, 2.0) > 0.5).astype(float),
 }

@@ -66,7 +66,8 @@ def test_there_is_an_answer_at_any_time(count: int) -> None:
 def test_every_other_method_in_brief() -> None:
     whole = synthetic({**dict.fromkeys(duels.OTHERS, 0.4), "SiCNN": -0.4})
     line = duels.short_sentence(whole, duels.duels(whole, PUBLISHED, NEVER))
-    assert "from 168 of 168 runs of the seven other ways to treat scale: not reproduced at 28, 28+, 56, 56+ (paired t" in line
+    said = "from 168 of 168 runs of the seven other ways to treat scale: not reproduced at 28, 28+, 56, 56+ (paired t"
+    assert said in line
 
 
 def test_places_group_by_claim() -> None:

@@ -14,10 +14,11 @@ from scipy import stats
 from test_controls import record_of
 from toy_cells import make_record
 
-from sesn_lib.analysis import controls
+from sesn_lib.analysis import controls, questions
 from sesn_lib.analysis.audit import audit
 from sesn_lib.analysis.controls import Controlled
-from sesn_lib.analysis.predictions import Prediction, judged, table
+from sesn_lib.analysis.fared import fared
+from sesn_lib.analysis.predictions import Prediction, corrected, judged, table
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Difference, paired
 from sesn_lib.experiments.controls import CHANGES, Control
@@ -122,8 +123,9 @@ def test_rank_correlation_exchanges_kinds_not_networks() -> None:
     groups = [[(k + 0.1 * r, 10 * k + r) for r in range(3)] for k in range(5)]
     rho, p, n = controls.rank_correlation(groups, seed=0)
     pairs = np.array([pair for group in groups for pair in group])
-    assert (rho, n) == (pytest.approx(stats.spearmanr(*pairs.T).statistic), 15)
-    assert p == pytest.approx(2 / 120, abs=0.006)
+    assert (rho, n) == (pytest.approx(stats.spearmanr(*pairs.T).statistic), 5)
+    assert p == pytest.approx(2 / 120), "exact"
+    assert controls.rank_correlation(groups, seed=0, draws=100)[1] == pytest.approx(2 / 120, abs=0.03), "drawn"
     assert math.isnan(controls.rank_correlation(groups[:3], seed=0)[1])
     shuffled = [groups[k][:1] for k in (2, 0, 4, 1, 3)]
     mixed = [[(float(i), y)] for i, [(_, y)] in enumerate(shuffled)]
@@ -219,6 +221,43 @@ def test_the_table_says_range_interval_and_verdict() -> None:
     frame = table([Prediction("a", paired([-0.5, -0.51, -0.49]), high=-0.1), Prediction("b", Difference(math.nan), 0)])
     assert list(frame.loc["a"]) == ["below −0.1", "−0.50 [−0.52, −0.48]", 3, "< 0.001", "as predicted"]
     assert list(frame.loc["b"]) == ["above 0", "–", "–", "–", "no run yet"]
+
+
+def test_what_is_corrected_together_is_judged_together() -> None:
+    """Three p of 0.03 or less: alone each is significant, as three of sixteen none but the first."""
+    some = [Prediction(str(p), Difference(1.0, n=(3, 3)), low=0, tested=(p, 1.0)) for p in (0.002, 0.02, 0.03)]
+    assert [judged([one]) for one in some] == [["as predicted"]] * 3
+    assert [p for p, _ in corrected(some, 16)] == pytest.approx([0.032, 0.30, 0.42])
+    assert list(table(some[1:], family=16, among=some)["verdict"]) == ["undecided"] * 2
+    assert list(table(some[:1], family=16, among=some)["verdict"]) == ["as predicted"]
+
+
+def test_the_correlation_is_a_prediction_with_kinds_as_its_n() -> None:
+    one = questions.correlated((0.91, 1 / 60, 6))
+    assert (one.found.n, one.p_values()) == ((6, 6), (1 / 60, 1.0))
+    assert questions.correlated((-0.91, 1 / 60, 6)).p_values() == (1.0, 1 / 60)
+    assert judged([questions.correlated((math.nan, math.nan, 0))]) == ["no run yet"]
+    others = [Prediction("x", Difference(math.nan), low=0)] * 15
+    said = questions.in_words({}, [one, *others])
+    assert "n = 6 kinds of networks, exact permutation p = 0.017, p = 0.27 after Holm over the question's 16" in said
+
+
+def test_predictions_are_counted_and_rows_without_one_are_not() -> None:
+    """The stored records: 37 predictions in six questions; what has no run is said so."""
+    runs = controls.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
+    factors = [2 ** (k / 4) for k in range(-9, 5)]
+    kinds, changed = questions.kinds(runs), questions.changes(runs)
+    points = [[(p["equivariance"]["by_layer"]["logits"], p["test_error_50k"]) for p in some] for some in kinds.values()]
+    rho = controls.rank_correlation(points, seed=0)
+    third = [questions.correlated(rho), *questions.within(kinds), *changed]
+    assert len(third) == questions.TESTS["3"], "the question's family"
+    less = questions.less_data(questions.networks_by_data(runs))
+    sizes = questions.sizes(questions.errors_by_size(runs), factors)
+    frame = fared(runs, questions.tuned(runs), third, sizes, less, questions.last_epoch(runs), questions.seeds(runs)[1])
+    assert list(frame["predictions"]) == [6, 8, 17, 4, 1, 1, 37]
+    assert sum(one.made for one in changed) == 6, "nine changes, of which three have no prediction"
+    assert list(frame.loc["3 equivariance"]) == [17, 1, 0, 6, 10]
+    assert (frame["predictions"] == frame.drop(columns="predictions").sum(axis=1)).all()
 
 
 # Together

@@ -144,6 +144,18 @@ def test_pooled_comparison(tmp_path: Path, full: results.Results) -> None:
     unequal = results.compare_pooled(results.load(tmp_path), PUBLISHED, MARGIN)
     assert {c.difference.method for c in unequal} == {"conditions unequally filled"}
     assert {c.verdict for c in unequal} == {"undecided"}
+    assert all(math.isnan(c.difference.estimate) for c in unequal), "nothing to subtract, so no difference is shown"
+
+
+def test_a_pooled_difference_is_that_of_the_means_beside_it(full: results.Results) -> None:
+    """The report's means are cut after two decimals; no difference may be further off, least of all in sign."""
+    recorded_runs = results.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
+    for found in (full, recorded_runs):
+        for c in results.compare_pooled(found, PUBLISHED, MARGIN):
+            assert c.ours is not None
+            assert c.theirs is not None
+            if math.isfinite(c.difference.estimate):
+                assert c.difference.estimate == pytest.approx(c.ours.mean - c.theirs.mean, abs=0.0101), c.name
 
 
 def test_the_decomposition_adds_up() -> None:

@@ -29,17 +29,17 @@ def grouped(given: Iterable[Answer]) -> str:
     return "; ".join(f"{claim} ({', '.join(where)})" for claim, where in found.items())
 
 
-def in_brief(findings: Findings, results: Results, found: Sequence[Duel]) -> str:
-    """A Markdown list; what cannot be said yet is said to be so."""
+def in_brief(findings: Findings, results: Results, found: Sequence[Duel], looked: Sequence[int] = ()) -> str:
+    """A Markdown list; what cannot be said yet is said to be so. `looked`: as `verdicts.evidence` takes it."""
     report = findings.regimes[REPORT]
     lines: Mapping[str, str] = {
         "In sign": _sign(findings),
         "Where not": _where_not(findings),
         "In size": sizes_sentence(findings),
         "How sure": _how_sure(findings),
-        "Small digits": gain_sentence(results),
+        "Small digits": gain_sentence(results, looked),
         "Every other method": short_sentence(results, found),
-        "The earlier report’s runs": f"reproduced: {places(report, 'reproduced') or 'nothing'}; it trained no CNN.",
+        "The earlier report’s runs": _report(report),
     }
     if not findings.runs:
         head = f"Nothing yet from our own runs: none of the {len(GRID)} is done."
@@ -47,6 +47,13 @@ def in_brief(findings: Findings, results: Results, found: Sequence[Duel]) -> str
     else:
         head = f"From {findings.runs} of {len(GRID)} runs of SESN and the plain CNN:"
     return "\n".join([head, "", *(f"- **{key}.** {line[0].upper()}{line[1:]}" for key, line in lines.items())])
+
+
+def _report(given: Sequence[Answer]) -> str:
+    said = f"reproduced: {places(given, 'reproduced') or 'nothing'}; it trained no CNN"
+    counts = sorted({a.runs for a in given if a.verdict == "reproduced"})
+    n = " or ".join(map(str, counts))
+    return said + (f" (Welch contrast, n = {n} runs a cell or more, Holm over {len(given)})." if counts else ".")
 
 
 def _sign(findings: Findings) -> str:
@@ -74,5 +81,5 @@ def _how_sure(findings: Findings) -> str:
         )
     apart = grouped(model_alone(judged))
     if apart:
-        said.append(f"By the mixed model alone, uncorrected, also: {apart}.")
+        said.append(f"By the mixed model alone (n = {findings.model.n} runs, uncorrected) also: {apart}.")
     return " ".join(said)

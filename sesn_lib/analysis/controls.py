@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,10 @@ def size_lead(sesn: Mapping[int, np.ndarray], cnn: Mapping[int, np.ndarray], kep
 def rank_correlation(
     groups: Sequence[Sequence[tuple[float, float]]], *, seed: int, draws: int = 10_000
 ) -> tuple[float, float, int]:
-    """Spearman's rank correlation over networks, its two-sided p, and the number of networks.
+    """Spearman's rank correlation over networks, its two-sided p, and the number of kinds, which is the test's n.
 
     Networks of a kind are alike, so the test exchanges kinds: the means of the kinds' second values are permuted among
-    them, at random `draws` times. NaN for fewer than four kinds.
+    them: in all orders if these are at most `draws`, else at random so often. NaN for fewer than four kinds.
 
     Arguments:
         groups: of each kind of network its (x, y), one for each realization.
@@ -172,13 +173,16 @@ def rank_correlation(
     pairs = [pair for group in groups for pair in group]
     full = [np.mean(group, axis=0) for group in groups if group]
     if len(full) < 4:
-        return NAN, NAN, len(pairs)
+        return NAN, NAN, len(full)
     x, y = (stats.rankdata(column) for column in np.transpose(full))
-    generator = np.random.default_rng(seed)
     found = abs(np.corrcoef(x, y)[0, 1])
-    more = sum(abs(np.corrcoef(x, generator.permutation(y))[0, 1]) >= found - 1e-12 for _ in range(draws))
     correlation = float(stats.spearmanr(*np.transpose(pairs)).statistic)
-    return correlation, (more + 1) / (draws + 1), len(pairs)
+    if math.factorial(len(full)) <= draws:
+        every = [abs(np.corrcoef(x, order)[0, 1]) >= found - 1e-12 for order in permutations(y)]
+        return correlation, float(np.mean(every)), len(full)
+    generator = np.random.default_rng(seed)
+    more = sum(abs(np.corrcoef(x, generator.permutation(y))[0, 1]) >= found - 1e-12 for _ in range(draws))
+    return correlation, (more + 1) / (draws + 1), len(full)
 
 
 def auc(values: np.ndarray, positive: np.ndarray) -> float:

@@ -8,7 +8,7 @@ the tests of its family, *undecided* otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,7 +17,7 @@ from scipy import stats
 from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, holm
 from sesn_lib.analysis.text import DASH, interval, p_value
 
-__all__ = ["Prediction", "judged", "table"]
+__all__ = ["Prediction", "corrected", "fared", "judged", "table"]
 
 RIGHT, WRONG, OPEN, NONE = "as predicted", "not as predicted", "undecided", "no run yet"
 
@@ -31,6 +31,7 @@ class Prediction:
         found: the difference, with its interval.
         low, high: ends of the range; one may be infinite. Both are where nothing was predicted.
         decimals: in which the difference is shown.
+        tested: p of the outside and of the inside, where the test is not Student's t at the ends.
     """
 
     what: str
@@ -38,6 +39,7 @@ class Prediction:
     low: float = -math.inf
     high: float = math.inf
     decimals: int = 2
+    tested: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -54,6 +56,8 @@ class Prediction:
         With one end both are two-sided tests of that end, by which side the estimate is on; with two ends the first is
         that of two one-sided tests (Schuirmann 1987), the second that of the end that the estimate is beyond.
         """
+        if self.tested is not None:
+            return self.tested
         d = self.found
         if not self.made or not math.isfinite(d.error) or d.n[0] < LEAST:
             return NAN, NAN
@@ -65,24 +69,36 @@ class Prediction:
         return min(1.0, 2 * outside), min(1.0, 2 * (1 - outside))
 
 
-def judged(predictions: Sequence[Prediction], family: int | None = None) -> list[str]:
-    """The verdict on each, Holm's correction over `family` tests, by default as many as there are predictions."""
+def corrected(predictions: Sequence[Prediction], family: int | None = None) -> list[tuple[float, float]]:
+    """p of the outside and of the inside, each by Holm over `family` tests, by default the predictions made."""
     size = sum(one.made for one in predictions) if family is None else family
     values = [one.p_values() for one in predictions]
     outside, inside = (holm([pair[side] for pair in values], size) for side in (0, 1))
+    return list(zip(outside, inside))
+
+
+def judged(predictions: Sequence[Prediction], family: int | None = None) -> list[str]:
+    """The verdict on each, Holm's correction over `family` tests, by default as many as there are predictions."""
     words = []
-    for one, right, wrong in zip(predictions, outside, inside):
-        if not one.found.n[0]:
-            words.append(NONE)
-        elif not one.made:
+    for one, (right, wrong) in zip(predictions, corrected(predictions, family)):
+        if not one.made:
             words.append(DASH)
+        elif not one.found.n[0]:
+            words.append(NONE)
         else:
             words.append(RIGHT if right < NOMINAL else WRONG if wrong < NOMINAL else OPEN)
     return words
 
 
-def table(predictions: Sequence[Prediction], family: int | None = None) -> pd.DataFrame:
-    """What was predicted, what was found, with interval, n and p (uncorrected, of no difference), and the verdict."""
+def table(
+    predictions: Sequence[Prediction], family: int | None = None, among: Sequence[Prediction] = ()
+) -> pd.DataFrame:
+    """What was predicted, what was found, with interval, n and p (uncorrected, of no difference), and the verdict.
+
+    `among`: all predictions that are corrected together, where the table shows some of them.
+    """
+    together = list(among) or list(predictions)
+    verdicts = dict(zip(map(id, together), judged(together, family)))
     rows = [
         {
             "question": one.what,
@@ -90,11 +106,23 @@ def table(predictions: Sequence[Prediction], family: int | None = None) -> pd.Da
             "found [95 %]": interval(one.found, one.decimals),
             "n": one.found.n[0] or DASH,
             "p of zero": p_value(one.found.p),
-            "verdict": word,
+            "verdict": verdicts[id(one)],
         }
-        for one, word in zip(predictions, judged(predictions, family))
+        for one in predictions
     ]
     return pd.DataFrame(rows).set_index("question")
+
+
+def fared(questions: Mapping[str, Sequence[tuple[Sequence[Prediction], int | None]]]) -> pd.DataFrame:
+    """How the predictions fared: question -> families (predictions, number of tests); rows without one do not count."""
+    words = (RIGHT, WRONG, OPEN, NONE)
+    rows = {}
+    for name, families in questions.items():
+        said = [word for some, family in families for word in judged(some, family)]
+        rows[name] = [sum(word != DASH for word in said), *(said.count(word) for word in words)]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["predictions", *words]).rename_axis("question")
+    frame.loc["all"] = frame.sum()
+    return frame
 
 
 def _range(one: Prediction) -> str:

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sesn_lib.analysis import controls, mixed
+from sesn_lib.analysis import controls, mixed, predictions
 from sesn_lib.analysis.controls import Controlled, Errors
 from sesn_lib.analysis.predictions import Prediction
-from sesn_lib.analysis.statistics import Sample, paired
-from sesn_lib.analysis.text import DASH, interval, mean, number, signed
+from sesn_lib.analysis.statistics import Difference, Sample, paired
+from sesn_lib.analysis.text import DASH, interval, mean, number, p_is, signed
 from sesn_lib.experiments.controls import CNN, EXPERIMENT, SCALAR, VECTOR, Control
 
 __all__ = [
     "REGIMES",
+    "TESTS",
     "changes",
+    "correlated",
     "data_ratios",
     "done",
     "errors_by_size",
@@ -167,6 +169,20 @@ def within(probes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Prediction
     return [Prediction(kind, paired(values), low=60, decimals=0) for kind, values in shares.items()]
 
 
+def correlated(rho: tuple[float, float, int]) -> Prediction:
+    """The rank correlation of the logits' equivariance error with the test error (`controls.rank_correlation`).
+
+    Its permutation test is of zero; that it be 0.5 at least was predicted too, and no test was named for that.
+    """
+    estimate, p, n = rho
+    found = Difference(estimate, p=p, n=(n, n) if math.isfinite(p) else (0, 0), method="permutation of kinds")
+    return Prediction("rank correlation, logits", found, low=0, tested=(p, 1.0) if estimate > 0 else (1.0, p))
+
+
+TESTS = {"1": 4, "2": 12, "3": 16, "4": 2, "6": 1}
+"""How many tests each question names; Holm's correction is over these. Question 5 has one interval and no p."""
+
+
 def changes(runs: Controlled) -> list[Prediction]:
     """What each change of the basis does to the test error: 9 tests."""
     found = []
@@ -243,8 +259,11 @@ def last_epoch(runs: Controlled) -> list[Prediction]:
     ]
 
 
-def in_words(found: Mapping[str, Sequence[Prediction]], rho: tuple[float, float, int]) -> str:
-    """The findings as a list: of each prediction what was found, those without runs left out."""
+def in_words(found: Mapping[str, Sequence[Prediction]], third: Sequence[Prediction]) -> str:
+    """The findings as a list: of each prediction what was found, those without runs left out.
+
+    `third`: all tests of question 3, `correlated` first.
+    """
     titles = {
         "gains": "Tuning changes the CNN's test error", "leads": "Leads", "again": "Held-out leads",
         "sizes": "Leads by size", "within": "The misread digit is the less equivariant one (% of pairs)",
@@ -254,8 +273,11 @@ def in_words(found: Mapping[str, Sequence[Prediction]], rho: tuple[float, float,
     for key, title in titles.items():
         said = [f"{one.what} {interval(one.found, one.decimals)}" for one in found.get(key, ()) if one.found.n[0]]
         lines += [f"- **{title}**: {'; '.join(said)}."] if said else []
-    if math.isfinite(rho[0]):
+    rho, family = third[0].found, TESTS["3"]
+    if rho.n[0]:
+        p = predictions.corrected(third, family)[0][0]
         lines.append(
-            f"- **Logits' equivariance and test error**: Spearman {signed(rho[0])}, n = {rho[2]}, p = {rho[1]:.2g}."
+            f"- **Logits' equivariance and test error**: Spearman {signed(rho.estimate)}, n = {rho.n[0]} kinds of "
+            f"networks, exact permutation {p_is(rho.p)}, {p_is(p)} after Holm over the question's {family} tests."
         )
     return "\n".join(lines) or "No control has been run yet."

@@ -206,8 +206,8 @@ def compare_pooled(results: Results, published: Published, margin: float) -> lis
         else:
             found = difference(ours, theirs)
         if ours is not None and len(set(map(len, groups))) > 1:
-            # A pooled mean of unequally filled conditions is not the report's quantity.
-            found = Difference(found.estimate, n=found.n, method="conditions unequally filled")
+            # A pooled mean of unequally filled conditions is not the report's quantity: there is nothing to subtract.
+            found = Difference(math.nan, n=found.n, method="conditions unequally filled")
         cells.append(((model,), ours, theirs, found, min(map(len, groups))))
     return _compare(cells, margin)
 

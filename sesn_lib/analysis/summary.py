@@ -163,7 +163,8 @@ def whole_text(found: Sequence[tuple[str, int, Difference]], name: str, margin: 
         differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (d.p, d.equivalent(margin))))
         lines.append(
             f"{which}, ours minus {name}, mean over {cells} cells, n = {d.n[0]} realizations: {interval(d, 3)}; "
-            f"p {differs} that there is no difference, p {same} for the same within {margin:.2f}"
+            f"Satterthwaite's t, p {differs} that there is no difference; two one-sided tests, p {same} for the same "
+            f"within {margin:.2f}; not corrected"
         )
     return "\n".join(lines)
 

@@ -238,7 +238,9 @@ def sizes_sentence(findings: Findings, *, numbers: bool = True) -> str:
         return f"{count} (Holm)."
     least = min(sized, key=lambda a: a.share.estimate, default=None)
     size = f"; the smallest of {len(sized)} shares is {percent(least)} ({_short(least)})" if least else ""
-    return f"{count}{': ' + '; '.join(told) if told else ''} (Holm over {len(findings.regimes[US])}){size}."
+    n = sorted({a.runs for a in judged})
+    test = f"Satterthwaite’s t, n = {' or '.join(map(str, n))} realizations of ours, charged for looks"
+    return f"{count}{': ' + '; '.join(told) if told else ''} ({test}, Holm over {len(findings.regimes[US])}){size}."
 
 
 def _short(given: Answer) -> str:

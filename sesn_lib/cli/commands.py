@@ -13,16 +13,8 @@ import typer
 from data_prep import DataError
 from sesn_lib import __version__, paths
 from sesn_lib.cli import arguments, data_commands, plain, run_commands
-from sesn_lib.cli.options import (
-    FIRST,
-    CheckpointsOption,
-    DeviceOption,
-    ExperimentOption,
-    PartOption,
-    Profile,
-    ResultsOption,
-    ThreadsOption,
-)
+from sesn_lib.cli import options as option
+from sesn_lib.cli.options import FIRST, Profile
 from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import PROTOCOL
 from sesn_lib.experiments.registry import experiment_for
@@ -62,10 +54,10 @@ app.command()(run_commands.probe)
 
 @app.command()
 def status(
-    experiment: ExperimentOption = None,
-    part: PartOption = None,
-    results: ResultsOption = None,
-    checkpoints: CheckpointsOption = None,
+    experiment: option.Experiment = None,
+    part: option.Part = None,
+    results: option.Results = None,
+    checkpoints: option.Checkpoints = None,
     check: Annotated[bool, typer.Option("--check", help="Check the records instead, as a sceptic would.")] = False,
 ) -> None:
     """Show the grid as a map, with mean errors and the time left."""
@@ -85,9 +77,9 @@ def status(
 
 @app.command()
 def collect(
-    experiment: ExperimentOption = None,
-    part: PartOption = None,
-    results: ResultsOption = None,
+    experiment: option.Experiment = None,
+    part: option.Part = None,
+    results: option.Results = None,
 ) -> None:
     """Write results.yml, the table of test errors, from the records."""
     from sesn_lib.store.records import collect as collect_records
@@ -100,16 +92,16 @@ def collect(
 
 @app.command()
 def bench(
-    experiment: ExperimentOption = None,
-    part: PartOption = None,
-    device: DeviceOption = "auto",
+    experiment: option.Experiment = None,
+    part: option.Part = None,
+    device: option.Device = "auto",
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [four SESN models]")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
     rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
     jobs: Annotated[list[str] | None, typer.Option(help="Time whole trainings by so many jobs. [GPU: 1,2,4,8]")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
-    threads: ThreadsOption = None,
+    threads: option.Threads = None,
 ) -> None:
     """Measure training speed: against the literal form of the layers, or what a run on STL-10 takes."""
     from sesn_lib.runner import bench as benchmark

@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 
 from sesn_lib.checks import check_number, check_whole
 from sesn_lib.experiments.base import AnyCell
-from sesn_lib.experiments.drawn import REALIZATIONS, DrawnCell
-from sesn_lib.experiments.mnist_scale import TRAIN_IMAGES, MNISTScale, Settings
+from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, DrawnCell, MNISTScale, Settings
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
 __all__ = ["CHANGES", "EXPERIMENT", "MODELS", "Control", "ControlSettings", "network_of"]

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 from sesn_lib.checks import check_number
 from sesn_lib.experiments import correctness
 from sesn_lib.experiments.base import AnyCell, Experiment
-from sesn_lib.experiments.drawn import REALIZATIONS, DrawnCell
 from sesn_lib.experiments.rules import FRACTION, PERCENT, SECONDS, RecordError, Rules, check, number, short, whole
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
@@ -31,6 +30,7 @@ __all__ = [
     "SCALINGS",
     "SESN_MODELS",
     "Cell",
+    "DrawnCell",
     "Settings",
 ]
 
@@ -49,6 +49,7 @@ PART_MODELS: dict[str, tuple[str, ...]] = {"sesn": MODELS, "rivals": RIVAL_MODEL
 """The models of each part of the grid; every one is run in each scaling and realization."""
 ALL_MODELS = tuple(dict.fromkeys(model for models in PART_MODELS.values() for model in models))
 SCALINGS: tuple[float, ...] = (1.0, 0.5)
+REALIZATIONS: range = range(6)
 TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES = 10000, 2000, 50000
 TEST_PART = 48000
 """So many test images the earlier report had; each run says its error on the first so many, too."""
@@ -92,6 +93,51 @@ class Settings(BaseSettings):
 
 PROTOCOL: dict[str, Any] = {k: v for k, v in Settings().protocol(TRAIN_IMAGES).items() if k != "precision"}
 """What every run of the published table has in common; precision and device may differ, and each record states them."""
+
+
+@dataclass(frozen=True, order=True)
+class DrawnCell(AnyCell):
+    """A run on one draw of MNIST-scale: of the table here, and of others in modules of their own.
+
+    Attributes:
+        DRAW: the end of the pattern of names, after the model.
+        extra_scaling: e in (0, 1]; training images are rescaled by a factor uniform in [e, 1/e]; 1 means never.
+        realization: 0..5, which of the six draws of MNIST-scale.
+
+    Raises:
+        ValueError: a value that is none of these.
+    """
+
+    DRAW = r"-x([0-9.e-]+)-r(\d+)"
+    KINDS = (str, float, int)
+
+    extra_scaling: float
+    realization: int
+
+    def __post_init__(self) -> None:
+        scaling, realization = self.extra_scaling, self.realization
+        if isinstance(scaling, bool) or not isinstance(scaling, int | float):
+            raise ValueError(f"extra_scaling must be a number, not {scaling!r}")
+        if not 0 < scaling <= 1:
+            raise ValueError(f"extra_scaling must lie in (0, 1], not {scaling!r:.60}")
+        if isinstance(realization, bool) or not isinstance(realization, int):
+            raise ValueError(f"realization must be a whole number, not {realization!r}")
+        if realization not in REALIZATIONS:
+            raise ValueError(f"realization must be one of 0 to {REALIZATIONS[-1]}, not {realization!r}")
+        object.__setattr__(self, "extra_scaling", float(scaling))
+
+    @property
+    def condition(self) -> float:
+        return self.extra_scaling
+
+    @property
+    def repetition(self) -> int:
+        return self.realization
+
+    @property
+    def name(self) -> str:
+        """File-name form, e.g. `mnist_ses_vector_28-x0.5-r3`; `parse` is its inverse."""
+        return f"{self.model}-x{self.extra_scaling!r}-r{self.realization}"
 
 
 @dataclass(frozen=True, order=True)

@@ -9,7 +9,6 @@ twice. Nothing is changed.
 from __future__ import annotations
 
 import math
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,7 @@ from sesn_lib.checks import shown
 from sesn_lib.experiments.controls import Control
 from sesn_lib.experiments.mnist_scale import TEST_PART, Cell
 from sesn_lib.experiments.registry import cell_named
-from sesn_lib.provenance import cell_seed
+from sesn_lib.provenance import cell_seed, git
 from sesn_lib.store.records import Store, read_record
 from sesn_lib.store.schema import AnyCell, RecordError
 from sesn_lib.training.counting import trained_parameters
@@ -258,7 +257,7 @@ class _Commits:
     def __init__(self, repository: Path) -> None:
         self.repository = repository
         self.known: dict[str, bool] = {}
-        self.all_there = self._git("rev-parse", "--is-shallow-repository") == "false"
+        self.all_there = git(self.repository, "rev-parse", "--is-shallow-repository") == "false"
 
     def look(self, record: Record) -> Iterator[tuple[bool, str]]:
         """(whether it is wrong, the line) for what is amiss with the code that a run came from."""
@@ -270,21 +269,12 @@ class _Commits:
             yield True, f"environment.git_commit is {shown(commit)}{because}; must name the commit of the code"
             return
         if commit not in self.known:
-            self.known[commit] = self._git("cat-file", "-e", f"{commit}^{{commit}}") is not None
+            self.known[commit] = git(self.repository, "cat-file", "-e", f"{commit}^{{commit}}") is not None
         if not self.known[commit]:
             where = "must be one of this repository" if self.all_there else "the whole history is not here to look in"
             yield self.all_there, f"environment.git_commit {shown(commit, 50)} is not known; {where}"
         if dirty is not False:
             yield True, f"environment.git_dirty is {shown(dirty)}; must be false: code that no commit holds"
-
-    def _git(self, *arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(self.repository), *arguments], capture_output=True, text=True, timeout=60
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
 
 
 # All records

@@ -11,7 +11,6 @@ import typer
 from sesn_lib.experiments.registry import EXPERIMENTS
 
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder; fetched into when empty. [data/]")]
-Source = Annotated[Path | None, typer.Option("--source", "--from", help="Folder to look for the files in first.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option(help="float32, bf16, or auto: bf16 where the device has units for it.")]
 Epochs = Annotated[int | None, typer.Option(help="Other than the protocol's; the run is then partial.")]

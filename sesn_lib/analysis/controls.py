@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from sesn_lib.analysis import results
-from sesn_lib.analysis.statistics import NAN, Difference, Sample, paired
+from sesn_lib.analysis.statistics import NAN, Difference, Sample, over_realizations, paired
 from sesn_lib.experiments.controls import CHANGES, CNN, EXPERIMENT, FEWER, SCALAR, TUNED, VECTOR, Control
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, Cell, Settings
@@ -91,7 +91,7 @@ def load(folder: str | Path) -> Controlled:
 
 def lead(sesn: Errors, cnn: Errors) -> Difference:
     """SESN's error minus the CNN's over the realizations of both."""
-    return paired([sesn[r] - cnn[r] for r in sorted(sesn.keys() & cnn.keys())])
+    return over_realizations((1, sesn), (-1, cnn))
 
 
 # 1, the sweep

@@ -7,7 +7,7 @@ that says why, never an exception and never a p-value made up.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -28,6 +28,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "order_p",
+    "over_realizations",
     "paired",
     "student",
     "variance_parts",
@@ -182,6 +183,12 @@ def paired(differences: Sequence[float], level: float = 0.95) -> Difference:
     if sample.n == 1:
         return Difference(sample.mean, n=n, level=level, method="one pair")
     return student(sample.mean, math.sqrt(sample.squared_error), sample.n - 1, n, level, "paired t")
+
+
+def over_realizations(*terms: tuple[float, Mapping[int, float]], level: float = 0.95) -> Difference:
+    """Student's paired t on a weighted sum of errors, (weight, realization -> error) each, where all have a run."""
+    common = sorted(set.intersection(*(set(errors) for _, errors in terms)))
+    return paired([sum(weight * errors[r] for weight, errors in terms) for r in common], level)
 
 
 def mean_interval(sample: Sample, level: float = 0.95) -> tuple[float, float]:

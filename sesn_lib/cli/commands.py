@@ -11,14 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from data_prep import DataError
+from data_prep import commands as data_commands
 from sesn_lib import __version__, paths
-from sesn_lib.cli import arguments, data_commands, plain, run_commands
+from sesn_lib.cli import arguments, plain, run_commands
 from sesn_lib.cli import options as option
 from sesn_lib.cli.options import FIRST, Profile
 from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import PROTOCOL
 from sesn_lib.experiments.registry import experiment_for
 from sesn_lib.experiments.settings import RunOptions
+from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 
 __all__ = ["app", "main"]
 
@@ -29,7 +31,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(data_commands.app, name="data", callback=data_commands.calm, no_args_is_help=True)
+DATA_SETS = {"mnist-scale": "MNIST-scale", "stl10": "STL-10"}
+
+
+def _calm(context: typer.Context) -> None:
+    """A line every half minute where there is no terminal for the bars."""
+    if not sys.stderr.isatty():
+        context.with_resource(Heartbeat(lambda: DATA_SETS[str(context.invoked_subcommand)], to_stderr))
+
+
+app.add_typer(data_commands.app, name="data", callback=_calm, no_args_is_help=True)
 
 
 def _tell_version(asked: bool) -> None:

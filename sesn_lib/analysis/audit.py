@@ -21,8 +21,7 @@ import numpy as np
 from data_prep import checksums, splits
 from sesn_lib import models
 from sesn_lib.checks import shown
-from sesn_lib.experiments.controls import Control
-from sesn_lib.experiments.mnist_scale import TEST_PART, Cell
+from sesn_lib.experiments.mnist_scale import TEST_PART, DrawnCell
 from sesn_lib.experiments.registry import cell_named
 from sesn_lib.provenance import cell_seed, git
 from sesn_lib.store.records import Store, read_record
@@ -112,7 +111,7 @@ def _parameters_of(model: str) -> int:
 
 
 def _data(record: Record, cell: AnyCell) -> Iterator[str]:
-    if isinstance(cell, Cell | Control):
+    if isinstance(cell, DrawnCell):
         known = checksums.MNIST_SCALE.get(record["protocol"]["data"])
         if known is None:
             yield f"protocol.data is {shown(record['protocol']['data'])}; must be one of {', '.join(splits.PROTOCOLS)}"
@@ -124,7 +123,7 @@ def _data(record: Record, cell: AnyCell) -> Iterator[str]:
 
 
 def _best_epoch(record: Record, cell: AnyCell) -> Iterator[str]:
-    if not isinstance(cell, Cell | Control):
+    if not isinstance(cell, DrawnCell):
         if record["protocol"]["selection"] == "final" and record["reported_epoch"] != record["protocol"]["epochs"]:
             yield f"reported_epoch is {record['reported_epoch']}; the final one is {record['protocol']['epochs']}"
         return
@@ -139,7 +138,7 @@ def _best_epoch(record: Record, cell: AnyCell) -> Iterator[str]:
 def _multiples(record: Record, cell: AnyCell) -> Iterator[str]:
     """Errors and accuracies are whole numbers of images."""
     images = record["test_images"]
-    if not isinstance(cell, Cell | Control):
+    if not isinstance(cell, DrawnCell):
         errors = [("test_error", record["test_error"], images)]
     else:
         parts = {"test_error_50k": images, "test_error_48k": min(TEST_PART, images)}
@@ -152,7 +151,7 @@ def _multiples(record: Record, cell: AnyCell) -> Iterator[str]:
     trained = record["protocol"]["train_images"]
     for epoch in record["history"]:
         accuracies = [("train_accuracy", trained)]
-        accuracies += [("val_accuracy", VALIDATION_IMAGES)] if isinstance(cell, Cell | Control) else []
+        accuracies += [("val_accuracy", VALIDATION_IMAGES)] if isinstance(cell, DrawnCell) else []
         for name, n in accuracies:
             if not _is_whole(epoch[name] * n):
                 yield (
@@ -167,7 +166,7 @@ def _is_whole(value: float) -> bool:
 
 def _first_images(record: Record, cell: AnyCell) -> Iterator[str]:
     """The errors on the first images are among those on all."""
-    if not isinstance(cell, Cell | Control):
+    if not isinstance(cell, DrawnCell):
         return
     images = record["test_images"]
     part = min(TEST_PART, images)
@@ -185,7 +184,7 @@ def _first_images(record: Record, cell: AnyCell) -> Iterator[str]:
 def _by_scale(record: Record, cell: AnyCell) -> Iterator[str]:
     """The images in each bin are those of the realization, the errors come to the test error."""
     by_scale = record.get("by_scale")
-    if not isinstance(cell, Cell | Control) or by_scale is None or record["protocol"]["data"] != "paper":
+    if not isinstance(cell, DrawnCell) or by_scale is None or record["protocol"]["data"] != "paper":
         return
     try:
         edges, images, errors = (np.asarray(by_scale[key], dtype=float) for key in ("edges", "images", "errors"))

@@ -166,7 +166,7 @@ GRID: tuple[Cell, ...] = cells_of(MODELS)
 """The 120 cells of the paper's table in running order."""
 
 
-class MNISTScale(Experiment):
+class MNISTScale(Experiment[Settings]):
     """The paper's classification experiment."""
 
     name, title = "mnist-scale", "MNIST-scale"
@@ -177,7 +177,7 @@ class MNISTScale(Experiment):
     train_images, test_images = TRAIN_IMAGES, TEST_IMAGES
     least_images = 2
     several_ways = True
-    settings: BaseSettings = Settings()
+    settings = Settings()
     error = "test_error_50k"
     table_header = """\
 # Test errors in percent on the 50,000 test images of MNIST-scale, made from the records in runs/ by `sesn collect`.
@@ -198,11 +198,8 @@ class MNISTScale(Experiment):
     def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
         return Cell(model, 1.0 if scaling is None else scaling, realization)
 
-    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
-        settings = super().settings_of(cell, options)
-        assert isinstance(settings, Settings)
-        assert cell.condition is not None
-        return replace(settings, extra_scaling=cell.condition)
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> Settings:
+        return replace(super().settings_of(cell, options), extra_scaling=cell.condition)  # type: ignore[arg-type]
 
     def check(self, options: RunOptions) -> None:
         super().check(options)
@@ -219,7 +216,7 @@ class MNISTScale(Experiment):
     def whole_protocols(self, cell: AnyCell | None = None) -> tuple[dict[str, Any], ...]:
         return (PROTOCOL,)
 
-    def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:
+    def evaluated_images(self, settings: Settings, test_images: int) -> int:
         return settings.epochs * VALIDATION_IMAGES + test_images
 
     def check_record(self, record: Mapping[str, Any]) -> None:

@@ -69,7 +69,7 @@ class Mixed:
         """Cell -> its mean, percent."""
         return dict(zip(self.runs, map(float, self._mean)))
 
-    def contrast(self, weights: Mapping[Hashable, float], level: float = 0.95) -> Difference:
+    def contrast(self, weights: Mapping[Hashable, float]) -> Difference:
         """The weighted sum of cell means; `n` of the result is the least number of runs of its cells, twice.
 
         Raises ValueError unless the weights add up to zero: a level has other degrees of freedom than a difference.
@@ -79,16 +79,16 @@ class Mixed:
         weights = {cell: weight for cell, weight in weights.items() if weight}
         least = min((len(self.runs.get(cell, {})) for cell in weights), default=0)
         if not least:
-            return Difference(NAN, level=level)
+            return Difference(NAN)
         chosen = np.array([weights.get(cell, 0.0) for cell in self.runs])
         row = np.concatenate([chosen, np.zeros(self._design.shape[1] - len(chosen))])
         within = self._design.T @ np.linalg.lstsq(self._design.T, row, rcond=None)[0]
         if self.df < 1 or not np.allclose(within, row, atol=1e-8):
             why = "no degree of freedom" if self.df < 1 else "no realization in common"
             plain = sum(weight * float(np.mean(list(self.runs[cell].values()))) for cell, weight in weights.items())
-            return Difference(plain, n=(least, least), level=level, method=why)
+            return Difference(plain, n=(least, least), method=why)
         error = math.sqrt(max(float(chosen @ self._covariance @ chosen), 0.0))
-        return student(float(chosen @ self._mean), error, self.df, (least, least), level, self.method)
+        return student(float(chosen @ self._mean), error, self.df, (least, least), self.method)
 
 
 def fit(runs: Runs) -> Mixed:
@@ -118,7 +118,7 @@ def fit(runs: Runs) -> Mixed:
     )
 
 
-def by_realization(model: Mixed, weights: Mapping[Hashable, float], level: float = 0.95) -> Difference:
+def by_realization(model: Mixed, weights: Mapping[Hashable, float]) -> Difference:
     """The weighted sum of the model's cell means, its error taken from how it scatters between realizations.
 
     The model's own standard error is right only if realizations have the same ease for every cell; where they have not,
@@ -135,7 +135,7 @@ def by_realization(model: Mixed, weights: Mapping[Hashable, float], level: float
 
     Raises ValueError unless the weights add up to zero.
     """
-    plain = model.contrast(weights, level)
+    plain = model.contrast(weights)
     if not plain.tested:
         return plain
     places = [(c, r, y) for c, found in enumerate(model.runs.values()) for r, y in found.items()]
@@ -165,8 +165,8 @@ def by_realization(model: Mixed, weights: Mapping[Hashable, float], level: float
     df = float(np.trace(spread) ** 2 / (spread**2).sum()) if (spread**2).sum() > 0 else 0.0
     error = math.sqrt(float(((scores @ values) ** 2).sum()))
     if df < 0.5 or not error > 1e-12:
-        return Difference(plain.estimate, n=plain.n, level=level, method="no spread")
-    return student(plain.estimate, error, df, plain.n, level, "t by realization")
+        return Difference(plain.estimate, n=plain.n, method="no spread")
+    return student(plain.estimate, error, df, plain.n, "t by realization")
 
 
 def _root_of_inverse(matrix: np.ndarray) -> np.ndarray:

@@ -249,11 +249,11 @@ def order_p(values: Sequence[float], first: int) -> float:
     return sum(choices) / len(choices)
 
 
-def detectable_difference(std: float, n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
+def detectable_difference(std: float, n: int, *, power: float = 0.8) -> float:
     """The true difference between two samples of n that a two-sided t-test finds with probability `power`."""
     check_number(std=std, least=0)
-    check_number(0, below=1, power=power, alpha=alpha)
+    check_number(0, below=1, power=power)
     check_whole(0, n=n)
     if n < 2:
         return NAN
-    return std * float(TTestIndPower().solve_power(nobs1=n, alpha=alpha, power=power, ratio=1.0))
+    return std * float(TTestIndPower().solve_power(nobs1=n, alpha=NOMINAL, power=power, ratio=1.0))

@@ -28,6 +28,7 @@ __all__ = [
     "commit_time",
     "device_description",
     "environment",
+    "git",
     "git_commit",
     "loaded_commit",
     "resolve_device",
@@ -122,11 +123,11 @@ def git_commit(folder: Path | None = None) -> Commit:
     """
     root = folder or _ROOT
     # Asking for a tracked file keeps an environment that merely lies inside some checkout from borrowing its commit.
-    if _git(root, "ls-files", "--error-unmatch", "sesn_lib/provenance.py") is None:
+    if git(root, "ls-files", "--error-unmatch", "sesn_lib/provenance.py") is None:
         told = os.environ.get(COMMIT_VARIABLE, "").strip()
         return Commit(told.removesuffix("-dirty"), told.endswith("-dirty")) if told else Commit(None, None)
-    head = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--", *_CODE)
+    head = git(root, "rev-parse", "HEAD")
+    changes = git(root, "status", "--porcelain", "--", *_CODE)
     return Commit(head, None if changes is None else bool(changes))
 
 
@@ -165,11 +166,12 @@ def commit_time(commit: str) -> float | None:
     """When a commit was made, in seconds since 1970; None where the history does not have it, or there is none."""
     if not re.fullmatch("[0-9a-f]{7,40}", commit):
         return None
-    found = _git(_ROOT, "show", "-s", "--format=%ct", commit)
+    found = git(_ROOT, "show", "-s", "--format=%ct", commit)
     return float(found) if found else None
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> str | None:
+    """What git says in a folder; None where it fails."""
     try:
         done = _ask_git(root, *arguments)
     except (OSError, subprocess.SubprocessError):

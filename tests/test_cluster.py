@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,6 +57,14 @@ def test_who_wants_no_gpu_is_given_none(sesn: Any, slurm: Any) -> None:
     assert only["gpus-per-node"] == "0"
     assert "partition" not in only
     assert only["time"] == str(cluster.DEFAULT_MINUTES)
+
+
+def test_jobs_find_the_library_that_is_not_installed(sesn: Any, slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    assert sesn("run", *CHOSEN, "--cluster", "slurm").code == 0
+    first, *others = os.environ["PYTHONPATH"].split(os.pathsep)
+    assert Path(first) / "sesn_lib" / "runner" / "cluster.py" == Path(cluster.__file__).resolve()
+    assert others == ["elsewhere"]
 
 
 def test_no_path_depends_on_where_the_cluster_works(sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

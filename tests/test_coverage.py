@@ -15,7 +15,6 @@ import pytest
 from scipy import stats
 
 from sesn_lib.analysis import effects, mixed, sizes
-from sesn_lib.analysis.clusters import by_realization
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Difference, Sample, contrast, difference, holm, mean_interval, paired
 from sesn_lib.experiments.mnist_scale import Cell
@@ -53,7 +52,7 @@ def by_model(**options: float) -> Callable[[Draw], tuple[Difference, float]]:
 
 
 def over_realizations(**options: float) -> Callable[[Draw], tuple[Difference, float]]:
-    return lambda draws: (by_realization(mixed.fit(grid(draws, **options)), WEIGHTS), EFFECT)
+    return lambda draws: (mixed.by_realization(mixed.fit(grid(draws, **options)), WEIGHTS), EFFECT)
 
 
 def by_hand(draws: Draw) -> tuple[Difference, float]:
@@ -189,12 +188,12 @@ def test_the_model_alone_does_not_cover_where_realizations_are_unequally_hard() 
 
 def test_where_runs_are_complete_the_test_over_realizations_is_the_paired_one() -> None:
     runs = grid(np.random.default_rng(4))
-    found = by_realization(mixed.fit(runs), WEIGHTS)
+    found = mixed.by_realization(mixed.fit(runs), WEIGHTS)
     plain = paired([sum(w * runs[c][r] for c, w in WEIGHTS.items()) for r in range(6)])
     assert (found.estimate, found.error, found.df, found.p) == pytest.approx(
         (plain.estimate, plain.error, plain.df, plain.p), rel=1e-6
     )
-    one = by_realization(mixed.fit({c: {0: some[0]} for c, some in runs.items()}), WEIGHTS)
+    one = mixed.by_realization(mixed.fit({c: {0: some[0]} for c, some in runs.items()}), WEIGHTS)
     assert not one.tested, "one realization has no scatter"
 
 
@@ -239,13 +238,13 @@ def no_lead(draws: Draw) -> bool:
 
 
 def no_lead_over_realizations(draws: Draw) -> bool:
-    return by_realization(mixed.fit(unequal(draws)), NOTHING).p < 0.05
+    return mixed.by_realization(mixed.fit(unequal(draws)), NOTHING).p < 0.05
 
 
 def no_lead_by_both(draws: Draw) -> bool:
     """As verdicts are given: by the larger p."""
     model = mixed.fit(unequal(draws))
-    return max(model.contrast(NOTHING).p, by_realization(model, NOTHING).p) < 0.05
+    return max(model.contrast(NOTHING).p, mixed.by_realization(model, NOTHING).p) < 0.05
 
 
 def unequal(draws: Draw) -> dict[Any, Any]:

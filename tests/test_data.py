@@ -179,7 +179,6 @@ def test_normalise() -> None:
     expected = (images.double() / 255 - 0.0607) / 0.2161
     assert data.normalise(images).shape == (1, 1, 2, 2)
     torch.testing.assert_close(data.normalise(images)[:, 0].double(), expected, rtol=1e-6, atol=1e-6)
-    assert data.normalise(images, torch.bfloat16).dtype == torch.bfloat16
 
 
 def test_to_device_copies_numpy_arrays() -> None:

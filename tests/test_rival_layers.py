@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from recipe import relative
 from torch import Tensor, nn
 
-from sesn_lib.models.rivals import dss, kanazawa, resampling, sevf, ss, vector_fields, xu
+from sesn_lib.models.rivals import dss, kanazawa, resampling, sevf, ss, xu
 
 
 def noise(*shape: int) -> Tensor:
@@ -223,7 +223,7 @@ def test_lengths_are_those_of_the_vectors() -> None:
     lift, lengths = sevf.VectorLift(2, 3).double(), sevf.LiftedMagnitude(2, 3).double()
     lengths.load_state_dict(lift.state_dict())
     x = noise(2, 2, 9, 9)
-    torch.testing.assert_close(vector_fields.magnitude(lift(x)), lengths(x))
+    torch.testing.assert_close(sevf.magnitude(lift(x)), lengths(x))
 
 
 def test_a_turned_field_needs_turned_filters() -> None:
@@ -246,7 +246,7 @@ def test_a_turned_field_needs_turned_filters() -> None:
 
 def test_pooling_keeps_the_longest_vector_of_a_window() -> None:
     field = noise(2, 3, 2, 7, 7)
-    pooled = vector_fields.VectorMaxPool(4, padding=2)(field)
+    pooled = sevf.VectorMaxPool(4, padding=2)(field)
     assert pooled.shape == (2, 3, 2, 2, 2)
     windows = [slice(0, 2), slice(2, 6)]  # the last row and column are never looked at
     for i, rows in enumerate(windows):
@@ -259,7 +259,7 @@ def test_pooling_keeps_the_longest_vector_of_a_window() -> None:
 
 
 def test_vector_normalisation_by_hand() -> None:
-    norm, field = vector_fields.VectorBatchNorm(3).double(), noise(4, 3, 2, 5, 5)
+    norm, field = sevf.VectorBatchNorm(3).double(), noise(4, 3, 2, 5, 5)
     lengths = field.norm(dim=2)
     variance = lengths.transpose(0, 1).flatten(1).var(dim=1, correction=0)
     expected = field / (variance + 1e-5).sqrt().view(1, 3, 1, 1, 1)
@@ -274,7 +274,7 @@ def test_no_gradient_is_nan_at_vectors_of_zero() -> None:
     field = torch.zeros(2, 1, 2, 4, 4, dtype=torch.float64)
     field[0, 0, :, 1, 1] = torch.tensor([3.0, 4.0])
     field.requires_grad_()
-    vector_fields.magnitude(vector_fields.VectorMaxPool(2)(vector_fields.VectorBatchNorm(1)(field))).sum().backward()
+    sevf.magnitude(sevf.VectorMaxPool(2)(sevf.VectorBatchNorm(1)(field))).sum().backward()
     assert field.grad.isfinite().all()
     x = torch.zeros(2, 1, 2, requires_grad=True)  # control: the formula as it stands
     x.square().sum(dim=2).sqrt().sum().backward()

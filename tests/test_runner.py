@@ -20,8 +20,8 @@ import pytest
 from toy_cells import EPOCHS, make_record, toy_cell, toy_record
 
 from data_prep import DataError
+from sesn_lib import runner
 from sesn_lib.experiments.mnist_scale import GRID, Cell
-from sesn_lib.runner import local as runner
 from sesn_lib.runner.local import run
 from sesn_lib.runner.worker import Event, Job, RunnerError, claim
 from sesn_lib.store import records as store

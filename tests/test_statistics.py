@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from sesn_lib.analysis.statistics import (
+    LEVEL,
     NOMINAL,
     Difference,
     Sample,
@@ -121,8 +122,8 @@ def test_mean_interval_by_hand() -> None:
 
 def test_equivalence_is_the_90_percent_interval_inside_the_margin() -> None:
     a, b = Sample(12, 2.00, 0.05), Sample(12, 2.01, 0.05)
-    within = difference(a, b, level=0.9)
-    just = max(abs(within.low), abs(within.high))
+    found = difference(a, b)
+    just = abs(found.estimate) + stats.t.ppf(0.95, found.df) * found.error  # the farther end
     assert difference(a, b).equivalent(just * 1.001) < 0.05 < difference(a, b).equivalent(just * 0.999)
     assert difference(a, Sample(12, 2.3, 0.05)).equivalent(0.1) > 0.99  # negative control
     assert math.isnan(difference(sample([2.0]), sample([2.1])).equivalent(0.1))
@@ -163,7 +164,6 @@ def test_detectable_difference_equals_cohens_tables() -> None:
 
 
 def test_the_level_is_the_usual_one() -> None:
-    assert NOMINAL == 0.05
+    assert (NOMINAL, LEVEL) == (0.05, 0.95)
     found = paired([0.1, 0.2, 0.3, 0.25])
-    assert found.level == 1 - NOMINAL
     assert found.high - found.estimate == pytest.approx(stats.t.ppf(0.975, 3) * found.error)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from sesn_lib.basis import hermite_a
 from sesn_lib.layers import ConvHH, ConvTH
 from sesn_lib.models import build, load_official, names
-from sesn_lib.models.outline import outline
-from sesn_lib.models.wide_resnet import VARIANTS, WideResNet
+from sesn_lib.models.wide_resnet import VARIANTS, WideResNet, summary
 
 NAMES = list(VARIANTS)
 PARAMETERS = dict(zip(NAMES, (10_961_370, 10_961_370, 10_961_370, 10_979_802)))
@@ -249,9 +248,9 @@ def test_gradients_reach_every_parameter():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_outline_is_what_happens(name):
+def test_the_summary_is_what_happens(name):
     network = WideResNet(VARIANTS[name], widening=1, input_size=21)
-    parts = outline(network)
+    parts = summary(network)
     shapes = []
     stages = [network.stem, *(unit for group in network.groups for unit in group)]
     if name != "wrn_16_8":

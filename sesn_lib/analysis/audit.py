@@ -9,7 +9,6 @@ twice. Nothing is changed.
 from __future__ import annotations
 
 import math
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,10 +21,9 @@ import numpy as np
 from data_prep import checksums, splits
 from sesn_lib import models
 from sesn_lib.checks import shown
-from sesn_lib.experiments.controls import Control
-from sesn_lib.experiments.mnist_scale import TEST_PART, Cell
+from sesn_lib.experiments.mnist_scale import TEST_PART, DrawnCell
 from sesn_lib.experiments.registry import cell_named
-from sesn_lib.provenance import cell_seed
+from sesn_lib.provenance import cell_seed, git
 from sesn_lib.store.records import Store, read_record
 from sesn_lib.store.schema import AnyCell, RecordError
 from sesn_lib.training.counting import trained_parameters
@@ -113,7 +111,7 @@ def _parameters_of(model: str) -> int:
 
 
 def _data(record: Record, cell: AnyCell) -> Iterator[str]:
-    if isinstance(cell, Cell | Control):
+    if isinstance(cell, DrawnCell):
         known = checksums.MNIST_SCALE.get(record["protocol"]["data"])
         if known is None:
             yield f"protocol.data is {shown(record['protocol']['data'])}; must be one of {', '.join(splits.PROTOCOLS)}"
@@ -125,7 +123,7 @@ def _data(record: Record, cell: AnyCell) -> Iterator[str]:
 
 
 def _best_epoch(record: Record, cell: AnyCell) -> Iterator[str]:
-    if not isinstance(cell, Cell | Control):
+    if not isinstance(cell, DrawnCell):
         if record["protocol"]["selection"] == "final" and record["reported_epoch"] != record["protocol"]["epochs"]:
             yield f"reported_epoch is {record['reported_epoch']}; the final one is {record['protocol']['epochs']}"
         return
@@ -140,7 +138,7 @@ def _best_epoch(record: Record, cell: AnyCell) -> Iterator[str]:
 def _multiples(record: Record, cell: AnyCell) -> Iterator[str]:
     """Errors and accuracies are whole numbers of images."""
     images = record["test_images"]
-    if not isinstance(cell, Cell | Control):
+    if not isinstance(cell, DrawnCell):
         errors = [("test_error", record["test_error"], images)]
     else:
         parts = {"test_error_50k": images, "test_error_48k": min(TEST_PART, images)}
@@ -153,7 +151,7 @@ def _multiples(record: Record, cell: AnyCell) -> Iterator[str]:
     trained = record["protocol"]["train_images"]
     for epoch in record["history"]:
         accuracies = [("train_accuracy", trained)]
-        accuracies += [("val_accuracy", VALIDATION_IMAGES)] if isinstance(cell, Cell | Control) else []
+        accuracies += [("val_accuracy", VALIDATION_IMAGES)] if isinstance(cell, DrawnCell) else []
         for name, n in accuracies:
             if not _is_whole(epoch[name] * n):
                 yield (
@@ -168,7 +166,7 @@ def _is_whole(value: float) -> bool:
 
 def _first_images(record: Record, cell: AnyCell) -> Iterator[str]:
     """The errors on the first images are among those on all."""
-    if not isinstance(cell, Cell | Control):
+    if not isinstance(cell, DrawnCell):
         return
     images = record["test_images"]
     part = min(TEST_PART, images)
@@ -186,7 +184,7 @@ def _first_images(record: Record, cell: AnyCell) -> Iterator[str]:
 def _by_scale(record: Record, cell: AnyCell) -> Iterator[str]:
     """The images in each bin are those of the realization, the errors come to the test error."""
     by_scale = record.get("by_scale")
-    if not isinstance(cell, Cell | Control) or by_scale is None or record["protocol"]["data"] != "paper":
+    if not isinstance(cell, DrawnCell) or by_scale is None or record["protocol"]["data"] != "paper":
         return
     try:
         edges, images, errors = (np.asarray(by_scale[key], dtype=float) for key in ("edges", "images", "errors"))
@@ -258,7 +256,7 @@ class _Commits:
     def __init__(self, repository: Path) -> None:
         self.repository = repository
         self.known: dict[str, bool] = {}
-        self.all_there = self._git("rev-parse", "--is-shallow-repository") == "false"
+        self.all_there = git(self.repository, "rev-parse", "--is-shallow-repository") == "false"
 
     def look(self, record: Record) -> Iterator[tuple[bool, str]]:
         """(whether it is wrong, the line) for what is amiss with the code that a run came from."""
@@ -270,21 +268,12 @@ class _Commits:
             yield True, f"environment.git_commit is {shown(commit)}{because}; must name the commit of the code"
             return
         if commit not in self.known:
-            self.known[commit] = self._git("cat-file", "-e", f"{commit}^{{commit}}") is not None
+            self.known[commit] = git(self.repository, "cat-file", "-e", f"{commit}^{{commit}}") is not None
         if not self.known[commit]:
             where = "must be one of this repository" if self.all_there else "the whole history is not here to look in"
             yield self.all_there, f"environment.git_commit {shown(commit, 50)} is not known; {where}"
         if dirty is not False:
             yield True, f"environment.git_dirty is {shown(dirty)}; must be false: code that no commit holds"
-
-    def _git(self, *arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(self.repository), *arguments], capture_output=True, text=True, timeout=60
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
 
 
 # All records

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from sesn_lib.analysis import results
-from sesn_lib.analysis.statistics import NAN, Difference, Sample, paired
+from sesn_lib.analysis.statistics import LEVEL, NAN, Difference, Sample, over_realizations, paired
 from sesn_lib.experiments.controls import CHANGES, CNN, EXPERIMENT, FEWER, SCALAR, TUNED, VECTOR, Control
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, Cell, Settings
@@ -92,7 +92,7 @@ def load(folder: str | Path) -> Controlled:
 
 def lead(sesn: Errors, cnn: Errors) -> Difference:
     """SESN's error minus the CNN's over the realizations of both."""
-    return paired([sesn[r] - cnn[r] for r in sorted(sesn.keys() & cnn.keys())])
+    return over_realizations((1, sesn), (-1, cnn))
 
 
 # 1, the sweep
@@ -250,14 +250,14 @@ def repeated(runs: Controlled) -> list[tuple[float, float]]:
     return pairs
 
 
-def deviation_interval(groups: Sequence[Sequence[float]], level: float = 0.95) -> tuple[float, float, float, int]:
+def deviation_interval(groups: Sequence[Sequence[float]]) -> tuple[float, float, float, int]:
     """Standard deviation within groups, pooled, with its chi-squared interval and degrees of freedom."""
     arrays = [np.asarray(group) for group in groups if len(group) > 1]
     df = sum(len(group) - 1 for group in arrays)
     if not df:
         return NAN, NAN, NAN, 0
     total = sum(float(((group - group.mean()) ** 2).sum()) for group in arrays)
-    low, high = (math.sqrt(total / stats.chi2.ppf(q, df)) for q in (0.5 + level / 2, 0.5 - level / 2))
+    low, high = (math.sqrt(total / stats.chi2.ppf(q, df)) for q in (0.5 + LEVEL / 2, 0.5 - LEVEL / 2))
     return math.sqrt(total / df), low, high, df
 
 

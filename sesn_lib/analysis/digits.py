@@ -22,7 +22,7 @@ from sesn_lib.analysis.effects import difference_of_digits
 from sesn_lib.analysis.evidence import OurRuns, TableCell
 from sesn_lib.analysis.published import ALL_ROWS, COLUMNS, REGIME, RIVAL_REGIME, SESN_ROWS
 from sesn_lib.analysis.results import Results
-from sesn_lib.analysis.statistics import LEAST, Difference, paired
+from sesn_lib.analysis.statistics import LEAST, Difference, over_realizations
 from sesn_lib.analysis.text import number, signed
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS
@@ -156,8 +156,7 @@ def digits_table(ours: OurRuns, pool: Pool | None = None) -> pd.DataFrame:
 def _lead(ours: OurRuns, a: TableCell, b: TableCell) -> Difference:
     if a in REGIME and b in REGIME:
         return ours.estimate({a: 1.0, b: -1.0})
-    first, second = (ours.results.condition(*cell) for cell in (a, b))
-    return paired([first[r] - second[r] for r in sorted(first.keys() & second.keys())])
+    return over_realizations((1, ours.results.condition(*a)), (-1, ours.results.condition(*b)))
 
 
 def _line(

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 from scipy import optimize, special
 
-from sesn_lib.analysis.statistics import NAN, Difference, Sample, contrast, paired, student
+from sesn_lib.analysis.statistics import LEVEL, NAN, Difference, Sample, contrast, paired, student
 from sesn_lib.checks import check_number, check_whole
 
 __all__ = ["charged", "clustered", "difference_of_digits", "fitted_mean", "minus", "ratio"]
 
 
-def minus(a: Difference, b: Difference, level: float = 0.95) -> Difference:
+def minus(a: Difference, b: Difference) -> Difference:
     """a - b of two independent estimates, each with its own uncertainty; Satterthwaite's degrees of freedom.
 
     Without a standard error on either side there is an estimate and no test.
@@ -23,8 +23,8 @@ def minus(a: Difference, b: Difference, level: float = 0.95) -> Difference:
     estimate, n = a.estimate - b.estimate, (a.n[0], b.n[0])
     parts = [(found.error**2, found.df) for found in (a, b)]
     if not all(math.isfinite(part) and df > 0 for part, df in parts):
-        return Difference(estimate, n=n, level=level, method="no spread")
-    return student(estimate, math.sqrt(parts[0][0] + parts[1][0]), _satterthwaite(parts), n, level, "Satterthwaite")
+        return Difference(estimate, n=n, method="no spread")
+    return student(estimate, math.sqrt(parts[0][0] + parts[1][0]), _satterthwaite(parts), n, "Satterthwaite")
 
 
 def _satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
@@ -32,7 +32,7 @@ def _satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
     return sum(part for part, _ in parts) ** 2 / sum(part**2 / df for part, df in parts)
 
 
-def ratio(a: Difference, b: Difference, level: float = 0.95) -> Difference:
+def ratio(a: Difference, b: Difference) -> Difference:
     """a / b of two independent estimates with Fieller's interval (1954).
 
     That is all r for which the test that a - r b is zero does not reject. Where b may be zero the interval has no end
@@ -40,15 +40,15 @@ def ratio(a: Difference, b: Difference, level: float = 0.95) -> Difference:
     """
     n = (a.n[0], b.n[0])
     if not (math.isfinite(a.estimate) and math.isfinite(b.estimate)) or b.estimate == 0:
-        return Difference(NAN, n=n, level=level)
+        return Difference(NAN, n=n)
     centre = a.estimate / b.estimate
     if not (a.error > 0 and b.error > 0 and a.df > 0 and b.df > 0):
-        return Difference(centre, n=n, level=level, method="no spread")
+        return Difference(centre, n=n, method="no spread")
 
     def beyond(r: float) -> float:
         """Positive where r is rejected."""
         parts = [(a.error**2, a.df), ((r * b.error) ** 2, b.df)]
-        bound = special.stdtrit(_satterthwaite(parts), 0.5 + level / 2) * math.sqrt(sum(part for part, _ in parts))
+        bound = special.stdtrit(_satterthwaite(parts), 0.5 + LEVEL / 2) * math.sqrt(sum(part for part, _ in parts))
         return float(abs(a.estimate - r * b.estimate) - bound)
 
     ends = []
@@ -58,7 +58,7 @@ def ratio(a: Difference, b: Difference, level: float = 0.95) -> Difference:
             inner, step = inner + sign * step, 2 * step
         found = step < 1e6
         ends.append(float(optimize.brentq(beyond, inner, inner + sign * step)) if found else sign * math.inf)
-    return Difference(centre, ends[0], ends[1], n=n, level=level, method="Fieller")
+    return Difference(centre, ends[0], ends[1], n=n, method="Fieller")
 
 
 def charged(p: float, looks: int) -> float:
@@ -71,13 +71,13 @@ def charged(p: float, looks: int) -> float:
     return min(1.0, max(looks * (looks + 1), 1) * p) if math.isfinite(p) else NAN
 
 
-def clustered(values: Mapping[int, Sequence[float]], level: float = 0.95) -> Difference:
+def clustered(values: Mapping[int, Sequence[float]]) -> Difference:
     """Student's t over the means of clusters, here realizations: what they share is in every value of a cluster."""
-    found = paired([float(np.mean(group)) for group in values.values() if len(group)], level)
+    found = paired([float(np.mean(group)) for group in values.values() if len(group)])
     return replace(found, method="clustered t") if found.method == "paired t" else found
 
 
-def fitted_mean(samples: Sequence[Sample], correlation: float, level: float = 0.95) -> Difference:
+def fitted_mean(samples: Sequence[Sample], correlation: float) -> Difference:
     """Mean over cells whose runs share realizations, from means and spreads and the `correlation` of two such runs.
 
     Its variance is (1 / K^2) sum_ij rho_ij s_i s_j / n with rho_ii = 1, and n - 1 degrees of freedom, n the fewest runs
@@ -85,13 +85,13 @@ def fitted_mean(samples: Sequence[Sample], correlation: float, level: float = 0.
     """
     check_number(least=0, most=1, correlation=correlation)
     if not samples:
-        return Difference(NAN, level=level)
+        return Difference(NAN)
     estimate, least = float(np.mean([s.mean for s in samples])), min(s.n for s in samples)
     if least < 2:
-        return contrast(samples, [1 / len(samples)] * len(samples), level)
+        return contrast(samples, [1 / len(samples)] * len(samples))
     errors = np.array([s.std / math.sqrt(s.n) for s in samples])
     variance = (1 - correlation) * (errors**2).sum() + correlation * errors.sum() ** 2
-    return student(estimate, math.sqrt(variance) / len(samples), least - 1, (least, least), level, "clustered")
+    return student(estimate, math.sqrt(variance) / len(samples), least - 1, (least, least), "clustered")
 
 
 def difference_of_digits(first: float, second: float, discordant: float | None = None, images: int = 50000) -> float:

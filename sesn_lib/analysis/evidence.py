@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sesn_lib.analysis import mixed
-from sesn_lib.analysis.clusters import by_realization
 from sesn_lib.analysis.published import REGIME
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import NAN, Difference, Sample, contrast
@@ -70,7 +69,7 @@ class OurRuns:
 
         Where each of the cells has the same realizations it is Student's paired t-test over these.
         """
-        return by_realization(self.model, {REGIME[cell]: weight for cell, weight in weights.items()})
+        return mixed.by_realization(self.model, {REGIME[cell]: weight for cell, weight in weights.items()})
 
     def by_model(self, weights: Weights) -> Difference:
         """The same with the model's own standard error, which takes realizations for equally hard for all cells."""

@@ -178,7 +178,7 @@ def boundary(runs: Sequence[float]) -> tuple[int, str]:
     return len(runs) - PAPER_RUNS, "inferred"
 
 
-def missing_mean(runs: Sequence[float], pooled: Sample, digit: float = 0.01) -> tuple[float, float]:
+def missing_mean(runs: Sequence[float], pooled: Sample) -> tuple[float, float]:
     """Between which bounds the mean of the unpublished runs of a list lies, given the pooled mean, cut to two decimals.
 
     Raises ValueError if no run is missing.
@@ -186,21 +186,20 @@ def missing_mean(runs: Sequence[float], pooled: Sample, digit: float = 0.01) -> 
     missing = pooled.n - len(runs)
     if missing < 1:
         raise ValueError(f"none of the {pooled.n} runs is missing")
-    low, high = ((bound * pooled.n - sum(runs)) / missing for bound in (pooled.mean, pooled.mean + digit))
+    low, high = ((bound * pooled.n - sum(runs)) / missing for bound in (pooled.mean, pooled.mean + 0.01))
     return low, high
 
 
-def printed(value: float, how: str, decimals: int = 2) -> float:
-    """A number as it stands in a table: "rounded" or "cut". Raises ValueError for another word."""
+def printed(value: float, how: str) -> float:
+    """A number as it stands in a table, at two decimals: "rounded" or "cut". Raises ValueError for another word."""
     if how not in ("rounded", "cut"):
         raise ValueError(f"numbers are rounded or cut, not {how!r}")
-    scale = 10**decimals
-    return round(value, decimals) if how == "rounded" else math.floor(value * scale) / scale
+    return round(value, 2) if how == "rounded" else math.floor(value * 100) / 100
 
 
-def attainable(value: float, images: int, decimals: int = 3) -> bool:
-    """Whether some whole number of errors among so many images prints as this percentage at so many decimals."""
-    return images in fitting_counts([value], [images], decimals)
+def attainable(value: float, images: int) -> bool:
+    """Whether some whole number of errors among so many images prints as this percentage, at three decimals."""
+    return images in fitting_counts([value], [images])
 
 
 def fitting_counts(values: Sequence[float], counts: Sequence[int] | range, decimals: int = 3) -> list[int]:

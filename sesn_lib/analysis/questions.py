@@ -15,7 +15,7 @@ import pandas as pd
 from sesn_lib.analysis import controls, mixed, predictions
 from sesn_lib.analysis.controls import Controlled, Errors
 from sesn_lib.analysis.predictions import Prediction
-from sesn_lib.analysis.statistics import Difference, Sample, paired
+from sesn_lib.analysis.statistics import Difference, Sample, over_realizations, paired
 from sesn_lib.analysis.text import DASH, interval, mean, number, p_is, signed
 from sesn_lib.experiments.controls import CNN, EXPERIMENT, SCALAR, VECTOR, Control
 
@@ -87,10 +87,8 @@ def tuned(runs: Controlled) -> dict[str, list[Prediction]]:
         return runs.errors(network, best, scaling, realizations)
 
     def half(name: str) -> Any:
-        sides = [errors(one, change) for change in (None, "unchanged") for one in (name, "CNN, 28")]
-        common = sorted(set.intersection(*map(set, sides)))
-        a, b, c, d = sides
-        return paired([a[r] - b[r] - 0.5 * (c[r] - d[r]) for r in common])
+        a, b, c, d = (errors(one, change) for change in (None, "unchanged") for one in (name, "CNN, 28"))
+        return over_realizations((1, a), (-1, b), (-0.5, c), (0.5, d))
 
     names = [f"{name}, 28" for name in SESN]
     found: dict[str, list[Prediction]] = {"gains": [], "leads": [], "halves": [], "again": []}
@@ -194,7 +192,7 @@ def changes(runs: Controlled) -> list[Prediction]:
                 moved = controls.lead(runs.errors(network, change, 1.0), plain)
                 found.append(Prediction(f"{name}, {change}: minus unchanged", moved, -end, end))
         one = runs.errors(network, "one-scale", 1.0)
-        lost = paired([one[r] - (plain[r] + cnn[r]) / 2 for r in sorted(one.keys() & plain.keys() & cnn.keys())])
+        lost = over_realizations((1, one), (-0.5, plain), (-0.5, cnn))
         found.append(Prediction(f"{name}, one-scale: minus halfway to the CNN", lost, low=0))
     return found
 
@@ -212,7 +210,7 @@ def less_data(fewer: Mapping[str, Mapping[int, Errors]]) -> list[Prediction]:
 
     def twice(name: str) -> Any:
         a, b, c, d = (fewer[side][n] for n in (1000, 10000) for side in (name, "CNN"))
-        return paired([a[r] - b[r] - 2 * (c[r] - d[r]) for r in sorted(a.keys() & b.keys() & c.keys() & d.keys())])
+        return over_realizations((1, a), (-1, b), (-2, c), (2, d))
 
     slopes = {name: controls.slope_of_lead(fewer[name], fewer["CNN"]) for name in SESN}
     return [

@@ -7,7 +7,7 @@ that says why, never an exception and never a p-value made up.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,6 +19,7 @@ from sesn_lib.checks import check_number, check_whole, is_number, is_whole
 
 __all__ = [
     "LEAST",
+    "LEVEL",
     "NOMINAL",
     "Difference",
     "Sample",
@@ -28,13 +29,16 @@ __all__ = [
     "holm",
     "mean_interval",
     "order_p",
+    "over_realizations",
     "paired",
     "student",
     "variance_parts",
 ]
 
 NOMINAL = 0.05
-"""Level of the tests; their intervals are at 1 - NOMINAL."""
+"""Level of the tests."""
+LEVEL = 0.95
+"""Confidence of the intervals, 1 - NOMINAL."""
 LEAST = 3
 """Fewer runs on a side give no verdict, whatever their p: two values that happen to agree show no spread."""
 NAN = math.nan
@@ -78,7 +82,7 @@ class Difference:
 
     Attributes:
         estimate: of the difference, first minus second; NaN if there is none.
-        low, high: ends of the confidence interval at `level`.
+        low, high: ends of the confidence interval at `LEVEL`.
         p: of the test that the difference is zero.
         error, df: standard error and degrees of freedom of Student's t.
         n: values on either side, or pairs twice.
@@ -92,11 +96,7 @@ class Difference:
     error: float = NAN
     df: float = NAN
     n: tuple[int, int] = (0, 0)
-    level: float = 0.95
     method: str = "no data"
-
-    def __post_init__(self) -> None:
-        check_number(0, below=1, level=self.level)
 
     @property
     def tested(self) -> bool:
@@ -120,13 +120,13 @@ def _finite(values: Sequence[float]) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
 
 
-def student(estimate: float, error: float, df: float, n: tuple[int, int], level: float, method: str) -> Difference:
+def student(estimate: float, error: float, df: float, n: tuple[int, int], method: str) -> Difference:
     """The test by name that an estimate with a standard error is zero; without spread there is none."""
     if not error > 0:
-        return Difference(estimate, n=n, level=level, method="no spread")
-    half = stats.t.ppf(0.5 + level / 2, df) * error
+        return Difference(estimate, n=n, method="no spread")
+    half = stats.t.ppf(0.5 + LEVEL / 2, df) * error
     p = float(2 * stats.t.sf(abs(estimate) / error, df))
-    return Difference(estimate, float(estimate - half), float(estimate + half), p, error, df, n, level, method)
+    return Difference(estimate, float(estimate - half), float(estimate + half), p, error, df, n, method)
 
 
 def _welch_df(parts: Sequence[tuple[float, int]]) -> float:
@@ -136,26 +136,26 @@ def _welch_df(parts: Sequence[tuple[float, int]]) -> float:
     return total**2 / below if below else NAN
 
 
-def difference(a: Sample | None, b: Sample | None, level: float = 0.95) -> Difference:
+def difference(a: Sample | None, b: Sample | None) -> Difference:
     """Mean of a minus mean of b, two independent samples.
 
     Two or more values on both sides: Welch's t-test. A single value against n: Student's t with the spread of the n,
     that is, the prediction interval `m +- t s sqrt(1 + 1/n)`; it assumes that both sides spread alike.
     """
     if a is None or b is None:
-        return Difference(NAN, level=level)
+        return Difference(NAN)
     estimate, n = a.mean - b.mean, (a.n, b.n)
     if a.n > 1 and b.n > 1:
         error = math.sqrt(a.squared_error + b.squared_error)
         df = _welch_df([(a.squared_error, a.n), (b.squared_error, b.n)])
-        return student(estimate, error, df, n, level, "Welch")
+        return student(estimate, error, df, n, "Welch")
     if max(n) > 1:
         many = a if a.n > 1 else b
-        return student(estimate, many.std * math.sqrt(1 + 1 / many.n), many.n - 1, n, level, "one run")
-    return Difference(estimate, n=n, level=level, method="one against one")
+        return student(estimate, many.std * math.sqrt(1 + 1 / many.n), many.n - 1, n, "one run")
+    return Difference(estimate, n=n, method="one against one")
 
 
-def contrast(samples: Sequence[Sample], weights: Sequence[float], level: float = 0.95) -> Difference:
+def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
     """The weighted sum of independent means, with Satterthwaite's degrees of freedom; two weights +1, -1 are Welch's.
 
     Raises ValueError unless there is one weight per sample.
@@ -164,29 +164,35 @@ def contrast(samples: Sequence[Sample], weights: Sequence[float], level: float =
         raise ValueError(f"{len(samples)} samples and {len(weights)} weights: there must be one for each")
     _finite(weights)
     if not samples:
-        return Difference(NAN, level=level)
+        return Difference(NAN)
     estimate = float(sum(w * s.mean for w, s in zip(weights, samples)))
     n = (min(s.n for s in samples),) * 2
     if n[0] < 2:
-        return Difference(estimate, n=n, level=level, method="one run in a cell")
+        return Difference(estimate, n=n, method="one run in a cell")
     parts = [(w**2 * s.squared_error, s.n) for w, s in zip(weights, samples)]
-    return student(estimate, math.sqrt(sum(p for p, _ in parts)), _welch_df(parts), n, level, "Welch contrast")
+    return student(estimate, math.sqrt(sum(p for p, _ in parts)), _welch_df(parts), n, "Welch contrast")
 
 
-def paired(differences: Sequence[float], level: float = 0.95) -> Difference:
+def paired(differences: Sequence[float]) -> Difference:
     """Student's t-test on differences of pairs."""
     sample = Sample.of(differences)
     if sample is None:
-        return Difference(NAN, level=level)
+        return Difference(NAN)
     n = (sample.n, sample.n)
     if sample.n == 1:
-        return Difference(sample.mean, n=n, level=level, method="one pair")
-    return student(sample.mean, math.sqrt(sample.squared_error), sample.n - 1, n, level, "paired t")
+        return Difference(sample.mean, n=n, method="one pair")
+    return student(sample.mean, math.sqrt(sample.squared_error), sample.n - 1, n, "paired t")
 
 
-def mean_interval(sample: Sample, level: float = 0.95) -> tuple[float, float]:
+def over_realizations(*terms: tuple[float, Mapping[int, float]]) -> Difference:
+    """Student's paired t on a weighted sum of errors, (weight, realization -> error) each, where all have a run."""
+    common = sorted(set.intersection(*(set(errors) for _, errors in terms)))
+    return paired([sum(weight * errors[r] for weight, errors in terms) for r in common])
+
+
+def mean_interval(sample: Sample) -> tuple[float, float]:
     """Student's confidence interval of a mean; NaN for one value or no spread."""
-    found = contrast([sample], [1.0], level)
+    found = contrast([sample], [1.0])
     return found.low, found.high
 
 
@@ -243,11 +249,11 @@ def order_p(values: Sequence[float], first: int) -> float:
     return sum(choices) / len(choices)
 
 
-def detectable_difference(std: float, n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
+def detectable_difference(std: float, n: int, *, power: float = 0.8) -> float:
     """The true difference between two samples of n that a two-sided t-test finds with probability `power`."""
     check_number(std=std, least=0)
-    check_number(0, below=1, power=power, alpha=alpha)
+    check_number(0, below=1, power=power)
     check_whole(0, n=n)
     if n < 2:
         return NAN
-    return std * float(TTestIndPower().solve_power(nobs1=n, alpha=alpha, power=power, ratio=1.0))
+    return std * float(TTestIndPower().solve_power(nobs1=n, alpha=NOMINAL, power=power, ratio=1.0))

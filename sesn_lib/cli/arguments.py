@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from sesn_lib.store.records import Store
-from sesn_lib.store.schema import AnyCell
-
-__all__ = [
-    "check_protocol",
-    "numbers",
-    "refused_value",
-    "share_threads",
-    "whole_numbers",
-    "words",
-]
-
+__all__ = ["numbers", "refused_value", "share_threads", "whole_numbers", "words"]
 
 LONGEST = 1000
 
@@ -65,27 +54,6 @@ def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -
         return threads
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, count // jobs)
-
-
-def check_protocol(store: Store, cells: Iterable[AnyCell], wanted: Callable[[AnyCell], Mapping[str, Any]]) -> None:
-    """Refuses to mix: a record of another protocol in the folder would make a cell look done that is not.
-
-    Arguments:
-        wanted: of a cell, parts of the protocol, and `test_images`.
-
-    Raises:
-        ValueError: naming the record and what differs.
-    """
-    for cell in cells:
-        record = store.find(cell)
-        if record is None:
-            continue
-        found = {**record["protocol"], "test_images": record["test_images"]}
-        for key, value in wanted(cell).items():
-            if found.get(key) != value:
-                raise ValueError(
-                    f"{store.path(cell)} is of a run with {key} {found.get(key)}, not {value}; name another --results"
-                )
 
 
 def refused_value(error: Any, args: list[str] | None) -> str:

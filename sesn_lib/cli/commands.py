@@ -11,22 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from data_prep import DataError
+from data_prep import commands as data_commands
 from sesn_lib import __version__, paths
-from sesn_lib.cli import arguments, data_commands, plain, run_commands
-from sesn_lib.cli.options import (
-    FIRST,
-    CheckpointsOption,
-    DeviceOption,
-    ExperimentOption,
-    PartOption,
-    Profile,
-    ResultsOption,
-    ThreadsOption,
-)
+from sesn_lib.cli import arguments, plain, run_commands
+from sesn_lib.cli import options as option
+from sesn_lib.cli.options import FIRST, Profile
 from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import PROTOCOL
 from sesn_lib.experiments.registry import experiment_for
 from sesn_lib.experiments.settings import RunOptions
+from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 
 __all__ = ["app", "main"]
 
@@ -37,7 +31,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(data_commands.app, name="data", callback=data_commands.calm, no_args_is_help=True)
+DATA_SETS = {"mnist-scale": "MNIST-scale", "stl10": "STL-10"}
+
+
+def _calm(context: typer.Context) -> None:
+    """A line every half minute where there is no terminal for the bars."""
+    if not sys.stderr.isatty():
+        context.with_resource(Heartbeat(lambda: DATA_SETS[str(context.invoked_subcommand)], to_stderr))
+
+
+app.add_typer(data_commands.app, name="data", callback=_calm, no_args_is_help=True)
 
 
 def _tell_version(asked: bool) -> None:
@@ -62,10 +65,10 @@ app.command()(run_commands.probe)
 
 @app.command()
 def status(
-    experiment: ExperimentOption = None,
-    part: PartOption = None,
-    results: ResultsOption = None,
-    checkpoints: CheckpointsOption = None,
+    experiment: option.Experiment = None,
+    part: option.Part = None,
+    results: option.Results = None,
+    checkpoints: option.Checkpoints = None,
     check: Annotated[bool, typer.Option("--check", help="Check the records instead, as a sceptic would.")] = False,
 ) -> None:
     """Show the grid as a map, with mean errors and the time left."""
@@ -85,9 +88,9 @@ def status(
 
 @app.command()
 def collect(
-    experiment: ExperimentOption = None,
-    part: PartOption = None,
-    results: ResultsOption = None,
+    experiment: option.Experiment = None,
+    part: option.Part = None,
+    results: option.Results = None,
 ) -> None:
     """Write results.yml, the table of test errors, from the records."""
     from sesn_lib.store.records import collect as collect_records
@@ -100,16 +103,16 @@ def collect(
 
 @app.command()
 def bench(
-    experiment: ExperimentOption = None,
-    part: PartOption = None,
-    device: DeviceOption = "auto",
+    experiment: option.Experiment = None,
+    part: option.Part = None,
+    device: option.Device = "auto",
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [four SESN models]")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = PROTOCOL["batch_size"],
     ways: Annotated[list[str] | None, typer.Option(help="Ways of computing, separated by commas. [all]")] = None,
     rounds: Annotated[int | None, typer.Option(help="How often each way is timed, in turns. [5]")] = None,
     jobs: Annotated[list[str] | None, typer.Option(help="Time whole trainings by so many jobs. [GPU: 1,2,4,8]")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file too.")] = None,
-    threads: ThreadsOption = None,
+    threads: option.Threads = None,
 ) -> None:
     """Measure training speed: against the literal form of the layers, or what a run on STL-10 takes."""
     from sesn_lib.runner import bench as benchmark

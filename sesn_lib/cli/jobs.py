@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sesn_lib import mps, paths
-from sesn_lib.cli import arguments
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.provenance import resolve_device
@@ -50,16 +48,26 @@ def job_for(
     if not here:  # another machine may have another working directory
         folder, kept = folder.expanduser().resolve(), kept.expanduser().resolve()
         weights = weights and weights.expanduser().resolve()
-
-    def wanted(cell: AnyCell) -> dict[str, Any]:
-        return experiment.protocol(experiment.settings_of(cell, options), options)
-
-    arguments.check_protocol(Store(folder), cells, wanted)
+    _check_protocol(Store(folder), cells, experiment, options)
     paths.check_folders({"--weights": weights, "--checkpoints": kept if options.checkpoints else None})
     if here:
         warn_if_slow(options.precision, options.device)
     options = replace(options, checkpoints=kept, weights=weights)
     return Job(cells, folder, partial(run_cell, options=options), kept, deadline, Estimator(folder, options))
+
+
+def _check_protocol(store: Store, cells: Iterable[AnyCell], experiment: Experiment, options: RunOptions) -> None:
+    """Refuses to mix: a record of another protocol in the folder would make a cell look done that is not."""
+    for cell in cells:
+        record = store.find(cell)
+        if record is None:
+            continue
+        found = {**record["protocol"], "test_images": record["test_images"]}
+        for key, value in experiment.protocol(experiment.settings_of(cell, options), options).items():
+            if found.get(key) != value:
+                raise ValueError(
+                    f"{store.path(cell)} is of a run with {key} {found.get(key)}, not {value}; name another --results"
+                )
 
 
 def folders(experiment: Experiment, results: Path | None, options: RunOptions) -> tuple[Path, Path]:

@@ -13,24 +13,8 @@ import typer
 
 from sesn_lib import paths
 from sesn_lib.cli import arguments
-from sesn_lib.cli.options import (
-    BatchOption,
-    CheckpointsOption,
-    DataOption,
-    DeviceOption,
-    Engine,
-    EpochsOption,
-    ExperimentOption,
-    ImagesOption,
-    MicroBatchOption,
-    PartOption,
-    PrecisionOption,
-    ResultsOption,
-    SmallMemoryOption,
-    TestOption,
-    ThreadsOption,
-    WeightsOption,
-)
+from sesn_lib.cli import options as option
+from sesn_lib.cli.options import Engine
 from sesn_lib.experiments.base import Experiment
 from sesn_lib.experiments.controls import EXPERIMENT as CONTROLS
 from sesn_lib.experiments.registry import experiment_for, experiment_with
@@ -49,19 +33,19 @@ def train(
         float | None, typer.Option(help="MNIST-scale: augmentation e in (0, 1]; 1 is none. [1.0]")
     ] = None,
     realization: Annotated[int, typer.Option(help="0 to 5; STL-10: which run.")] = 0,
-    epochs: EpochsOption = None,
-    train_images: ImagesOption = None,
-    test_images: TestOption = None,
-    batch_size: BatchOption = None,
-    micro_batch: MicroBatchOption = None,
-    small_memory: SmallMemoryOption = False,
-    precision: PrecisionOption = "float32",
-    device: DeviceOption = "auto",
-    data: DataOption = None,
+    epochs: option.Epochs = None,
+    train_images: option.Images = None,
+    test_images: option.Test = None,
+    batch_size: option.Batch = None,
+    micro_batch: option.MicroBatch = None,
+    small_memory: option.SmallMemory = False,
+    precision: option.Precision = "float32",
+    device: option.Device = "auto",
+    data: option.Data = None,
     results: Annotated[Path | None, typer.Option(help="The record goes to RESULTS/runs. [build/]")] = None,
-    checkpoints: CheckpointsOption = None,
-    weights: WeightsOption = None,
-    threads: ThreadsOption = None,
+    checkpoints: option.Checkpoints = None,
+    weights: option.Weights = None,
+    threads: option.Threads = None,
 ) -> None:
     """Train and test one model, on one realization of MNIST-scale or on STL-10, and write its record."""
     experiment = experiment_with(model)
@@ -102,29 +86,29 @@ def train(
 
 
 def run(
-    experiment: ExperimentOption = None,
-    part: PartOption = None,
+    experiment: option.Experiment = None,
+    part: option.Part = None,
     models: Annotated[list[str] | None, typer.Option(help="Names, separated by commas. [all]")] = None,
     scalings: Annotated[list[str] | None, typer.Option(help="1.0, 0.5 or both. [both]")] = None,
     realizations: Annotated[list[str] | None, typer.Option(help="e.g. 0,2 or 0-3. [0-5; STL-10: 0]")] = None,
-    epochs: EpochsOption = None,
-    train_images: ImagesOption = None,
-    test_images: TestOption = None,
-    batch_size: BatchOption = None,
-    micro_batch: MicroBatchOption = None,
-    small_memory: SmallMemoryOption = False,
+    epochs: option.Epochs = None,
+    train_images: option.Images = None,
+    test_images: option.Test = None,
+    batch_size: option.Batch = None,
+    micro_batch: option.MicroBatch = None,
+    small_memory: option.SmallMemory = False,
     jobs: Annotated[
         int | None, typer.Option(help="Cells at once, each in a process. [1; on a GPU by its room]")
     ] = None,
     time_budget: Annotated[str | None, typer.Option(help="e.g. 9m, 1.5h: begin nothing that would not end.")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
-    results: ResultsOption = None,
-    data: DataOption = None,
-    checkpoints: CheckpointsOption = None,
-    weights: WeightsOption = None,
+    device: option.Device = "auto",
+    precision: option.Precision = "float32",
+    results: option.Results = None,
+    data: option.Data = None,
+    checkpoints: option.Checkpoints = None,
+    weights: option.Weights = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed.")] = False,
-    threads: ThreadsOption = None,
+    threads: option.Threads = None,
     cluster: Annotated[Engine | None, typer.Option(help="Send the work to a cluster, as --jobs jobs.")] = None,
     partition: Annotated[str | None, typer.Option(help="The cluster's partition.")] = None,
 ) -> None:
@@ -164,7 +148,13 @@ def run(
 
 
 def _send(
-    job: Job, jobs: int, cluster: Engine, partition: str | None, seconds: float | None, gpu: bool, retry_failed: bool
+    job: Job,
+    jobs: int,
+    cluster: Engine,
+    partition: str | None,
+    seconds: float | None,
+    gpu: bool,
+    retry_failed: bool,
 ) -> None:
     from sesn_lib.runner.cluster import submit
     from sesn_lib.runner.local import forget_failures
@@ -202,10 +192,10 @@ def probe(
     weights: Annotated[Path, typer.Argument(help="Folder of kept weights, of `sesn run --weights`.")],
     results: Annotated[Path | None, typer.Option(help="Results folder. [notebooks/results/controls]")] = None,
     digits: Annotated[int | None, typer.Option(help="So many test digits of each realization. [10000]")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    data: DataOption = None,
-    threads: ThreadsOption = None,
+    device: option.Device = "auto",
+    precision: option.Precision = "auto",
+    data: option.Data = None,
+    threads: option.Threads = None,
 ) -> None:
     """Show trained networks digits of fixed sizes, from 0.21 to 2, and measure how equivariant they are."""
     from sesn_lib import provenance

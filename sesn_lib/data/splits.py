@@ -110,9 +110,9 @@ def noise(count: int, device: torch.device) -> DeviceSplit:
     return DeviceSplit(images.to(device), labels.to(device))
 
 
-def normalise(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """``uint8 [B, H, W]`` to ``(x / 255 - MEAN) / STD``, ``[B, 1, H, W]``; computed in float32, returned as `dtype`."""
-    return (images.float() * (1 / (255 * STD)) - MEAN / STD).to(dtype).unsqueeze(1)
+def normalise(images: Tensor) -> Tensor:
+    """``uint8 [B, H, W]`` to ``(x / 255 - MEAN) / STD``, ``float32 [B, 1, H, W]``."""
+    return (images.float() * (1 / (255 * STD)) - MEAN / STD).unsqueeze(1)
 
 
 def rescale(images: Tensor, factors: Tensor, *, centre: float | None = None) -> Tensor:
@@ -189,15 +189,10 @@ def shuffled(split: DeviceSplit, generator: torch.Generator, extra_scaling: floa
 
 
 def epoch_batches(
-    split: DeviceSplit,
-    batch_size: int,
-    generator: torch.Generator,
-    extra_scaling: float = 1.0,
-    *,
-    dtype: torch.dtype = torch.float32,
+    split: DeviceSplit, batch_size: int, generator: torch.Generator, extra_scaling: float = 1.0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of (normalised images ``[B, 1, H, W]``, labels ``[B]``); the last batch holds what is left."""
     check_whole(batch_size=batch_size)
     epoch = shuffled(split, generator, extra_scaling)
     for images, labels in zip(epoch.images.split(batch_size), epoch.labels.split(batch_size)):
-        yield normalise(images, dtype), labels
+        yield normalise(images), labels

@@ -9,10 +9,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self
 
 from sesn_lib.experiments.rules import Rules
-from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.experiments.settings import RunOptions, SettingsType
 
 __all__ = ["ALL", "AnyCell", "Experiment"]
 
@@ -93,7 +93,7 @@ class AnyCell(ABC):
         return cls(**{name: values[name] for name in names})
 
 
-class Experiment(ABC):
+class Experiment(ABC, Generic[SettingsType]):
     """One experiment; the registry is `sesn_lib.experiments.registry`.
 
     Attributes:
@@ -123,7 +123,7 @@ class Experiment(ABC):
     test_images: int
     least_images = 1
     several_ways = False
-    settings: BaseSettings
+    settings: SettingsType
     error: str
     table_header = ""
     folder = ""
@@ -171,7 +171,7 @@ class Experiment(ABC):
         chosen = (cell for cell in cells if cell.model in models and cell.repetition in realizations)
         return tuple(cell for cell in chosen if cell.condition in scalings)
 
-    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> SettingsType:
         """The protocol for a cell, changed as the options say; its seed is for who runs it to set.
 
         Raises:
@@ -197,7 +197,7 @@ class Experiment(ABC):
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} to {most}, not {count}")
         self.settings_of(self.cells()[0], options)
 
-    def protocol(self, settings: BaseSettings, options: RunOptions) -> dict[str, Any]:
+    def protocol(self, settings: SettingsType, options: RunOptions) -> dict[str, Any]:
         """What the records of such runs will say, the precision aside, which may differ."""
         images = self.train_images if options.train_images is None else options.train_images
         tested = self.test_images if options.test_images is None else options.test_images
@@ -217,11 +217,11 @@ class Experiment(ABC):
             for whole in self.whole_protocols(cell)
         )
 
-    def trained_images(self, settings: BaseSettings, train_images: int) -> int:
+    def trained_images(self, settings: SettingsType, train_images: int) -> int:
         """How many images a whole run takes steps on, of so many handed in, for an estimate of its time."""
         return settings.epochs * train_images
 
-    def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:
+    def evaluated_images(self, settings: SettingsType, test_images: int) -> int:
         """Likewise how many it evaluates."""
         return test_images
 

@@ -14,9 +14,8 @@ from typing import Any, ClassVar
 
 from sesn_lib.checks import check_number, check_whole
 from sesn_lib.experiments.base import AnyCell
-from sesn_lib.experiments.drawn import REALIZATIONS, DrawnCell
-from sesn_lib.experiments.mnist_scale import TRAIN_IMAGES, MNISTScale, Settings
-from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, DrawnCell, MNISTScale, Settings
+from sesn_lib.experiments.settings import RunOptions
 
 __all__ = ["CHANGES", "EXPERIMENT", "MODELS", "Control", "ControlSettings", "network_of"]
 
@@ -168,14 +167,14 @@ class Controls(MNISTScale):
     def cell_for(self, model: str, scaling: float | None, realization: int) -> Control:
         return Control(model, 1.0 if scaling is None else scaling, realization)
 
-    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> ControlSettings:
         assert isinstance(cell, Control)
         settings = super().settings_of(cell, options)
         assert isinstance(settings, ControlSettings)
         settings = replace(settings, **CHANGES[cell.change])
         return settings if options.train_images is None else replace(settings, train_images=options.train_images)
 
-    def protocol(self, settings: BaseSettings, options: RunOptions) -> dict[str, Any]:
+    def protocol(self, settings: Settings, options: RunOptions) -> dict[str, Any]:
         assert isinstance(settings, ControlSettings)
         return super().protocol(settings, replace(options, train_images=settings.train_images))
 

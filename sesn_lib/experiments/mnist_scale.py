@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 from sesn_lib.checks import check_number
 from sesn_lib.experiments import correctness
 from sesn_lib.experiments.base import AnyCell, Experiment
-from sesn_lib.experiments.drawn import REALIZATIONS, DrawnCell
 from sesn_lib.experiments.rules import FRACTION, PERCENT, SECONDS, RecordError, Rules, check, number, short, whole
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
@@ -31,6 +30,7 @@ __all__ = [
     "SCALINGS",
     "SESN_MODELS",
     "Cell",
+    "DrawnCell",
     "Settings",
 ]
 
@@ -49,6 +49,7 @@ PART_MODELS: dict[str, tuple[str, ...]] = {"sesn": MODELS, "rivals": RIVAL_MODEL
 """The models of each part of the grid; every one is run in each scaling and realization."""
 ALL_MODELS = tuple(dict.fromkeys(model for models in PART_MODELS.values() for model in models))
 SCALINGS: tuple[float, ...] = (1.0, 0.5)
+REALIZATIONS: range = range(6)
 TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES = 10000, 2000, 50000
 TEST_PART = 48000
 """So many test images the earlier report had; each run says its error on the first so many, too."""
@@ -95,6 +96,51 @@ PROTOCOL: dict[str, Any] = {k: v for k, v in Settings().protocol(TRAIN_IMAGES).i
 
 
 @dataclass(frozen=True, order=True)
+class DrawnCell(AnyCell):
+    """A run on one draw of MNIST-scale: of the table here, and of others in modules of their own.
+
+    Attributes:
+        DRAW: the end of the pattern of names, after the model.
+        extra_scaling: e in (0, 1]; training images are rescaled by a factor uniform in [e, 1/e]; 1 means never.
+        realization: 0..5, which of the six draws of MNIST-scale.
+
+    Raises:
+        ValueError: a value that is none of these.
+    """
+
+    DRAW = r"-x([0-9.e-]+)-r(\d+)"
+    KINDS = (str, float, int)
+
+    extra_scaling: float
+    realization: int
+
+    def __post_init__(self) -> None:
+        scaling, realization = self.extra_scaling, self.realization
+        if isinstance(scaling, bool) or not isinstance(scaling, int | float):
+            raise ValueError(f"extra_scaling must be a number, not {scaling!r}")
+        if not 0 < scaling <= 1:
+            raise ValueError(f"extra_scaling must lie in (0, 1], not {scaling!r:.60}")
+        if isinstance(realization, bool) or not isinstance(realization, int):
+            raise ValueError(f"realization must be a whole number, not {realization!r}")
+        if realization not in REALIZATIONS:
+            raise ValueError(f"realization must be one of 0 to {REALIZATIONS[-1]}, not {realization!r}")
+        object.__setattr__(self, "extra_scaling", float(scaling))
+
+    @property
+    def condition(self) -> float:
+        return self.extra_scaling
+
+    @property
+    def repetition(self) -> int:
+        return self.realization
+
+    @property
+    def name(self) -> str:
+        """File-name form, e.g. `mnist_ses_vector_28-x0.5-r3`; `parse` is its inverse."""
+        return f"{self.model}-x{self.extra_scaling!r}-r{self.realization}"
+
+
+@dataclass(frozen=True, order=True)
 class Cell(DrawnCell):
     """One run of the experiment; `model` is one of those of `PART_MODELS`."""
 
@@ -120,7 +166,7 @@ GRID: tuple[Cell, ...] = cells_of(MODELS)
 """The 120 cells of the paper's table in running order."""
 
 
-class MNISTScale(Experiment):
+class MNISTScale(Experiment[Settings]):
     """The paper's classification experiment."""
 
     name, title = "mnist-scale", "MNIST-scale"
@@ -131,7 +177,7 @@ class MNISTScale(Experiment):
     train_images, test_images = TRAIN_IMAGES, TEST_IMAGES
     least_images = 2
     several_ways = True
-    settings: BaseSettings = Settings()
+    settings = Settings()
     error = "test_error_50k"
     table_header = """\
 # Test errors in percent on the 50,000 test images of MNIST-scale, made from the records in runs/ by `sesn collect`.
@@ -152,11 +198,8 @@ class MNISTScale(Experiment):
     def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
         return Cell(model, 1.0 if scaling is None else scaling, realization)
 
-    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
-        settings = super().settings_of(cell, options)
-        assert isinstance(settings, Settings)
-        assert cell.condition is not None
-        return replace(settings, extra_scaling=cell.condition)
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> Settings:
+        return replace(super().settings_of(cell, options), extra_scaling=cell.condition)  # type: ignore[arg-type]
 
     def check(self, options: RunOptions) -> None:
         super().check(options)
@@ -173,7 +216,7 @@ class MNISTScale(Experiment):
     def whole_protocols(self, cell: AnyCell | None = None) -> tuple[dict[str, Any], ...]:
         return (PROTOCOL,)
 
-    def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:
+    def evaluated_images(self, settings: Settings, test_images: int) -> int:
         return settings.epochs * VALIDATION_IMAGES + test_images
 
     def check_record(self, record: Mapping[str, Any]) -> None:

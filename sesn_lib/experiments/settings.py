@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from sesn_lib.checks import (
     PRECISION_CHOICES,
@@ -18,10 +18,7 @@ from sesn_lib.checks import (
     check_whole,
 )
 
-__all__ = [
-    "BaseSettings",
-    "RunOptions",
-]
+__all__ = ["BaseSettings", "RunOptions", "SettingsType"]
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -89,6 +86,9 @@ class BaseSettings(ABC):
             "train_images": train_images,
             "precision": self.precision,
         }
+
+
+SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,7 +134,7 @@ class STL10Cell(AnyCell):
         return f"{self.TAG}-{self.model}-r{self.run}"
 
 
-class STL10(Experiment):
+class STL10(Experiment[Recipe]):
     """The paper's experiment on natural images; the authors trained each model once."""
 
     name, title = "stl10", "STL-10"
@@ -186,9 +186,8 @@ class STL10(Experiment):
             raise ValueError(f"no STL-10 run was chosen; the models are {', '.join(known)}")
         return tuple(sorted(cells, key=lambda cell: (cell.run, cell.model)))
 
-    def settings_of(self, cell: AnyCell, options: RunOptions) -> BaseSettings:
+    def settings_of(self, cell: AnyCell, options: RunOptions) -> Recipe:
         settings = super().settings_of(cell, options)
-        assert isinstance(settings, Recipe)
         if options.small_memory:
             small = settings.small_memory()
             settings = small if options.batch_size is None else replace(small, batch_size=options.batch_size)
@@ -197,12 +196,10 @@ class STL10(Experiment):
     def whole_protocols(self, cell: AnyCell | None = None) -> tuple[dict[str, Any], ...]:
         return tuple(self.protocol(recipe, RunOptions()) for recipe in (Recipe(), Recipe().small_memory()))
 
-    def trained_images(self, settings: BaseSettings, train_images: int) -> int:
-        assert isinstance(settings, Recipe)
+    def trained_images(self, settings: Recipe, train_images: int) -> int:
         return super().trained_images(settings, train_images - settings.validation_images)
 
-    def evaluated_images(self, settings: BaseSettings, test_images: int) -> int:
-        assert isinstance(settings, Recipe)
+    def evaluated_images(self, settings: Recipe, test_images: int) -> int:
         evaluations = sum(settings.evaluates(epoch) for epoch in range(1, settings.epochs + 1))
         return evaluations * (test_images + settings.validation_images)
 

@@ -22,7 +22,7 @@ from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.resampled import Plan, ResampledConv, ResampledFirstLayer, ResampledFirstLayers
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
-from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, vector_fields, xu
+from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, xu
 from sesn_lib.models.rivals.resampling import corner_aligned, fit, half_pixel, nearest
 
 __all__ = ["FAMILIES"]
@@ -256,7 +256,7 @@ class VectorEngine(LengthEngine):
 
     def __init__(self, model: MNISTNet, **options: Any) -> None:
         super().__init__(model, **options)
-        self.vector_norms = [m for m in model.blocks if isinstance(m, vector_fields.VectorBatchNorm)]
+        self.vector_norms = [m for m in model.blocks if isinstance(m, sevf.VectorBatchNorm)]
         self.directions = next(m.directions for m in model.blocks if isinstance(m, sevf.VectorLift))
 
     def _first_block(self, images: Tensor, dtype: torch.dtype) -> Tensor:

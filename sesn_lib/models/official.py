@@ -149,12 +149,12 @@ def _check_constant(key: str, value: Tensor, expected: Tensor | None) -> None:
         raise ValueError(f"{key} deviates by {deviation:.1e} from the model's {what}: at most {limit} is expected")
 
 
-def _few(keys: Sequence[str], most: int = 3) -> str:
+def _few(keys: Sequence[str]) -> str:
     """The first keys, and how many there are."""
     if not keys:
         return "none"
-    listed = [key if len(key) <= 80 else f"{key[:77]}..." for key in keys[:most]]
-    return str(listed) if len(keys) <= most else f"{listed} and {len(keys) - most} more, {len(keys)} in all"
+    listed = [key if len(key) <= 80 else f"{key[:77]}..." for key in keys[:3]]
+    return str(listed) if len(keys) <= 3 else f"{listed} and {len(keys) - 3} more, {len(keys)} in all"
 
 
 def _official_names(model: nn.Module) -> dict[str, str]:

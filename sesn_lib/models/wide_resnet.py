@@ -24,10 +24,12 @@ from sesn_lib.layers import ConvHH, ConvHH1x1, ConvTH, ScaleMaxProjection
 __all__ = [
     "VARIANTS",
     "Convolutions",
+    "Part",
     "SteerableConvolutions",
     "Unit",
     "WideResNet",
     "official_name",
+    "summary",
 ]
 
 STEM_WIDTH = 16
@@ -239,3 +241,65 @@ def official_name(name: str) -> str:
         part = {"norm1": "bn1", "norm2": "bn2", "shortcut": "convShortcut"}.get(part, part)
         return ".".join([f"block{int(group) + 1}", "layer", unit, part, *rest])
     return ".".join([{"stem": "conv1", "norm": "bn1", "classifier": "fc"}[first], *rest])
+
+
+# What a network consists of
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stage of a network.
+
+    Attributes:
+        name: "stem", "group 1, unit 2", "head", ...
+        first: its first convolution: "conv", "lift" (T->H), "group" (H->H), "group, 2 scales", "max, lift", or "".
+        shape: of its output for one image, [C, H, W] or [C, S, H, W]; [classes] of the head.
+        parameters: trained numbers in it.
+    """
+
+    name: str
+    first: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+def summary(network: WideResNet) -> tuple[Part, ...]:
+    """A network part by part, for tables and drawings; reckoned from strides and widths, nothing is computed."""
+    size = network.input_shape[1]
+    parts = [_part("stem", network.stem, network.stem, size)]
+    for number, group in enumerate(network.groups, start=1):
+        assert isinstance(group, nn.Sequential)
+        for i, unit in enumerate(group, start=1):
+            assert isinstance(unit, Unit)
+            stride = _last(unit.conv1).stride
+            size = -(-size // (stride if isinstance(stride, int) else stride[0]))
+            parts.append(_part(f"group {number}, unit {i}", unit, unit.conv1, size))
+    if isinstance(network.project, ScaleMaxProjection):
+        channels, _, *pixels = parts[-1].shape
+        parts.append(Part("maximum over scales", "", (channels, *pixels), 0))
+    head = _count(network.norm) + _count(network.classifier)
+    return (*parts, Part("head", "", (network.classifier.out_features,), head))
+
+
+def _part(name: str, module: nn.Module, entry: nn.Module, size: int) -> Part:
+    conv = _last(entry)
+    scales = (conv.basis.num_scales,) if isinstance(conv, ConvTH | ConvHH) else ()
+    return Part(name, _kind(entry), (conv.out_channels, *scales, size, size), _count(module))
+
+
+def _last(entry: nn.Module) -> ConvTH | ConvHH | nn.Conv2d:
+    conv = entry[-1] if isinstance(entry, nn.Sequential) else entry
+    assert isinstance(conv, ConvTH | ConvHH | nn.Conv2d)
+    return conv
+
+
+def _kind(entry: nn.Module) -> str:
+    if isinstance(entry, nn.Sequential):
+        return "max, lift"
+    if isinstance(entry, ConvHH):
+        return "group" if entry.scale_extent == 1 else f"group, {entry.scale_extent} scales"
+    return "lift" if isinstance(entry, ConvTH) else "conv"
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

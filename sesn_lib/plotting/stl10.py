@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sesn_lib.data.augment import MEAN, STD
 from sesn_lib.experiments.stl10 import Recipe
-from sesn_lib.models.outline import Part
+from sesn_lib.models.wide_resnet import Part
 from sesn_lib.plotting import style
 
 COLOURS = {
@@ -106,10 +106,10 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return np.clip(0.5 + image / (2 * WIDEST), 0, 1).transpose(1, 2, 0).copy()
 
 
-def networks(outlines: Mapping[str, Sequence[Part]]) -> Figure:
+def networks(summaries: Mapping[str, Sequence[Part]]) -> Figure:
     """Each network as a row of boxes; stacked sheets are scales, height is the size of the map."""
-    figure, axes = plt.subplots(len(outlines), 1, figsize=(10, 1.75 * len(outlines)))
-    for cell, (name, parts) in zip(np.atleast_1d(axes), outlines.items()):
+    figure, axes = plt.subplots(len(summaries), 1, figsize=(10, 1.75 * len(summaries)))
+    for cell, (name, parts) in zip(np.atleast_1d(axes), summaries.items()):
         cell.set(xlim=(-0.2, 9.6), ylim=(-0.62, 1.5))
         cell.axis("off")
         total = sum(part.parameters for part in parts)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sesn_lib.runner.worker import Event, Job, RunnerError, Summary, work
@@ -125,7 +126,7 @@ def _cause(error: Exception) -> str:
 
 
 def _share_path() -> None:
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = str(Path(__file__).resolve().parents[2])
     parts = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     if root not in parts:
         os.environ["PYTHONPATH"] = os.pathsep.join([root, *parts])

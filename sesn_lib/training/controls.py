@@ -11,7 +11,8 @@ from torch import nn
 from sesn_lib import fast, models
 from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.controls import ControlSettings, network_of
-from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.experiments.mnist_scale import Settings
+from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.training import mnist_scale
 
 __all__ = ["Task"]
@@ -23,7 +24,7 @@ class Task(mnist_scale.Task):
     settings: ControlSettings
 
     @classmethod
-    def load(cls, cell: AnyCell, settings: BaseSettings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
+    def load(cls, cell: AnyCell, settings: Settings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
         assert isinstance(settings, ControlSettings)
         return super().load(cell, settings, replace(options, train_images=settings.train_images), device)
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sesn_lib.checks import check_whole
 from sesn_lib.data.splits import Split
 from sesn_lib.experiments.base import AnyCell
-from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.experiments.settings import RunOptions, SettingsType
 from sesn_lib.fast.precision import resolve
 from sesn_lib.training.counting import Count
 from sesn_lib.training.evaluation import Evaluation
@@ -91,7 +91,7 @@ class Outcome:
     evaluation: Evaluation | None = None
 
 
-class BaseTask(ABC):
+class BaseTask(ABC, Generic[SettingsType]):
     """One training: its data on a device, and what is done with them. Each experiment has a subclass, named `Task`.
 
     Attributes:
@@ -114,7 +114,7 @@ class BaseTask(ABC):
     CPU_BATCH: ClassVar[int | None] = None
     SELECTION: str = "validation"
 
-    def __init__(self, train: Split, test: Split | None, settings: BaseSettings, images: int) -> None:
+    def __init__(self, train: Split, test: Split | None, settings: SettingsType, images: int) -> None:
         self.train, self.test, self.images = train, test, images
         self.settings = replace(settings, precision=resolve(settings.precision, train.device))
 
@@ -126,12 +126,12 @@ class BaseTask(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, cell: AnyCell, settings: BaseSettings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
+    def load(cls, cell: AnyCell, settings: SettingsType, options: RunOptions, device: torch.device) -> tuple[Self, str]:
         """The task of a cell, its data on the device, and their checksum. Raises DataError without data."""
 
     @classmethod
     @abstractmethod
-    def noise(cls, settings: BaseSettings, images: int, device: torch.device) -> Self:
+    def noise(cls, settings: SettingsType, images: int, device: torch.device) -> Self:
         """The task on random images, always the same, to see how fast it is."""
 
     @staticmethod

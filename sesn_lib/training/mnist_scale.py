@@ -18,7 +18,7 @@ from sesn_lib.data.splits import DeviceSplit, epoch_batches, first, noise, to_de
 from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.correctness import encode
 from sesn_lib.experiments.mnist_scale import TEST_PART, Settings
-from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.fast import memory
 from sesn_lib.fast.graphs import recorded
 from sesn_lib.training.evaluation import Evaluation, evaluate
@@ -33,7 +33,7 @@ __all__ = ["Settings", "Task", "evaluate", "fit", "new_optimizer", "new_step", "
 SCALE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-class Task(BaseTask):
+class Task(BaseTask[Settings]):
     """Training images, those that choose the epoch, and those that test it, all on one device.
 
     Arguments:
@@ -47,7 +47,6 @@ class Task(BaseTask):
     STREAM = "order and factors"
     EACH_EPOCH = True
     SAVE_EVERY: ClassVar[int] = 5
-    settings: Settings
 
     def __init__(
         self,
@@ -63,8 +62,7 @@ class Task(BaseTask):
         _check_data(train, val, settings)
 
     @classmethod
-    def load(cls, cell: AnyCell, settings: BaseSettings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
-        assert isinstance(settings, Settings)
+    def load(cls, cell: AnyCell, settings: Settings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
         data = None if options.data is None else str(options.data)
         splits = _realization(data, cell.repetition, settings.DATA, options.progress)
         train = first(to_device(splits.train, device), options.train_images, "train_images")
@@ -73,8 +71,7 @@ class Task(BaseTask):
         return cls(train, val, settings, test=test, factors=splits.test.factors[: len(test)]), splits.checksum
 
     @classmethod
-    def noise(cls, settings: BaseSettings, images: int, device: torch.device) -> Self:
-        assert isinstance(settings, Settings)
+    def noise(cls, settings: Settings, images: int, device: torch.device) -> Self:
         split = noise(images, device)
         return cls(split, split.first(2), settings)
 

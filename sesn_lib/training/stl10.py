@@ -14,7 +14,7 @@ from sesn_lib import models
 from sesn_lib.data.augment import ColourSplit, Draws, augment, normalise
 from sesn_lib.data.splits import first
 from sesn_lib.experiments.base import AnyCell
-from sesn_lib.experiments.settings import BaseSettings, RunOptions
+from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.training.counting import Count, count
 from sesn_lib.training.evaluation import Evaluation, evaluate
@@ -26,7 +26,7 @@ __all__ = ["Task", "epoch_batches", "evaluate", "fit", "hold_out", "make_optimiz
 SIZE = 96
 
 
-class Task(BaseTask):
+class Task(BaseTask[Recipe]):
     """Training images, of which the recipe may hold some out, and test images, uint8 [N, 3, H, H], on one device.
 
     Raises:
@@ -36,7 +36,6 @@ class Task(BaseTask):
     STREAM = "order and augmentation"
     EACH_EPOCH = False
     CPU_BATCH: ClassVar[int | None] = 4
-    settings: Recipe
     train: ColourSplit
     test: ColourSplit
 
@@ -50,8 +49,7 @@ class Task(BaseTask):
         self.SELECTION = settings.selection
 
     @classmethod
-    def load(cls, cell: AnyCell, settings: BaseSettings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
-        assert isinstance(settings, Recipe)
+    def load(cls, cell: AnyCell, settings: Recipe, options: RunOptions, device: torch.device) -> tuple[Self, str]:
         train, checksum_train = _split("train", options, device)
         test, checksum_test = _split("test", options, device)
         task = cls(
@@ -62,8 +60,7 @@ class Task(BaseTask):
         return task, f"train {checksum_train}, test {checksum_test}"
 
     @classmethod
-    def noise(cls, settings: BaseSettings, images: int, device: torch.device) -> Self:
-        assert isinstance(settings, Recipe)
+    def noise(cls, settings: Recipe, images: int, device: torch.device) -> Self:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (images, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
         split = ColourSplit(pixels.to(device), (torch.arange(images) % 10).to(device))

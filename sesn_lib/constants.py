@@ -47,6 +47,7 @@ class Constant:
             with torch.inference_mode(False):  # training may use it after an evaluation did
                 # Rounded before it is moved: some devices have no float64.
                 made = torch.from_numpy(self.values).to(dtype).to(device)
-            if getattr(made, "fake_mode", None) is fake_mode:  # one without values is not for later
+            # One without values is not for later, nor one of a trace: the next trace must find the same steps.
+            if getattr(made, "fake_mode", None) is fake_mode and not torch.jit.is_tracing():
                 self._copies[key] = made
         return made

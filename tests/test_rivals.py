@@ -105,6 +105,14 @@ def test_constants_survive_a_change_of_type(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
+def test_a_trace_computes_what_the_network_does(name: str) -> None:
+    network, images = build(name).eval(), torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.trace(network, images[:1])(images), network(images), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
 def test_gradients_are_finite_where_images_are_black(name: str) -> None:
     """Zeros all over an image: vectors of length 0, equal answers at all scales."""

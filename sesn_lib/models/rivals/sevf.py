@@ -36,7 +36,7 @@ def resized(x: Tensor, size: int) -> Tensor:
 
 def correlated(x: Tensor, weight: Tensor, scale: float) -> Tensor:
     """`T_s(x, w)`: x [B, C, H, H] at `round(H s)` pixels along each side, convolved with w, brought back to H."""
-    size = x.shape[-1]
+    size = int(x.shape[-1])  # torch.jit.trace gives a tensor, which has no round
     response = F.conv2d(resized(x, round(size * scale)), weight, padding=KERNEL_SIZE // 2)
     return resized(response, size)
 

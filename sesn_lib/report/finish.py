@@ -69,7 +69,7 @@ def _keep_first_column(table: Tag) -> None:
     """Mark the column that heads the rows, the last such one, which stays in sight when a wide table is scrolled."""
     rows = table.select("tbody tr") or table.select("tr")
     heads = max((len(row.find_all("th", recursive=False)) for row in rows), default=0)
-    stays = []
+    stays: list[Tag] = []
     for row in rows:
         cells = row.find_all(["th", "td"], recursive=False)
         stays += ([cell for cell in cells if cell.name == "th"] if heads else cells[:1])[-1:]

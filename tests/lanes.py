@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 
 SLOW_FILES = {
+    "test_value_properties.py",
+    "test_stl10_training.py",
+    "test_coverage.py",
     "test_bench.py", "test_cluster.py", "test_full_disk.py", "test_jupyterlab.py", "test_kills.py",
     "test_notebook_conditions.py",
     "test_mps.py", "test_poster.py", "test_results_notebooks.py", "test_site_in_browser.py",

@@ -84,6 +84,10 @@ def test_peak_counts_what_was_done_in_a_bounded_time(
         return times * [spent[-1]]
 
     monkeypatch.setattr(gauges, "seconds_of", seconds_of)
+    for work in (gauges._product, gauges._convolution):  # of which the peak is the faster one
+        assert gauges._rate(work, torch.device("cpu"), torch.float32) == pytest.approx(speed, rel=1e-12)
+    spent.clear()
+    dtypes.clear()
     assert gauges.matrix_peak(torch.device("cpu"), precision) == pytest.approx(speed, rel=1e-12)
     assert sum(spent) < 10, "seconds: sized to a time, not to a shape"
     assert max(spent) >= gauges.PEAK_SECONDS or speed == 1e14, "the control: as long as is needed to be measured"

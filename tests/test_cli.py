@@ -233,6 +233,7 @@ def test_train_leaves_a_cell_to_the_process_that_has_it(sesn: Any, tmp_path: Pat
     assert f"another process trains {CELL.name}" in result.err
 
 
+@pytest.mark.slow
 def test_run_status_collect(sesn: Any, tmp_path: Path) -> None:
     chosen = ["--models", "mnist_cnn_28", "--realizations", "0-1", "--results", "here"]
     result = sesn("run", *chosen, *SHORT, "--threads", "1", "--time-budget", "1h")

@@ -201,6 +201,7 @@ def test_random_words(light: None, tmp_path: Path, words: list[str]) -> None:
         assert {name for name in tree(tmp_path) if name.split("/")[0] != folder.name} == {"home"}
 
 
+@pytest.mark.slow
 @CHEAP
 @given(
     st.sampled_from(["mnist-scale", "mnist-scale", "stl10", "", "cifar"]),

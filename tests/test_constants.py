@@ -132,6 +132,13 @@ def test_float64_layers_have_float64_bases() -> None:
     assert not torch.equal(layer.basis(weight), (weight @ rounded.flatten(1)).view(4, 2, 7, 7))  # control
 
 
+def test_what_is_handed_out_is_the_caller_s_to_change() -> None:
+    constant = Constant(torch.tensor([1.0, 2.0]))
+    constant.exact.zero_()
+    assert constant.exact.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist_ses_vector_28", "mnist_dss_vector_28", "mnist_ss_28", "wrn_16_8_ses_c"])
 def test_models_made_on_meta_and_filled_later(name: str) -> None:
     torch.manual_seed(0)

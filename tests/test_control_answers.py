@@ -297,3 +297,11 @@ def test_figures_are_drawn_with_and_without_runs(full: bool) -> None:
         assert bool(figure.axes[0].lines) or not full
         figure.canvas.draw()
         plt.close(figure)
+
+
+def test_no_order_of_kinds_is_so_good_that_p_is_nil() -> None:
+    """The order that was found is one of those that might have been."""
+    _, p, n = controls.rank_correlation([[(i, i)] for i in range(9)], seed=0, draws=99)
+    assert n == 9
+    assert p >= 1 / 100
+    assert (100 * p) == pytest.approx(round(100 * p))

@@ -220,3 +220,8 @@ def test_the_command_line_serves_controls(
 
 def test_every_change_is_used() -> None:
     assert {cell.change for cell in EXPERIMENT.cells(ALL)} == set(CHANGES)  # type: ignore[attr-defined]
+
+
+def test_a_change_of_the_basis_has_a_network_of_its_own() -> None:
+    assert network_of("mnist_ses_scalar_28@disco") == "mnist_ses_scalar_28@disco"
+    assert network_of("mnist_ses_scalar_28@seed1") == network_of("mnist_ses_scalar_28@n1000") == "mnist_ses_scalar_28"

@@ -11,6 +11,7 @@ from sesn_lib.fast import accelerate
 from sesn_lib.training.counting import Arithmetic, count
 
 
+@pytest.mark.slow
 def test_counted_arithmetic_of_the_networks_for_digits() -> None:
     """The CNN: 49 taps on three maps. SI-ConvNet: seven times the CNN's; DSS: twice, and the blur; by hand."""
     maps = sum(2 * 49 * before * after * size**2 for before, after, size in ((1, 32, 28), (32, 63, 14), (63, 95, 7)))

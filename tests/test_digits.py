@@ -99,6 +99,7 @@ def test_the_common_part_is_found(alike: float) -> None:
     assert np.mean(found) == pytest.approx(expected, abs=0.02 + 0.05 * expected)
 
 
+@pytest.mark.slow
 def test_the_interval_for_other_digits_covers_and_the_one_for_these_does_not() -> None:
     """The truth is a lead of 2 points over all digits there could be; a pool is drawn each time."""
     draws, inside = np.random.default_rng(1), []
@@ -147,3 +148,10 @@ def test_which_digits_are_the_same_is_known_from_the_labels(tmp_path: Path) -> N
     assert all(len(set(indices.tolist())) == 50000 for indices in pool.values())
     shared = [len(np.intersect1d(pool[a], pool[b])) / 50000 for a in pool for b in range(a)]
     assert np.mean(shared) == pytest.approx(5 / 7, abs=0.001)
+
+
+def test_what_two_test_sets_share_by_hand() -> None:
+    """Gains less their means 1/2 and 1/4; digits 1 to 3 are in both: (-1/2 * 3/4 + 1/2 * -1/4 - 1/2 * -1/4) / 16."""
+    gains = {0: np.array([1, 0, 1, 0]), 1: np.array([1, 0, 0, 0])}
+    found = digits.common_variance(gains, {0: np.arange(4), 1: np.arange(1, 5)})
+    assert found == pytest.approx(100**2 * (-0.375 - 0.125 + 0.125) / 16)

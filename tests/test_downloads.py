@@ -124,6 +124,7 @@ def limit_of(how: str, reply: Reply, monkeypatch: pytest.MonkeyPatch) -> Reply:
     return slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [*PASSING, *LASTING, "in a circle"])
 def test_a_bad_answer_is_refused_and_leaves_nothing(
     target: Target, how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -15,6 +15,7 @@ from toy_cells import make_record
 from sesn_lib.analysis import duels, published, results, summary
 from sesn_lib.analysis.published import ALL_ROWS, COLUMNS, REGIME, RIVAL_REGIME, RIVAL_ROWS
 from sesn_lib.analysis.results import Results
+from sesn_lib.analysis.statistics import Difference
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, RIVAL_MODELS, Cell
 from sesn_lib.store.records import Store
 
@@ -58,6 +59,7 @@ def test_the_paper_s_table_is_whole() -> None:
         assert best[1] == duels.CHAMPION
 
 
+@pytest.mark.slow
 def test_the_paper_s_own_figures() -> None:
     """Its lead over its best other method is settled by its own numbers in three columns of four."""
     found = by_name(duels.duels(Results({}), PUBLISHED, NEVER))
@@ -165,3 +167,10 @@ def test_other_parts_of_the_grid_never_enter() -> None:
     assert not {cell.model for cell in others} & {model for model, _ in {**REGIME, **RIVAL_REGIME}.values()}
     assert found.everything == {}
     assert recorded().rivals == {}
+
+
+def test_a_lead_of_the_other_one_is_no_settled_lead() -> None:
+    none = Difference(float("nan"))
+    ahead, behind = (duels.Duel("SESN Vector", "CNN", "28", Difference(gap), none, 1, p_paper=0.01) for gap in (-1, 1))
+    assert ahead.settled
+    assert not behind.settled

@@ -76,6 +76,11 @@ def test_the_mean_of_cells_that_share_realizations() -> None:
         effects.fitted_mean(cells, 1.2)
 
 
+def test_the_digits_of_a_difference_by_hand() -> None:
+    """Of 100 digits 2 are misread by both and 8 by the first alone: a mean of 0.08, a variance of 0.08 - 0.08^2."""
+    assert effects.difference_of_digits(10.0, 2.0, 8.0, images=100) == pytest.approx(100 * (0.0736 / 100) ** 0.5)
+
+
 def test_how_far_the_digits_move_a_difference() -> None:
     """Against draws of 50,000 digits of which each network alone reads some."""
     draws = np.random.default_rng(0)

@@ -30,6 +30,7 @@ def lifting(basis: Basis, seed: int) -> nn.Module:
 # -- the positive result and its controls ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_wide_kernels_are_equivariant_and_a_lost_scale_shift_is_not(basis: Basis) -> None:
     for seed in range(20):
         layer, images = lifting(basis, seed), eq.gaussian_images(1, seed=seed)

@@ -37,6 +37,12 @@ def test_order_fills_the_table_evenly_and_begins_with_28_pixels() -> None:
         assert [cell.extra_scaling for cell in block] == [1.0, 0.5] * 10
 
 
+def test_models_come_by_size_then_kind_then_padding() -> None:
+    """The order in which tables, `sesn status` and messages show them."""
+    names = [f"mnist_ses_{name}" for name in ("scalar_28", "scalar_28p", "vector_28", "vector_28p")]
+    assert list(MODELS[:8]) == names + [name.replace("28", "56") for name in names]
+
+
 def test_models_of_the_grid_can_be_built() -> None:
     from sesn_lib import models
 

@@ -128,6 +128,7 @@ def _redraw(module: nn.Module) -> None:
         nn.init.normal_(parameter, std=0.1)
 
 
+@pytest.mark.slow
 @given(changes=st.lists(st.sampled_from(sorted(COVERED)), min_size=1, max_size=4), training=st.booleans())
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 def test_what_the_modules_are_at_the_call(changes: list[str], training: bool) -> None:
@@ -153,6 +154,7 @@ def test_changes_change_something(change: str) -> None:
         assert relative(model(images()), before) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [VECTOR, "mnist_ss_28", "mnist_dss_vector_28", "mnist_sevf_vector_28", "mnist_xu_28"])
 @pytest.mark.parametrize("way", [copy.deepcopy, saved], ids=["deepcopy", "torch.save"])
 def test_copies_have_their_own_weights(name: str, way: Callable[[nn.Module], nn.Module]) -> None:

@@ -55,6 +55,24 @@ def test_who_shows_something_is_not_talked_over() -> None:
     assert lines == []
 
 
+def test_a_line_comes_when_the_clock_says_so_and_none_comes_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still, then jumps; and a line that is begun is ended before the block is left."""
+    began, lines, now = threading.Event(), [], [0.0]
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+
+    def say(line: str) -> None:
+        began.set()
+        threading.Event().wait(0.2)
+        lines.append(line)
+
+    with Heartbeat(lambda: "this", say, 0.01):
+        threading.Event().wait(0.2)
+        assert not began.is_set()
+        now[0] = 90.0
+        assert began.wait(60)
+    assert lines == ["this: at work, 90 s so far"]
+
+
 def test_the_bench_says_which_network_it_is_at(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -165,3 +165,8 @@ def test_the_realizations_are_not_quite_equally_hard_for_all() -> None:
     assert found[2] == pytest.approx(0.041, abs=0.001)
     assert math.isnan(mixed.heterogeneity({}, str)[2])
     assert math.isnan(mixed.heterogeneity({0: {0: 1.0}}, str)[2])
+
+
+def test_the_correlation_of_two_runs_of_a_realization() -> None:
+    assert mixed.Mixed({}, 0.3, 0.1, 5, "by hand").correlation == pytest.approx(0.9)
+    assert mixed.Mixed({}, math.nan, 0.1, 5, "no effect").correlation == 0

@@ -154,6 +154,14 @@ def test_old_checkpoints_without_counters_load_and_ours_with_them(reference_fold
     load_official(build("mnist_cnn_28"), state)
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_checkpoint_of_a_diverged_run_is_refused(reference_folder: Path, value: float) -> None:
+    state = official("mnist_cnn_28", reference_folder)
+    state["main.0.bias"] = torch.full_like(state["main.0.bias"], value)
+    with pytest.raises(ValueError, match=r"main\.0\.bias is a tensor with NaN or infinity"):
+        load_official(build("mnist_cnn_28"), state)
+
+
 def _drop(state: dict[str, Tensor]) -> None:
     del state["main.0.bias"]
 

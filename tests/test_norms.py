@@ -148,6 +148,7 @@ def test_a_mean_over_all_batches_is_refused() -> None:
         batch_norm(torch.zeros(4, 3, 2), nn.BatchNorm2d(3, momentum=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist_ses_vector_28", "mnist_ses_scalar_56", "mnist_cnn_28"])
 def test_a_network_is_the_same_with_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     used = []

@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from sesn_lib.plotting import groups, motion, style
 from sesn_lib.report import folding, formulas, pages, pictures, reading
 from sesn_lib.report.finish import finish
+from sesn_lib.report.formulas import mathml
 from sesn_lib.report.widths import ems
 
 
@@ -99,6 +100,18 @@ def test_a_heading_begins_a_fold_and_names_it() -> None:
     assert soup.select_one(".contents a[href='#First-study']")
 
 
+def test_what_is_seen_parts_two_folds_and_small_headings_name_one() -> None:
+    soup, _ = page_of(
+        new_markdown_cell("# 1 · A\n\nIt is."),
+        code("a = 1", "hide-cell"),
+        new_markdown_cell("Words between."),
+        code("b = 1", "hide-cell"),
+        new_markdown_cell("#### Third study", metadata={"tags": ["hide-cell"]}),
+    )
+    folds = soup.select("main details.fold")
+    assert [fold.summary.get_text() for fold in folds] == ["Details", "Details", "Third study"]
+
+
 # Figures on a phone
 
 
@@ -109,6 +122,13 @@ def test_a_row_of_panels_is_cut_in_its_gutters() -> None:
         edge = np.asarray(PIL.Image.open(io.BytesIO(part)).convert("L"))
         assert min(edge[:, 0].min(), edge[:, -1].min()) < 5 or edge.shape[1] in (310, 320)
     assert sizes(pictures.pieces(png(stripes(300, 300, 300)), 940, most=700)) == [630, 310]
+
+
+def test_the_space_between_letters_is_no_gutter() -> None:
+    panels = np.ones(940)
+    panels[20:920] = 0
+    panels[300:302] = panels[600:602] = 1  # less than 0.3 % of the width
+    assert pictures.pieces(png(panels), 940, most=400) == []
 
 
 @pytest.mark.parametrize("widths", [(900,), (300, 600), (100,)])
@@ -129,6 +149,9 @@ def test_a_page_has_a_form_of_a_wide_figure_for_a_phone() -> None:
     assert len(wide) == 1
     assert [image["src"] in files for image in narrow] == [True] * 3
     assert all(int(image["width"]) <= pictures.PHONE for image in narrow)
+    assert [int(image["width"]) for image in narrow] == [310, 320, 310]
+    twice, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code("plot()", output=shown(470)))
+    assert [int(image["width"]) for image in twice.select("main .on-phone img")] == [315, 155], "half as large"
     assert soup.select("main .figure") == []
     small, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code("plot()", output=shown(300)))
     assert small.select("main .on-phone") == []
@@ -246,6 +269,20 @@ def test_the_column_that_heads_the_rows_stays_and_brackets_are_not_broken() -> N
     assert soup.select("td")[-1].get_text() == "0.5 [0.1, 0.9] and (no)"
 
 
+def test_heads_say_what_they_head_and_scripts_go() -> None:
+    table = "<table><thead><tr><th></th><th>a</th></tr></thead><tbody><tr><th>x</th><td>1</td></tr></tbody></table>"
+    soup = BeautifulSoup(f"<script>1</script><main>{table}<script src='x.js'></script></main>", "html.parser")
+    page = BeautifulSoup(finish(soup), "html.parser")
+    assert page.select("script") == []
+    assert [(head.get_text(), head.get("scope")) for head in page.select("thead th")] == [("a", "col")]
+
+
+@pytest.mark.parametrize(("command", "letter"), [("bb", "𝔼"), ("bf", "𝐄"), ("cal", "ℰ"), ("frak", "𝔈"), ("tt", "𝙴")])
+def test_letters_of_another_style_are_letters_of_their_own(command: str, letter: str) -> None:
+    drawn = mathml(rf"\math{command}{{E}}")
+    assert BeautifulSoup(drawn, "html.parser").get_text() == letter
+
+
 def test_printed_prose_may_be_broken_and_columns_may_not() -> None:
     body = "<div class='output'><pre>{}</pre></div>"
     texts = ["some words in a row", "a    1\nb    2", "a    1 " + 120 * "x"]
@@ -256,7 +293,15 @@ def test_printed_prose_may_be_broken_and_columns_may_not() -> None:
 
 @pytest.mark.parametrize(
     ("shorter", "longer"),
-    [("x", "x + y"), (r"\frac{a}{b}", "a + b"), ("x_i", "x i i"), (r"\begin{aligned}a\\b+c\end{aligned}", "a + b + c")],
+    [
+        ("x", "x + y"),
+        (r"\frac{a}{b}", "a + b"),
+        ("x_i", "x i i"),
+        ("x_i", "x i"),
+        (r"\frac{abc}{def}", "abcd"),
+        (r"\frac{a}{b}", "aa"),
+        (r"\begin{aligned}a\\b+c\end{aligned}", "a + b + c"),
+    ],
 )
 def test_widths_of_formulas_are_in_order(shorter: str, longer: str) -> None:
     def width(latex: str) -> float:

@@ -122,6 +122,7 @@ def test_no_text_runs_into_another(name: str, found: results.Results) -> None:
         assert not axis.axison or axis.has_data()
 
 
+@pytest.mark.slow
 def test_the_published_figures_have_no_overlaps() -> None:
     errors = [error for runs in PUBLISHED.runs.values() for error in runs]
     assert overlaps(figures.single_runs(PUBLISHED)) == []

@@ -208,6 +208,31 @@ def test_an_overlong_poster_is_refused_not_clipped(area: str) -> None:
 
 
 @needs_printer
+def test_whatever_is_printed_is_one_page() -> None:
+    """From little text to too much in small steps, of which one has just begun a second page."""
+    counts = []
+    for words in range(700, 2101, 200):
+        text = nbformat.v4.new_markdown_cell("## A\n\n" + "word " * words)
+        page = poster.layout(notebook(text), "T", "now")
+        try:
+            counts.append(len(pages(poster.pdf(page))))
+        except poster.PosterError:
+            break
+    else:
+        pytest.fail("nothing was too much")
+    assert counts
+    assert set(counts) == {1}
+
+
+def test_titles_are_text_not_markup() -> None:
+    text = nbformat.v4.new_markdown_cell("## A\n\nwords")
+    page = poster.layout(notebook(text), "A <i>title</i> & more", "by <b>me</b>")
+    assert "A &lt;i&gt;title&lt;/i&gt; &amp; more" in page
+    assert "<i>title" not in page
+    assert "<b>me" not in page
+
+
+@needs_printer
 def test_little_text_is_printed_large_and_much_small() -> None:
     def size(words: int) -> float:
         text = nbformat.v4.new_markdown_cell("## A\n\n" + "word " * words)

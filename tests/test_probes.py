@@ -16,7 +16,7 @@ from toy_cells import make_record
 from data_prep import preparation
 from data_prep.rescaling import affine_bicubic
 from data_prep.splits import plan
-from sesn_lib import equivariance, models
+from sesn_lib import equivariance, fast, models
 from sesn_lib.data.splits import DeviceSplit, normalise
 from sesn_lib.experiments.controls import Control
 from sesn_lib.experiments.correctness import decode
@@ -126,6 +126,14 @@ def test_the_errors_of_layers_are_those_of_the_definition(name: str) -> None:
     same, _ = probes.layer_errors(model, large, large, 1.0)
     assert max(same.values()) < 1e-10
     assert probes.layer_errors(model, large, large, 0.5)[0]["1"] > 2 * by_layer["1"], "the control: nothing was scaled"
+
+
+def test_a_network_keeps_its_fast_path() -> None:
+    model: Any = fast.accelerate(models.build("mnist_cnn_28")).eval()
+    engine, images = model.engine, torch.zeros(2, 28, 28, dtype=torch.uint8)
+    images[:, 10:18, 12:16] = 200
+    probes.layer_errors(model, images, images, 0.7)
+    assert model.engine is engine is not None
 
 
 def test_steerable_filters_are_nearer_to_equivariance_than_plain_ones() -> None:

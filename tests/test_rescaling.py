@@ -49,6 +49,12 @@ def test_affine_bicubic_is_keys_interpolation_about_the_centre(image: np.ndarray
     assert np.abs(affine_bicubic(image, factor) - slow_affine(image, factor)).max() < 1.01
 
 
+def test_beyond_the_image_all_is_black(image: np.ndarray) -> None:
+    frame = np.ones((28, 28), bool)
+    frame[9:20, 9:20] = False  # at 0.3 the image covers 8.4 pixels about 14.5
+    assert affine_bicubic(image, 0.3)[frame].max() == 0
+
+
 def test_another_centre_or_kernel_is_noticed(image: np.ndarray) -> None:
     assert np.abs(affine_bicubic(image, 0.61) - slow_affine(image, 0.61, a=-0.5)).max() > 3
     assert np.abs(affine_bicubic(image, 0.5, centre=14.0) - slow_affine(image, 0.5)).max() > 20

@@ -317,6 +317,7 @@ def put(root: Path, place: str, name: str, content: bytes) -> None:
     (root / place / name).write_bytes(content)
 
 
+@pytest.mark.slow
 @given(
     good=st.tuples(st.sampled_from(PLACES), st.booleans(), st.sampled_from(["raw", "gz", "unpacked .gz"])),
     odd=st.lists(

@@ -271,6 +271,16 @@ def test_what_an_editor_makes_of_a_record_is_read_rightly(tmp_path: Path, rewrit
     assert store.damaged == []
 
 
+def test_a_note_beside_a_record_is_no_failure(tmp_path: Path) -> None:
+    """As a run that was killed between the two leaves it, or a merge of two folders."""
+    store = Store(tmp_path)
+    note = store.write_failure(CELL, "Diverged")
+    content = note.read_bytes()
+    store.write(make_record(CELL))
+    note.write_bytes(content)
+    assert store.failures() == []
+
+
 def test_a_folder_that_cannot_be_changed_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     store.write(make_record(GRID[0]))

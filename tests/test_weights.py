@@ -39,6 +39,7 @@ def test_weights_come_back_with_their_record(kept: tuple[Path, torch.nn.Module])
     assert (folder / f"{CELL.name}.pt").stat().st_size < 2e6, "small enough to be shipped"
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_weights_that_were_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_toy_data(monkeypatch)
     options = RunOptions(epochs=3, batch_size=24, device="cpu", threads=1, weights=tmp_path)

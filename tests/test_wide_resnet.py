@@ -71,6 +71,7 @@ def test_names_are_offered_by_the_zoo():
         build("wrn_16_8_sesb")
 
 
+@pytest.mark.slow
 def test_logits_equal_the_authors(reference_folder, published):
     """On the first of the two reference images; a forward pass at full size takes seconds."""
     model = load_official(build("wrn_16_8_ses_b"), checkpoint(published, "wrn_16_8_ses_b")).double().eval()

@@ -12,8 +12,6 @@ from typing import IO
 
 from data_prep.files import reason
 
-__all__ = ["kind_of", "members"]
-
 PIECE = 1 << 24  # bytes; no header of an honest archive is larger, and contents are read in such pieces
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-__all__ = ["MNIST_FILES", "MNIST_SCALE", "PAPER_PNG_MD5", "STL10_ARCHIVE", "STL10_FILES", "md5", "new_md5", "sha256"]
-
 
 def new_md5() -> Any:
     """An MD5 to be updated; an integrity check, as published, not a matter of security."""

@@ -14,8 +14,6 @@ from data_prep import DataError
 if TYPE_CHECKING:
     from data_prep.preparation import Row
 
-__all__ = ["app", "main", "mnist_scale", "selection", "stl10", "table"]
-
 NAME = "python -m data_prep"
 
 RootOption = Annotated[

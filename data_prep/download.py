@@ -12,8 +12,6 @@ from urllib.error import HTTPError, URLError
 
 from data_prep.files import progress_bar, reason
 
-__all__ = ["Unavailable", "download"]
-
 SECONDS = 15.0  # without a byte for this long, a server counts as absent
 GRACE, SLOWEST = 30.0, 2000.0  # after so many seconds, so many bytes a second are the least
 PAUSES = (1.0, 4.0)  # seconds before the second and the third attempt

@@ -19,18 +19,6 @@ from data_prep import DataError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = [
-    "aside_of",
-    "checkout",
-    "data_folder",
-    "ensure_folder",
-    "on_terminal",
-    "progress_bar",
-    "read_bytes",
-    "reason",
-    "write_aside",
-]
-
 
 def checkout(start: Path | None = None) -> Path:
     """The project's checkout: the nearest folder, from `start` (the current folder) upwards, that holds its notebooks;

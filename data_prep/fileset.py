@@ -17,8 +17,6 @@ from data_prep.checksums import new_md5
 from data_prep.download import Unavailable
 from data_prep.files import ensure_folder, progress_bar, reason, write_aside
 
-__all__ = ["FileSet"]
-
 CHUNK = 1 << 20
 Content = IO[bytes] | GzipFile
 

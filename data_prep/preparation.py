@@ -17,8 +17,6 @@ from data_prep.files import data_folder, progress_bar
 from data_prep.realizations import Realization, Split
 from data_prep.splits import SIZES, SPLITS, check, plan
 
-__all__ = ["Row", "originals", "prepare", "prepare_all"]
-
 
 @dataclass(frozen=True)
 class Row:

@@ -21,19 +21,6 @@ from data_prep.files import ensure_folder, read_bytes, reason, write_aside
 from data_prep.rescaling import SIZE, affine_bicubic, rescale_all, resize_and_paste
 from data_prep.splits import SIZES, SPLITS, plan
 
-__all__ = [
-    "Realization",
-    "Split",
-    "check_vacant",
-    "export_png",
-    "load",
-    "make",
-    "path_of",
-    "png_md5",
-    "store",
-    "verify",
-]
-
 METHODS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {"paper": affine_bicubic, "report": resize_and_paste}
 
 log = logging.getLogger(__name__)

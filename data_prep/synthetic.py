@@ -16,8 +16,6 @@ from PIL import Image
 from data_prep import checksums, stl10
 from data_prep.files import data_folder
 
-__all__ = ["CLASSES", "FOLDER", "LABEL", "Pictures", "load_any", "make", "pictures"]
-
 LABEL = "generated stand-in, not STL-10"
 
 FOLDER = "stl10_synthetic"

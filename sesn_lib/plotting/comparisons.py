@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,8 +11,6 @@ from matplotlib.figure import Figure
 from sesn_lib.analysis.duels import Duel
 from sesn_lib.analysis.published import COLUMNS
 from sesn_lib.plotting import style
-
-__all__ = ["duels", "gain_by_size"]
 
 LINES = {"28": ("o", "-"), "28+": ("o", "--"), "56": ("s", "-"), "56+": ("s", "--")}
 
@@ -27,17 +24,13 @@ def duels(found: Sequence[Duel]) -> Figure:
         for duel in (duel for duel in found if duel.column == column):
             for (label, colour, marker, offset), one in zip(looks, (duel.ours, duel.paper)):
                 place = len(others) - 1 - others.index(duel.other) + offset
-                if math.isfinite(one.low):
-                    axis.plot([one.low, one.high], [place] * 2, color=colour, linewidth=2, solid_capstyle="butt")
-                if math.isfinite(one.estimate):
-                    axis.plot(one.estimate, place, marker, color=colour, markersize=5, label=label, zorder=3)
+                style.interval(axis, (one.estimate, one.low, one.high), place, colour, marker, label)
         axis.axvline(0, color=style.INK, linewidth=1)
         axis.set_title(column)
         axis.grid(False, axis="y")
     axes[0].set_yticks(range(len(others)), others[::-1])
     figure.supxlabel(f"{found[0].row} minus the other, percentage points (left of 0: SESN is better)", fontsize=10)
-    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=2)
+    style.legend(figure, across=2)
     return figure
 
 

@@ -8,24 +8,12 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from sesn_lib.analysis.statistics import Sample, mean_interval
 from sesn_lib.plotting import style
 
-__all__ = ["equivariance_and_error", "errors_by_factor", "errors_by_images"]
-
-COLOURS = {"CNN": style.CNN, "SESN Scalar": style.ROWS["SESN Scalar"], "SESN Vector": style.SESN}
+COLOURS = style.ROWS
 MARKERS = {"CNN": "s", "SESN Scalar": "^", "SESN Vector": "o"}
-
-
-def _plain(axis: Axes, ticks: Sequence[float]) -> None:
-    """A logarithmic axis of x that is labelled with ordinary numbers."""
-    axis.set_xscale("log")
-    axis.set_xticks(list(ticks))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def errors_by_factor(
@@ -52,11 +40,8 @@ def errors_by_factor(
             if runs:
                 mean = np.mean(list(runs.values()), axis=0)
                 axis.plot(factors, mean, color=COLOURS[name], marker=MARKERS[name], label=name)
-        _plain(axis, (0.2, 0.3, 0.5, 0.7, 1, 1.4, 2))
-        axis.set_yscale("log")
-        axis.set_yticks([1, 2, 5, 10, 20, 50])
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        style.log_ticks(axis, "x", (0.2, 0.3, 0.5, 0.7, 1, 1.4, 2))
+        style.log_ticks(axis, "y", (1, 2, 5, 10, 20, 50))
         axis.set(title=condition, xlabel="size of the digit (1: as in MNIST)")
     axes[0, 0].set_ylabel("error, %")
     if axes[0, 0].get_legend_handles_labels()[0]:
@@ -82,14 +67,11 @@ def errors_by_images(networks: Mapping[str, Mapping[int, Mapping[int, float]]]) 
         }
         _bars(right, leads, name, shift)
     right.axhline(0, color=style.CNN, linewidth=1)
-    left.set_yscale("log")
-    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    left.yaxis.set_minor_formatter(NullFormatter())
     left.set(ylabel="error, %", title="error")
-    left.set_yticks([2, 3, 5, 7, 10])
+    style.log_ticks(left, "y", (2, 3, 5, 7, 10))
     right.set(ylabel="percentage points", title="lead over the CNN (below zero: SESN is better)")
     for axis in (left, right):
-        _plain(axis, sorted(cnn))
+        style.log_ticks(axis, "x", sorted(cnn), ",")
         axis.set_xlabel("training images")
     if left.get_legend_handles_labels()[0]:
         left.legend()

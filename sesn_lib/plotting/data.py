@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 
 from sesn_lib.plotting import style
 
-__all__ = ["PROTOCOL_COLOURS", "factors", "ink", "pixels", "rescaled_digit", "samples"]
-
 PROTOCOL_COLOURS = {"paper": style.PAPER, "report": style.REPORT}
 
 

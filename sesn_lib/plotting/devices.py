@@ -15,8 +15,6 @@ from sesn_lib.analysis.statistics import NAN, Difference, Sample, detectable_dif
 from sesn_lib.experiments.mnist_scale import MODELS, REALIZATIONS, SCALINGS
 from sesn_lib.plotting.tables import interval, mean, p_value
 
-__all__ = ["DeviceCheck", "Timetable", "compare_devices", "lead_over_cnn", "timetable"]
-
 KINDS = ("cuda", "cpu")
 
 

@@ -11,23 +11,18 @@ from matplotlib.figure import Figure
 from statsmodels.stats.proportion import proportion_confint
 
 from sesn_lib.plotting import style
-
-__all__ = ["accuracies", "configurations", "convergence", "error_curves", "logits", "paths", "pictures"]
+from sesn_lib.plotting.style import array, peak
 
 Rows = Mapping[str, tuple[Any, Any, float]]
 
 
-def _array(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
-
-
 def pictures(images: Mapping[str, Any], *, signed: bool = False) -> Figure:
     """Pictures [H, W] in a row, on one common range, with their titles."""
-    arrays = {title: _array(image) for title, image in images.items()}
-    limit = max(np.abs(array).max() for array in arrays.values())
+    arrays = {title: array(image) for title, image in images.items()}
+    limit = peak(*arrays.values())
     figure, axes = plt.subplots(1, len(arrays), figsize=(2.2 * len(arrays), 2.5), squeeze=False)
-    for panel, (title, array) in zip(axes[0], arrays.items()):
-        drawn = style.panel(panel, array, title, limit=limit if signed else None)
+    for panel, (title, values) in zip(axes[0], arrays.items()):
+        drawn = style.panel(panel, values, title, limit=limit if signed else None)
         if not signed:
             drawn.set_clim(min(0.0, *(a.min() for a in arrays.values())), limit)
     return figure
@@ -43,13 +38,12 @@ def paths(image: Any, scaled: Any, rows: Rows, scale: float) -> Figure:
     """
     figure, axes = plt.subplots(len(rows), 5, figsize=(10.2, 2.35 * len(rows)), squeeze=False)
     for line, (name, (expected, found, error)) in zip(axes, rows.items()):
-        a, b = _array(expected), _array(found)
-        limit = np.abs(a).max()
-        style.panel(line[0], _array(image), "$f$")
-        style.panel(line[1], _array(scaled), f"$L_s f$, $s={scale:.2f}$")
-        style.panel(line[2], a, "$L_s F(f)$", limit=limit)
-        style.panel(line[3], b, "$F(L_s f)$", limit=limit)
-        style.panel(line[4], a - b, f"difference\n$\\Delta$ = {_short(error)}", limit=limit)
+        a, b = array(expected), array(found)
+        style.panel(line[0], array(image), "$f$")
+        style.panel(line[1], array(scaled), f"$L_s f$, $s={scale:.2f}$")
+        style.panel(line[2], a, "$L_s F(f)$", limit=peak(a))
+        style.panel(line[3], b, "$F(L_s f)$", limit=peak(a))
+        style.panel(line[4], a - b, f"difference\n$\\Delta$ = {_short(error)}", limit=peak(a))
         line[0].set_ylabel(name, fontsize=10, fontweight="bold")
     return figure
 
@@ -84,9 +78,9 @@ def error_curves(
         for i, position in enumerate(positions):
             axes.axvline(position, color=style.MUTED, linewidth=1, linestyle=":", label=text if i == 0 else None)
     for i, (name, values) in enumerate(curves.items()):
-        at = _array(x[name] if isinstance(x, Mapping) else x)
+        at = array(x[name] if isinstance(x, Mapping) else x)
         colour = (colours or {}).get(name, style.CYCLE[i % len(style.CYCLE)])
-        mean, spread = (_array(v) for v in values) if isinstance(values, tuple) else (_array(values), None)
+        mean, spread = (array(v) for v in values) if isinstance(values, tuple) else (array(values), None)
         axes.plot(at, mean, "o-", color=colour, label=name, markersize=4)
         if spread is not None:
             axes.fill_between(at, np.maximum(mean - spread, mean / 10), mean + spread, color=colour, alpha=0.2, lw=0)
@@ -111,27 +105,20 @@ def convergence(
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7))
     for (name, (m, errors, order, constant)), colour in zip(algebraic.items(), (style.BLUE, style.ORANGE)):
-        x = _array(m)
-        left.loglog(x, _array(errors), "o", color=colour, label=f"{name}: order {order:.1f}")
+        x = array(m)
+        left.loglog(x, array(errors), "o", color=colour, label=f"{name}: order {order:.1f}")
         left.loglog(x, constant * x**-order, "-", color=colour, linewidth=1)
-    ticks = [1, 2, 3, 4, 6]
-    left.set_xticks(ticks, [str(t) for t in ticks])
+    style.log_ticks(left, "x", [1, 2, 3, 4, 6])
     left.minorticks_off()
     left.set(
         xlabel="pixels per unit, $m = 1/h$", ylabel=r"equivariance error $\Delta$", title="filters that end abruptly"
     )
     left.legend()
     for name, (m, errors, rate, constant) in spectral.items():
-        x = _array(m)
-        right.semilogy(x**2, _array(errors), "o", color=style.GREEN, label=name)
-        right.semilogy(
-            x**2,
-            constant * np.exp(-rate * x**2),
-            "-",
-            color=style.GREEN,
-            linewidth=1,
-            label=rf"$e^{{-{rate:.0f} m^2}}$",
-        )
+        x = array(m)
+        right.semilogy(x**2, array(errors), "o", color=style.GREEN, label=name)
+        law, label = constant * np.exp(-rate * x**2), rf"$e^{{-{rate:.0f} m^2}}$"
+        right.semilogy(x**2, law, "-", color=style.GREEN, linewidth=1, label=label)
     right.set(xlabel="$m^2$", title="filters that fade out")
     right.legend()
     return figure
@@ -147,7 +134,7 @@ def configurations(names: Sequence[str], values: Mapping[str, tuple[Any, Any]], 
     figure, axes = plt.subplots(figsize=(8.2, 0.42 * len(names) + 1.2))
     rows = np.arange(len(names))
     for i, ((kind, (mean, spread)), marker) in enumerate(zip(values.items(), "osD^")):
-        m, d = _array(mean), _array(spread)
+        m, d = array(mean), array(spread)
         low = np.minimum(d, 0.9 * m)
         colour = style.CYCLE[i]
         axes.errorbar(m, rows + 0.24 * (i - (len(values) - 1) / 2), xerr=[low, d], fmt=marker, color=colour, label=kind)
@@ -169,14 +156,14 @@ def logits(factors: Sequence[float], images: Mapping[float, Any], values: Mappin
     """
     figure = plt.figure(figsize=(4.9 * len(values), 4.3))
     grid = figure.add_gridspec(2, len(values) * len(images), height_ratios=[1, 3.2])
-    x, everything = _array(factors), np.concatenate([_array(table).ravel() for table in values.values()])
+    x, everything = array(factors), np.concatenate([array(table).ravel() for table in values.values()])
     margin = 0.05 * float(np.ptp(everything))
     limits = everything.min() - margin, everything.max() + margin  # the same for all networks
     for i, (factor, image) in enumerate(list(images.items()) * len(values)):
-        style.panel(figure.add_subplot(grid[0, i]), _array(image), title=f"{factor:g}")
+        style.panel(figure.add_subplot(grid[0, i]), array(image), title=f"{factor:g}")
     for i, (name, table) in enumerate(values.items()):
         axes = figure.add_subplot(grid[1, i * len(images) : (i + 1) * len(images)])
-        y = _array(table)
+        y = array(table)
         others = [k for k in range(y.shape[1]) if k != label]
         axes.plot(x, y[:, others], color=style.MUTED, alpha=0.45, linewidth=1)
         axes.plot(x, y[:, label], color=style.GOOD, linewidth=2.4)
@@ -197,7 +184,7 @@ def accuracies(factors: Sequence[float], correct: Mapping[str, Any], trained: tu
     figure, axes = plt.subplots(figsize=(6.6, 3.6))
     axes.axvspan(*trained, color=style.FAINT, alpha=0.5, lw=0, label="scales seen in training")
     for (name, table), colour in zip(correct.items(), (style.SESN, style.CNN, style.MUTED)):
-        right = _array(table)
+        right = array(table)
         low, high = proportion_confint(right.sum(1), right.shape[1], method="wilson")
         axes.fill_between(factors, low, high, color=colour, alpha=0.2, lw=0)
         axes.plot(factors, right.mean(1), "o-", color=colour, label=name)

@@ -7,27 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 from sesn_lib.basis import hermite_gauss
 from sesn_lib.plotting import style
 
-__all__ = [
-    "across_scales",
-    "family",
-    "faults",
-    "flags",
-    "grid",
-    "one_function",
-    "outside",
-    "power_curve",
-    "projections",
-    "sampled_profiles",
-    "singular_values",
-]
-
+FLOOR = 1e-8  # part of the largest singular value, below which one is rounding
 FLAG = np.array([[0, 0], [0, 1.6], [0.9, 1.25], [0.15, 0.9], [0.15, 0]])  # no symmetry, foot at the origin
 
 
@@ -71,8 +57,8 @@ def power_curve(powers: Any, measured: Any, predicted: Any, *, scale: float) -> 
 # -- the family -----------------------------------------------------------------------------------
 
 
-def _function(sigma: float, n: int, m: int, half: float, points: int = 121) -> np.ndarray:
-    x = np.linspace(-half, half, points)
+def _function(sigma: float, n: int, m: int, half: float) -> np.ndarray:
+    x = np.linspace(-half, half, 121)
     return np.outer(hermite_gauss(x, sigma, n), hermite_gauss(x, sigma, m))
 
 
@@ -84,37 +70,26 @@ def family(max_order: int = 4, *, total: int | None = None) -> Figure:
     """
     count = max_order + 1
     figure, axes = plt.subplots(count, count, figsize=(1.32 * count, 1.32 * count))
+    for n, m in np.ndindex(count, count):
+        values = _function(1.0, n, m, 4.5)
+        drawn = style.panel(axes[n, m], values, limit=style.peak(values))
+        if total is not None and n + m > total:
+            drawn.set_alpha(0.25)
     for n in range(count):
-        for m in range(count):
-            values = _function(1.0, n, m, 4.5)
-            drawn = style.panel(axes[n, m], values, limit=float(np.abs(values).max()))
-            if total is not None and n + m > total:
-                drawn.set_alpha(0.25)
         axes[n, 0].set_ylabel(f"$n={n}$", fontsize=11)
         axes[0, n].set_title(f"$m={n}$", fontsize=11)
     return figure
 
 
-def _support_frame(ax: Axes, size: int, support: int) -> None:
-    start = (size - support) / 2 - 0.5
-    ax.add_patch(Rectangle((start, start), support, support, fill=False, edgecolor=style.INK, linewidth=1.4))
-
-
-def across_scales(
-    functions: Any, scales: Sequence[float], supports: Sequence[int], labels: Sequence[str], *, own_range: bool = True
-) -> Figure:
-    """Sampled functions [N, S, size, size], one row each, one column per scale, each scale's support framed.
-
-    Arguments:
-        own_range: colours of every picture on its own range; False: one range for a row.
-    """
+def across_scales(functions: Any, scales: Sequence[float], supports: Sequence[int], labels: Sequence[str]) -> Figure:
+    """Sampled functions [N, S, size, size], one row each, one column per scale, each scale's support framed."""
     table = np.asarray(functions)
     count, columns, size, _ = table.shape
     figure, axes = plt.subplots(count, columns, figsize=(1.75 * columns + 0.4, 1.75 * count + 0.3), squeeze=False)
     for row, line, label in zip(table, axes, labels):
         for ax, values, support in zip(line, row, supports):
-            style.panel(ax, values, limit=float(np.abs(values if own_range else row).max()))
-            _support_frame(ax, size, support)
+            style.panel(ax, values, limit=style.peak(values))
+            style.rectangle(ax, size, support)
         line[0].set_ylabel(label)
     for ax, scale, support in zip(axes[0], scales, supports):
         ax.set_title(rf"$s={scale:.3g}$: {support}×{support}", fontsize=10)
@@ -130,7 +105,7 @@ def one_function(sigma: float = 2.0, n: int = 2, m: int = 1, pixels: int = 13) -
     whole = _function(sigma, n, m, half)
     coordinates = np.arange(pixels) - pixels // 2
     samples = np.outer(hermite_gauss(coordinates, sigma, n), hermite_gauss(coordinates, sigma, m))
-    limit = float(np.abs(whole).max())
+    limit = style.peak(whole)
     figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.1), gridspec_kw={"width_ratios": [1, 1, 1.7]})
     style.panel(axes[0], whole, rf"$\psi$, $\sigma={sigma:g}$, $n={n}$, $m={m}$", limit=limit)
     pixel = 120 / (2 * half)
@@ -170,8 +145,7 @@ def grid(rows: Mapping[str, Sequence[Any]], titles: Sequence[str], *, shared: bo
     columns = list(zip(*rows.values()))
     for line, (label, pictures) in zip(axes, rows.items()):
         for j, (ax, picture) in enumerate(zip(line, pictures)):
-            limit = max(float(np.abs(np.asarray(p)).max()) for p in (columns[j] if shared else [picture])) or 1.0
-            style.panel(ax, picture, limit=limit)
+            style.panel(ax, picture, limit=style.peak(*(columns[j] if shared else [picture])))
         line[0].set_ylabel(label)
     for ax, title in zip(axes[0], titles):
         ax.set_title(title)
@@ -208,10 +182,8 @@ def projections(curves: Mapping[str, Mapping[str, Any]], total: int) -> Figure:
     return figure
 
 
-def singular_values(
-    spectra: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str], *, floor: float = 1e-8
-) -> Figure:
-    """Singular values of bases relative to the largest, one panel per scale; values below `floor` count as none.
+def singular_values(spectra: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str]) -> Figure:
+    """Singular values of bases relative to the largest, one panel per scale; values below `FLOOR` count as none.
 
     Arguments:
         spectra: panel title -> {basis: values, descending}.
@@ -222,7 +194,7 @@ def singular_values(
     for ax, (title, lines) in zip(axes[0], spectra.items()):
         for name, values in lines.items():
             relative = np.asarray(values) / np.asarray(values).max()
-            relative = relative[relative > floor]
+            relative = relative[relative > FLOOR]
             colour = colours[kinds[name]]
             ax.semilogy(np.arange(1, len(relative) + 1), relative, color=colour, linewidth=1.3)
             ax.semilogy(len(relative), relative[-1], "o", color=colour, markersize=4)
@@ -231,7 +203,7 @@ def singular_values(
         members = ", ".join(name for name in kinds if kinds[name] == kind)
         axes[0, 0].plot([], [], color=colour, label=f"{kind}: {len(members.split(', '))} models")
     axes[0, 0].legend(loc="lower left")
-    axes[0, 0].set(ylabel="relative to the largest", ylim=(floor, 2))
+    axes[0, 0].set(ylabel="relative to the largest", ylim=(FLOOR, 2))
     return figure
 
 

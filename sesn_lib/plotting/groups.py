@@ -13,15 +13,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import ConnectionPatch, Rectangle
+from matplotlib.patches import Rectangle
 
 from sesn_lib.plotting import style
 
-__all__ = ["MapRow", "commuting_square", "error_table", "format_error", "lifted_maps", "matrices", "panels"]
-
 
 def _array(x: Any) -> np.ndarray:
-    return np.asarray(x, dtype=float).squeeze()
+    return style.array(x).squeeze()
 
 
 def _picture(x: Any) -> np.ndarray:
@@ -29,36 +27,27 @@ def _picture(x: Any) -> np.ndarray:
     return np.clip(_array(x), 0, None)
 
 
-def _limit(*arrays: Any) -> float:
-    return max(float(np.abs(_array(a)).max()) for a in arrays) or 1.0
-
-
-def panels(images: Mapping[str, Any], *, signed: Sequence[str] = (), height: float = 1.9) -> Figure:
+def panels(images: Mapping[str, Any], *, signed: Sequence[str] = ()) -> Figure:
     """A row of pictures with their names above; those named in `signed` are drawn in blue and red about 0.
 
     Pictures are [H, W], with or without leading axes of length 1.
     """
-    figure, axes = plt.subplots(1, len(images), figsize=(min(9.5, 1.75 * len(images)), height), squeeze=False)
-    limit = _limit(*(images[name] for name in signed)) if signed else None
+    figure, axes = plt.subplots(1, len(images), figsize=(min(9.5, 1.75 * len(images)), 1.9), squeeze=False)
+    limit = style.peak(*(images[name] for name in signed)) if signed else None
     for ax, (name, image) in zip(axes[0], images.items()):
-        if name in signed:
-            style.panel(ax, _array(image), name, limit=limit)
-        else:
-            style.panel(ax, _picture(image), name)
+        own = name in signed
+        style.panel(ax, _array(image) if own else _picture(image), name, limit=limit if own else None)
     return figure
 
 
-def _arrow(figure: Figure, start: Axes, end: Axes, direction: str, text: str = "", *, colour: str = style.INK) -> None:
+def _arrow(figure: Figure, start: Axes, end: Axes, direction: str, text: str) -> None:
     """An arrow between the facing edges of two axes, `direction` "right" or "down", with a text beside its middle."""
-    a, b = ((1, 0.5), (0, 0.5)) if direction == "right" else ((0.5, 0), (0.5, 1))
-    patch = ConnectionPatch(
-        a, b, "axes fraction", "axes fraction", axesA=start, axesB=end, arrowstyle="-|>", mutation_scale=14,
-        color=colour, linewidth=1.4, shrinkA=5, shrinkB=5 if direction == "right" else 20,
-    )  # fmt: skip
-    figure.add_artist(patch)
-    if text:
-        x, y = (1.27, 0.56) if direction == "right" else (0.54, -0.14)
-        start.text(x, y, text, transform=start.transAxes, ha="center" if direction == "right" else "left", fontsize=12)
+    right = direction == "right"
+    places = ((1, 0.5), (0, 0.5)) if right else ((0.5, 0), (0.5, 1))
+    look = {"mutation_scale": 14, "color": style.INK, "linewidth": 1.4, "shrinkA": 5, "shrinkB": 5 if right else 20}
+    style.arrow(figure, start, end, places, **look)
+    x, y = (1.27, 0.56) if right else (0.54, -0.14)
+    start.text(x, y, text, transform=start.transAxes, ha="center" if right else "left", fontsize=12)
 
 
 def commuting_square(
@@ -73,7 +62,7 @@ def commuting_square(
     """
     figure, axes = plt.subplots(2, 2, figsize=(5.6, 5.5), layout="none")
     figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.02, wspace=0.5, hspace=0.42)
-    limit = _limit(mapped, moved_then_mapped)
+    limit = style.peak(mapped, moved_then_mapped)
     style.panel(axes[0, 0], _picture(f), "$f$", size=13)
     style.panel(axes[0, 1], _array(mapped), r"$\Phi(f)$", limit=limit, size=13)
     style.panel(axes[1, 0], _picture(moved), f"${action}\\,f$", size=13)
@@ -90,7 +79,7 @@ def matrices(named: Mapping[str, Any]) -> Figure:
     """Matrices side by side, entries in blue and red; each on its own range."""
     figure, axes = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.9), squeeze=False)
     for ax, (name, matrix) in zip(axes[0], named.items()):
-        style.panel(ax, _array(matrix), name, limit=_limit(matrix))
+        style.panel(ax, _array(matrix), name, limit=style.peak(matrix))
     return figure
 
 
@@ -118,7 +107,7 @@ def lifted_maps(rows: Sequence[MapRow], titles: Sequence[str], *, moves: Mapping
         len(rows), count + 1, figsize=(width, (cell + 0.42) * len(rows)), squeeze=False, layout="none",
         gridspec_kw={"wspace": 0.1, "hspace": 0.5, "left": 0.03, "right": 0.995, "top": 0.9, "bottom": 0.02},
     )  # fmt: skip
-    limit = _limit(*(row.maps for row in rows))
+    limit = style.peak(*(row.maps for row in rows))
     for line, row in zip(axes, rows):
         style.panel(line[0], _picture(row.image))
         line[0].set_ylabel(row.name, fontsize=10)
@@ -128,12 +117,9 @@ def lifted_maps(rows: Sequence[MapRow], titles: Sequence[str], *, moves: Mapping
         ax.set_title(title, fontsize=10)
     if moves and len(rows) == 2:
         for i, j in moves.items():
-            patch = ConnectionPatch(
-                (0.5, 0), (0.5, 1), "axes fraction", "axes fraction", axesA=axes[0, i + 1], axesB=axes[1, j + 1],
-                arrowstyle="-|>", mutation_scale=11, color=style.scale_colours(count)[i], linewidth=1.6,
-                shrinkA=2, shrinkB=2,
-            )  # fmt: skip
-            figure.add_artist(patch)
+            look = {"mutation_scale": 11, "color": style.scale_colours(count)[i], "linewidth": 1.6}
+            ends = ((0.5, 0), (0.5, 1))
+            style.arrow(figure, axes[0, i + 1], axes[1, j + 1], ends, shrinkA=2, shrinkB=2, **look)
     return figure
 
 
@@ -146,7 +132,7 @@ def format_error(value: float) -> str:
     return f"{value:.0e}" if value < 0.005 else f"{value:.2g}"
 
 
-def error_table(values: Any, rows: Sequence[str], columns: Sequence[str], *, title: str = "") -> Figure:
+def error_table(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Figure:
     """Relative errors [rows, columns]: exact zeros in blue, all others shaded by their order of magnitude.
 
     NaN marks what does not apply.
@@ -154,24 +140,16 @@ def error_table(values: Any, rows: Sequence[str], columns: Sequence[str], *, tit
     table = _array(values)
     figure, ax = plt.subplots(figsize=(9.5, 0.44 * len(rows) + 0.9))
     norm, shades = Normalize(-8, 0.5), colormaps["OrRd"]
-    for i in range(len(rows)):
-        for j in range(len(columns)):
-            value = table[i, j]
-            exact = value == 0
-            face = style.BLUE if exact else style.FAINT if math.isnan(value) else shades(0.85 * norm(math.log10(value)))
-            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=face, edgecolor="white", linewidth=2))
-            dark = exact or (not math.isnan(value) and value > 0.02)
-            ax.text(
-                j, i, format_error(value), ha="center", va="center", fontsize=10.5,
-                color="white" if dark else style.INK, weight="bold" if exact else "normal",
-            )  # fmt: skip
+    for (i, j), value in np.ndenumerate(table):
+        exact = value == 0
+        face = style.BLUE if exact else style.FAINT if math.isnan(value) else shades(0.85 * norm(math.log10(value)))
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=face, edgecolor="white", linewidth=2))
+        colour, weight = "white" if exact or value > 0.02 else style.INK, "bold" if exact else "normal"
+        ax.text(j, i, format_error(value), ha="center", va="center", fontsize=10.5, color=colour, weight=weight)
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    if title:
-        figure.suptitle(title)
+    ax.spines[:].set_visible(False)
     return figure

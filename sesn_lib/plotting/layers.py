@@ -7,18 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from sesn_lib.plotting import style
-
-__all__ = ["connections", "costs", "lifting", "number_grids", "projection", "same_weights", "scale_selection"]
-
-
-def _array(values: Any) -> np.ndarray:
-    """Tensor (with or without gradient) or nested list as a float array."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+from sesn_lib.plotting.style import array, peak
 
 
 def number_grids(grids: Sequence[tuple[str, Any]], *, symbols: Sequence[str] = ()) -> Figure:
@@ -33,18 +26,17 @@ def number_grids(grids: Sequence[tuple[str, Any]], *, symbols: Sequence[str] = (
     """
     if symbols and len(symbols) != len(grids) - 1:
         raise ValueError(f"{len(symbols)} symbols for {len(grids)} grids: there must be one between each two")
-    arrays = [np.atleast_2d(_array(values)) for _, values in grids]
-    widths = [array.shape[1] + 1.2 for array in arrays]
-    height = max(array.shape[0] for array in arrays)
+    arrays = [np.atleast_2d(array(values)) for _, values in grids]
+    widths = [values.shape[1] + 1.2 for values in arrays]
+    height = max(len(values) for values in arrays)
     figure, axes = plt.subplots(
         1, len(grids), figsize=(0.5 * sum(widths), 0.5 * height + 0.5), width_ratios=widths, squeeze=False
     )
-    for i, (panel, (title, _), array) in enumerate(zip(axes[0], grids, arrays)):
-        rows, columns = array.shape
-        limit = np.abs(array).max() or 1
-        panel.imshow(array, cmap=style.DIVERGING, vmin=-2.2 * limit, vmax=2.2 * limit, aspect="equal")
-        for (row, column), value in np.ndenumerate(array):
-            panel.text(column, row, f"{value:g}", ha="center", va="center")
+    for i, (panel, (title, _), values) in enumerate(zip(axes[0], grids, arrays)):
+        rows, columns = values.shape
+        limit = 2.2 * peak(values)
+        panel.imshow(values, cmap=style.DIVERGING, vmin=-limit, vmax=limit, aspect="equal")
+        style.numbers(panel, values)
         panel.set(xticks=[], yticks=[], ylim=((rows + height) / 2 - 0.5, (rows - height) / 2 - 0.5))
         panel.set_xlim(-1.1, columns + 0.1)
         panel.set_title(title)
@@ -63,24 +55,17 @@ def same_weights(weight: Any, kernels: Any, scales: Sequence[float], supports: S
         kernels: [S, size, size].
         scales, supports: S numbers each, in pixels.
     """
-    w, kappa = _array(weight), _array(kernels)
+    w, kappa = array(weight), array(kernels)
     count, size = len(scales), kappa.shape[-1]
     figure, axes = plt.subplots(1, count + 1, figsize=(3.0 + 2.1 * count, 2.6), width_ratios=[1.3] + [1] * count)
     axes[0].bar(np.arange(len(w)), w, color=style.MUTED)
     axes[0].set(xlabel="basis function $b$", title="weights $w_b$, learned")
     axes[0].grid(False, axis="x")
     for i, (panel, colour) in enumerate(zip(axes[1:], style.scale_colours(count))):
-        style.panel(panel, kappa[i], rf"$\kappa(s)$, $s={scales[i]:.2f}$", limit=np.abs(kappa[i]).max())
-        _frame(panel, size, supports[i], colour)
+        style.panel(panel, kappa[i], rf"$\kappa(s)$, $s={scales[i]:.2f}$", limit=peak(kappa[i]))
+        style.rectangle(panel, size, supports[i], colour, 2.2)
         panel.set_xlabel(f"support {supports[i]} x {supports[i]}")
     return figure
-
-
-def _frame(axes: Axes, size: int, support: int, colour: str) -> None:
-    start = (size - support) / 2 - 0.5
-    axes.add_patch(
-        Rectangle((start, start), support, support, fill=False, edgecolor=colour, linewidth=2.2, clip_on=False)
-    )
 
 
 def lifting(image: Any, kernels: Any, out: Any, scales: Sequence[float], supports: Sequence[int]) -> Figure:
@@ -90,16 +75,16 @@ def lifting(image: Any, kernels: Any, out: Any, scales: Sequence[float], support
         image: [H, W]. kernels: [S, size, size]. out: [S, H', W'].
         scales, supports: S numbers each, in pixels.
     """
-    f, kappa, response = _array(image), _array(kernels), _array(out)
+    f, kappa, response = array(image), array(kernels), array(out)
     count = len(scales)
     figure = plt.figure(figsize=(2.3 + 1.75 * count, 3.8))
     grid = figure.add_gridspec(2, count + 1, width_ratios=[1.25] + [1] * count)
     style.panel(figure.add_subplot(grid[:, 0]), f, "image $f(x)$, on $T$")
-    limit = np.abs(response).max()
+    limit = peak(response)
     for i, colour in enumerate(style.scale_colours(count)):
         above, below = figure.add_subplot(grid[0, i + 1]), figure.add_subplot(grid[1, i + 1])
-        style.panel(above, kappa[i], rf"filter $\kappa(s)$, $s={scales[i]:.2f}$", limit=np.abs(kappa[i]).max())
-        _frame(above, kappa.shape[-1], supports[i], colour)
+        style.panel(above, kappa[i], rf"filter $\kappa(s)$, $s={scales[i]:.2f}$", limit=peak(kappa[i]))
+        style.rectangle(above, kappa.shape[-1], supports[i], colour, 2.2)
         style.panel(below, response[i], rf"$[f \star \kappa](s={scales[i]:.2f}, x)$", limit=limit)
         below.spines[:].set(color=colour, linewidth=2.2)
     return figure
@@ -112,15 +97,15 @@ def projection(out: Any, scales: Sequence[float], *, marks: Sequence[tuple[float
         out: [S, H, W].
         marks: (row, column) of points to be circled in the picture of winners.
     """
-    response = _array(out)
+    response = array(out)
     count = len(scales)
     figure, axes = plt.subplots(1, count + 2, figsize=(1.6 * (count + 2), 2.1))
-    limit = np.abs(response).max()
+    limit = peak(response)
     for i, (panel, colour) in enumerate(zip(axes, style.scale_colours(count))):
         style.panel(panel, response[i], f"$s={scales[i]:.2f}$", limit=limit)
         panel.spines[:].set(color=colour, linewidth=2.2)
     style.panel(axes[count], response.max(0), r"$\max_s$", limit=limit)
-    colours = np.array([[int(c[k : k + 2], 16) / 255 for k in (1, 3, 5)] for c in style.scale_colours(count)])
+    colours = to_rgba_array(style.scale_colours(count))[:, :3]
     strength = np.clip(response.max(0) / limit, 0, 1)[..., None]
     winners = 1 - strength * (1 - colours[response.argmax(0)])
     style.panel(axes[count + 1], winners, "winning scale")
@@ -138,11 +123,10 @@ def connections(matrices: Sequence[Any], titles: Sequence[str]) -> Figure:
     """
     figure, axes = plt.subplots(1, len(matrices), figsize=(2.9 * len(matrices), 3.1), squeeze=False)
     for panel, values, title in zip(axes[0], matrices, titles):
-        change = _array(values)
+        change = array(values)
         count = len(change)
         panel.imshow(change > 0, cmap="Blues", vmin=0, vmax=1.6)
-        for (row, column), value in np.ndenumerate(change):
-            panel.text(column, row, f"{value:.2g}" if value > 0 else "0", ha="center", va="center", fontsize=9)
+        style.numbers(panel, change, lambda value: f"{value:.2g}" if value > 0 else "0", fontsize=9)
         ticks = np.arange(count)
         panel.set(xticks=ticks, yticks=ticks, xticklabels=ticks + 1, yticklabels=ticks + 1)
         panel.set(xlabel="input scale $s'$", ylabel="output scale $s$", title=title)
@@ -159,7 +143,7 @@ def scale_selection(widths: Sequence[float], scales: Sequence[float], responses:
         responses: [len(widths), S].
         chosen: one of the widths, drawn strongly.
     """
-    values = _array(responses)
+    values = array(responses)
     figure, axes = plt.subplots(figsize=(5.6, 3.2))
     for width, line in zip(widths, values):
         strong = width == chosen
@@ -169,29 +153,26 @@ def scale_selection(widths: Sequence[float], scales: Sequence[float], responses:
             axes.axvline(width, color=style.ORANGE, linestyle="--", label=f"width of the blob, {width:.2f} px")
             best = int(line.argmax())
             axes.plot(scales[best], line[best], "o", markersize=12, markerfacecolor="none", color=style.INK)
-    axes.set(xscale="log", xlabel="scale of the filter $s$ [pixel]", ylabel="response at the centre")
-    axes.set_xticks(list(scales), [f"{s:.2f}" for s in scales])
-    axes.minorticks_off()
+    axes.set(xlabel="scale of the filter $s$ [pixel]", ylabel="response at the centre")
+    style.log_ticks(axes, "x", scales, ".2f")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
-def costs(
-    names: Sequence[str], literal: Any, supports: Any, *, unit: str = "multiply-adds per output pixel and channel"
-) -> Figure:
+def costs(names: Sequence[str], literal: Any, supports: Any) -> Figure:
     """Work of a layer per model when all filters are padded to the largest support, and on each scale's own support.
 
     Arguments:
         names: M models. literal, supports: M numbers each.
     """
-    padded, own = _array(literal), _array(supports)
+    padded, own = array(literal), array(supports)
     figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(names) + 1.1))
     rows = np.arange(len(names))
     axes.barh(rows - 0.2, padded, 0.38, color=style.FAINT, label="every filter padded to the largest")
     axes.barh(rows + 0.2, own, 0.38, color=style.SESN, label="each scale on its own support")
     for row, (large, small) in enumerate(zip(padded, own)):
         axes.text(small, row + 0.2, f" {small / large:.0%}", va="center", fontsize=9)
-    axes.set(yticks=rows, yticklabels=list(names), xlabel=unit)
+    axes.set(yticks=rows, yticklabels=list(names), xlabel="multiply-adds per output pixel and channel")
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.13), ncols=2)

@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 
 from sesn_lib.plotting import style
 
-__all__ = ["MOST_BYTES", "loop", "show"]
-
 MOST_BYTES = 400_000
 COLOURS = 48
 

@@ -12,16 +12,12 @@ from pathlib import Path
 
 import torch
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import ConnectionPatch
 from torch import Tensor
 
 from sesn_lib.equivariance import GaussianImages, relative_error
 from sesn_lib.layers import ConvTH
 from sesn_lib.plotting import style
-
-__all__ = ["ALT", "CAPTION", "digit", "draw", "measured_error", "responses"]
 
 ALT = (
     "Three rows of pictures. Top: one filter in three sizes. Middle: a small digit two and its responses to the three "
@@ -38,21 +34,21 @@ KERNEL = 49  # pixels of the largest filter, four standard deviations to either 
 SCALING = 2.0
 
 
-def digit(blobs: int = 60, width: float = 1.2) -> GaussianImages:
+def digit() -> GaussianImages:
     """The digit two, 18 pixels tall, as a chain of Gaussians along its strokes."""
-    angles = torch.linspace(math.radians(-200), math.radians(35), blobs // 2, dtype=torch.float64)
+    angles = torch.linspace(math.radians(-200), math.radians(35), 30, dtype=torch.float64)
     arc = torch.stack([-4 + 5 * angles.sin(), 5 * angles.cos()], dim=1)
     corner, end = torch.tensor([9.0, -5.0]).double(), torch.tensor([9.0, 5.5]).double()
-    along = torch.linspace(0, 1, blobs // 4, dtype=torch.float64)[:, None]
+    along = torch.linspace(0, 1, 15, dtype=torch.float64)[:, None]
     centres = torch.cat([arc, arc[-1] + along * (corner - arc[-1]), corner + along * (end - corner)])
     ones = torch.ones(1, len(centres), dtype=torch.float64)
-    return GaussianImages(centres[None], width * ones, ones)
+    return GaussianImages(centres[None], 1.2 * ones, ones)
 
 
-def responses(seed: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+def responses() -> tuple[Tensor, Tensor, Tensor]:
     """Filters [S, k, k]; image and responses of f, and of L_s f: [1 + S, SIZE, SIZE] each; float64."""
     layer = ConvTH(1, 1, KERNEL, 3, SCALES, basis="A", padding=KERNEL // 2, bias=False).double()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64))
         rows = []
@@ -88,20 +84,17 @@ def draw() -> Figure:
         transform=axes[0, 0].transAxes,
     )
     for column, (scale, kernel) in enumerate(zip(SCALES, filters), start=1):
-        style.panel(axes[0, column], kernel, rf"filter at $\sigma$ = {scale:g} px", limit=float(kernel.abs().max()))
+        style.panel(axes[0, column], kernel, rf"filter at $\sigma$ = {scale:g} px", limit=style.peak(kernel))
     for row, (name, images) in enumerate((("$f$", plain), ("$L_2 f$: twice as large", scaled)), start=1):
         style.panel(axes[row, 0], images[0], name)
         for column in range(1, 4):
             style.panel(axes[row, column], images[column], limit=limit)
             axes[row, column].set_title(f"response at {SCALES[column - 1]:g} px")
     for column in (1, 2):
-        _frame(axes[1, column], colours[column - 1])
-        _frame(axes[2, column + 1], colours[column - 1])
-        arrow = ConnectionPatch(
-            (1, 0), (0, 1), "axes fraction", "axes fraction", axesA=axes[1, column], axesB=axes[2, column + 1],
-            arrowstyle="-|>", mutation_scale=16, linewidth=2, color=colours[column - 1],
-        )  # fmt: skip
-        figure.add_artist(arrow)
+        for axis in (axes[1, column], axes[2, column + 1]):
+            axis.spines[:].set(color=colours[column - 1], linewidth=3)
+        look = {"mutation_scale": 16, "linewidth": 2, "color": colours[column - 1]}
+        style.arrow(figure, axes[1, column], axes[2, column + 1], ((1, 0), (0, 1)), **look)
     error = measured_error(plain, scaled)
     bound = 10 ** math.ceil(math.log10(error))
     exponent = round(math.log10(bound))
@@ -110,11 +103,6 @@ def draw() -> Figure:
         fontsize=11,
     )
     return figure
-
-
-def _frame(axes: Axes, colour: str) -> None:
-    for spine in axes.spines.values():
-        spine.set(color=colour, linewidth=3)
 
 
 def main(path: str) -> None:

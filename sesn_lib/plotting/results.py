@@ -20,19 +20,6 @@ from sesn_lib.analysis.statistics import Sample, mean_interval
 from sesn_lib.experiments.mnist_scale import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.plotting import style
 
-__all__ = [
-    "claims",
-    "decomposition",
-    "error_by_scale",
-    "error_time",
-    "forest",
-    "grid_map",
-    "image_counts",
-    "learning_curves",
-    "precision",
-    "single_runs",
-]
-
 PLAIN, SCALED = style.PLAIN, style.SCALED
 RING: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.8}  # hides nothing that it lies upon
 Cells = Mapping[tuple[str, str], Sample]
@@ -80,7 +67,7 @@ def decomposition(parts: Sequence[Aggregation]) -> Figure:
     axis.axvline(0, color=style.PAPER, linewidth=2)
     axis.set(yticks=places, yticklabels=[f"{p.row} {p.column}" for p in parts], ylim=(-0.6, len(parts) - 0.4))
     axis.set_xlabel("report minus paper, percentage points (orange line: the paper)")
-    _legend(figure)
+    style.legend(figure)
     return figure
 
 
@@ -98,12 +85,10 @@ def image_counts(errors: Sequence[float], counts: Sequence[int]) -> Figure:
 
 def _whiskers(axis: Axes, sample: Sample, place: float, colour: str, marker: str, label: str) -> None:
     """Mean, 95 % confidence interval, and the single runs where they are known."""
-    low, high = mean_interval(sample)
     if sample.values is not None:
         axis.plot(sample.values, [place] * sample.n, "|", color=colour, markersize=7, alpha=0.6, markeredgewidth=1.2)
-    if math.isfinite(low):
-        axis.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
-    axis.plot(sample.mean, place, marker, color=colour, markersize=6.5, label=label, zorder=3)
+    numbers = (sample.mean, *mean_interval(sample))
+    style.interval(axis, numbers, place, colour, marker, label, size=6.5, width=2.2)
 
 
 def forest(ours: Cells, paper: Cells, report: Cells, rows: Sequence[str]) -> Figure:
@@ -128,18 +113,8 @@ def forest(ours: Cells, paper: Cells, report: Cells, rows: Sequence[str]) -> Fig
             axis.axhline(edge + 0.5, color=style.FAINT, linewidth=0.8)
         axis.grid(False, axis="y")
     axes[0].set_yticks(range(len(rows)), list(rows)[::-1])
-    _legend(figure, [label for label, *_ in sources])
+    style.legend(figure, [label for label, *_ in sources])
     return figure
-
-
-def _legend(figure: Figure, order: Sequence[str] = (), across: int = 4) -> None:
-    """One legend above all panels, each label once, in a given order, so many beside each other."""
-    pairs = [zip(*axis.get_legend_handles_labels()) for axis in figure.axes]
-    handles = {label: handle for panel in pairs for handle, label in panel}
-    labels = [label for label in order if label in handles] or list(handles)
-    figure.legend(
-        [handles[label] for label in labels], labels, loc="outside upper center", ncols=min(across, len(labels))
-    )
 
 
 def claims(answers: Mapping[str, Sequence[Answer]]) -> Figure:
@@ -154,10 +129,7 @@ def claims(answers: Mapping[str, Sequence[Answer]]) -> Figure:
     for offset, (source, (colour, marker)) in zip((0.25, 0.0, -0.25), look.items()):
         for index, given in enumerate(answers.get(source, ())):
             place, found = len(questions) - 1 - index + offset, given.found
-            if math.isfinite(found.low):
-                axis.plot([found.low, found.high], [place, place], color=colour, linewidth=2.0, solid_capstyle="butt")
-            if math.isfinite(found.estimate):
-                axis.plot(found.estimate, place, marker, color=colour, label=source, markersize=5, zorder=3)
+            style.interval(axis, (found.estimate, found.low, found.high), place, colour, marker, source)
             if given.partial:
                 axis.plot(given.paper.estimate, place, "D", color=style.PAPER, label=like, markersize=8.5, **RING)
     for index, (above, below) in enumerate(pairwise(questions)):
@@ -169,7 +141,7 @@ def claims(answers: Mapping[str, Sequence[Answer]]) -> Figure:
         xlabel="difference in error, percentage points\n(left of 0: as claimed)", ylim=(-0.6, len(questions) - 0.4)
     )
     axis.grid(False, axis="y")
-    _legend(figure, [*look, like], across=2)
+    style.legend(figure, [*look, like], across=2)
     return figure
 
 
@@ -192,7 +164,7 @@ def grid_map(results: Results) -> Figure:
     return figure
 
 
-def learning_curves(results: Results, key: str = "val_accuracy") -> Figure:
+def learning_curves(results: Results) -> Figure:
     """Validation error by epoch, a panel per model: thin lines are runs, thick ones their mean."""
     models = [model for model in MODELS if any(cell.model == model for cell in results.records)]
     across = min(4, len(models))
@@ -204,16 +176,14 @@ def learning_curves(results: Results, key: str = "val_accuracy") -> Figure:
     for axis, model in zip(axes.flat, models):
         for scaling, colour, label in ((1.0, PLAIN, "without augmentation"), (0.5, SCALED, "with augmentation")):
             cells = [cell for cell in results.records if cell.model == model and cell.extra_scaling == scaling]
-            curves = [[100 * (1 - e[key]) for e in results.records[cell]["history"]] for cell in cells]
+            curves = [[100 * (1 - e["val_accuracy"]) for e in results.records[cell]["history"]] for cell in cells]
             for curve in curves:
                 axis.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=0.6, alpha=0.6)
             if curves:
                 average = np.mean(curves, axis=0)
                 axis.plot(range(1, len(average) + 1), average, color=colour, label=f"{label}")
         axis.set_title(f"{_short(model)} (n = {sum(cell.model == model for cell in results.records)})")
-        axis.set_yscale("log")
-        axis.set_yticks([2, 3, 5, 10, 20], ["2", "3", "5", "10", "20"])
-        axis.minorticks_off()
+        style.log_ticks(axis, "y", [2, 3, 5, 10, 20])
     for axis in axes.flat[len(models) :]:
         axis.axis("off")
     for axis in axes[:, 0]:
@@ -221,7 +191,7 @@ def learning_curves(results: Results, key: str = "val_accuracy") -> Figure:
     for axis in axes.flat[max(len(models) - across, 0) : len(models)]:  # the last one of each column
         axis.set_xlabel("epoch")
         axis.tick_params(labelbottom=True)
-    _legend(figure)
+    style.legend(figure)
     return figure
 
 
@@ -246,9 +216,8 @@ def error_time(points: Mapping[str, Mapping[tuple[str, str], tuple[float, Sample
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set_ylabel("test error, %")
-    pairs = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
-    order = [f"{row} {column}" for row in style.ROWS for column in markers if f"{row} {column}" in pairs]
-    figure.legend([pairs[label] for label in order], order, loc="outside right center")
+    order = [f"{row} {column}" for row in style.ROWS for column in markers]
+    style.legend(figure, order, across=1, place="outside right center")
     return figure
 
 
@@ -274,9 +243,8 @@ def error_by_scale(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]
                 middle, np.mean(rates, axis=0), spread, fmt=f"{marker}-", color=style.ROWS[row], elinewidth=1,
                 label=f"{row} (n = {len(found)})",
             )  # fmt: skip
-        axis.set(xlabel="scale factor of the digit", yscale="log", title=title)
-        axis.set_yticks([0.5, 1, 2, 3, 5, 10, 20], ["0.5", "1", "2", "3", "5", "10", "20"])
-        axis.minorticks_off()
+        axis.set(xlabel="scale factor of the digit", title=title)
+        style.log_ticks(axis, "y", [0.5, 1, 2, 3, 5, 10, 20])
         axis.legend(loc="upper right")
     for axis in axes[:, 0]:
         axis.set_ylabel("test error, %")
@@ -293,5 +261,5 @@ def precision(pairs: Mapping[Cell, tuple[float, float]]) -> Figure:
     axis.plot([low for _, low in pairs.values()], places, "D", color=style.SKY, markersize=5.5, label="bf16")
     axis.plot([full for full, _ in pairs.values()], places, "o", color=style.INK, label="float32", markersize=9, **RING)
     axis.set(yticks=places, yticklabels=names, ylim=(len(pairs) - 0.4, -0.6), xlabel="test error, %")
-    _legend(figure)
+    style.legend(figure)
     return figure

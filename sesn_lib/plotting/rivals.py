@@ -11,12 +11,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from sesn_lib.plotting import style
+from sesn_lib.plotting.style import array
 
-__all__ = ["against_cost", "arrows", "winners"]
-
-
-def _array(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+SHORTEST = 0.15  # part of the longest vector below which none is drawn
 
 
 def winners(images: Mapping[str, tuple[Any, Any]], scales: Sequence[float]) -> Figure:
@@ -29,9 +26,8 @@ def winners(images: Mapping[str, tuple[Any, Any]], scales: Sequence[float]) -> F
     colours = ListedColormap(style.scale_colours(len(scales)))
     figure, axes = plt.subplots(1, 2 * len(images), figsize=(2.5 * 2 * len(images) + 0.9, 2.8), squeeze=False)
     for i, (title, (picture, index)) in enumerate(images.items()):
-        style.panel(axes[0, 2 * i], _array(picture), title)
-        where = _array(index)
-        where = np.where(where < 0, np.nan, where)
+        style.panel(axes[0, 2 * i], array(picture), title)
+        where = np.where(array(index) < 0, np.nan, array(index))
         drawn = style.panel(axes[0, 2 * i + 1], where, "scale of the largest answer", cmap=colours)
         drawn.set_clim(-0.5, len(scales) - 0.5)
     bar = figure.colorbar(drawn, ax=axes[0].tolist(), ticks=range(len(scales)), fraction=0.03)
@@ -39,22 +35,19 @@ def winners(images: Mapping[str, tuple[Any, Any]], scales: Sequence[float]) -> F
     return figure
 
 
-def arrows(fields: Mapping[str, tuple[Any, Any]], *, threshold: float = 0.15, every: int = 1) -> Figure:
-    """Fields of vectors on their pictures.
+def arrows(fields: Mapping[str, tuple[Any, Any]], *, every: int = 1) -> Figure:
+    """Fields of vectors on their pictures, without those that are short beside the longest.
 
     Arguments:
         fields: title -> (picture [H, W], field [2, H, W] with components to the right and upwards).
-        threshold: part of the longest vector below which none is drawn.
         every: draw each so-manieth pixel's.
     """
     figure, axes = plt.subplots(1, len(fields), figsize=(4.0 * len(fields), 4.0), squeeze=False)
-    longest = max(np.hypot(*_array(field)).max() for _, field in fields.values())
+    longest = max(np.hypot(*array(field)).max() for _, field in fields.values())
     for panel, (title, (picture, field)) in zip(axes[0], fields.items()):
-        style.panel(panel, _array(picture), title).set_alpha(0.35)
-        u, v = _array(field)
-        rows, columns = np.nonzero(np.hypot(u, v) > threshold * longest)
-        kept = (rows % every == 0) & (columns % every == 0)
-        rows, columns = rows[kept], columns[kept]
+        style.panel(panel, array(picture), title).set_alpha(0.35)
+        u, v = array(field)
+        rows, columns = every * np.array(np.nonzero(np.hypot(u, v)[::every, ::every] > SHORTEST * longest))
         panel.quiver(
             *(columns, rows, u[rows, columns], v[rows, columns], np.arctan2(v, u)[rows, columns]),
             cmap="viridis", clim=(-1.2, 0.9), pivot="middle", width=0.006, scale=longest * 12 / every, units="width",

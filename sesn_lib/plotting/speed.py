@@ -13,8 +13,6 @@ from sesn_lib.checks import is_number, shown
 from sesn_lib.models import names
 from sesn_lib.plotting.tables import number
 
-__all__ = ["AUTHORS_PRECISIONS", "Steps", "authors_steps", "our_steps", "step_table"]
-
 AUTHORS_PRECISIONS = ("tf32", "float32", "bf16")
 """tf32 is torch's default for convolutions in float32, in which the authors' code runs unless it is told otherwise."""
 OURS = {"float32": "fast float32", "bf16": "fast bf16"}

@@ -13,8 +13,6 @@ from matplotlib.patches import Rectangle
 
 from sesn_lib.plotting import style
 
-__all__ = ["areas", "bumps", "climb", "filter_at", "scale_boxes", "scale_maps", "square_frame"]
-
 Signal = Callable[[Any], Any]
 
 
@@ -47,11 +45,10 @@ def scale_maps(maps: Sequence[tuple[str, Any]], sizes: Sequence[float], position
         positions: the labels of the columns, for each map.
     """
     figure, axes = plt.subplots(len(maps), 1, figsize=(4.3, 2.0 * len(maps)))
-    limit = max(float(np.abs(values).max()) for _, values in maps)
+    limit = 1.6 * style.peak(*(values for _, values in maps))
     for axis, (title, values), labels in zip(axes, maps, positions):
-        axis.imshow(values, cmap=style.DIVERGING, vmin=-1.6 * limit, vmax=1.6 * limit, origin="lower", aspect="auto")
-        for (row, column), value in np.ndenumerate(np.asarray(values)):
-            axis.text(column, row, f"{value:g}", ha="center", va="center")
+        axis.imshow(values, cmap=style.DIVERGING, vmin=-limit, vmax=limit, origin="lower", aspect="auto")
+        style.numbers(axis, values)
         axis.set_xticks(range(len(labels)), [f"{t:g}" for t in labels])
         axis.set_yticks(range(len(sizes)), [f"size {s:g}" for s in sizes])
         axis.grid(False)
@@ -71,19 +68,19 @@ def areas(side: int, times: int) -> Figure:
     return figure
 
 
-def scale_boxes(box: tuple[float, float], times: float, moves: int = 3) -> Figure:
-    """A box of scales and positions, and its images when everything grows: wider and higher each time.
+def scale_boxes(box: tuple[float, float], times: float) -> Figure:
+    """A box of scales and positions, and its two images when everything grows: wider and higher each time.
 
     Arguments:
         box: its extent in scale, from s = 1, and in position, from t = 0.
     """
     figure, axis = plt.subplots(figsize=(4.3, 2.9))
-    for i in range(moves):
+    for i, colour in enumerate(style.scale_colours(3)):
         u = times**i
-        axis.add_patch(Rectangle((0, u), u * box[1], u * (box[0]), facecolor=style.scale_colours(moves)[i], alpha=0.75))
+        axis.add_patch(Rectangle((0, u), u * box[1], u * (box[0]), facecolor=colour, alpha=0.75))
         axis.annotate(f"area {u**2 * box[0] * box[1]:g}", (u * box[1], u * (1 + box[0] / 2)), xytext=(5, 0),
                       textcoords="offset points", va="center")  # fmt: skip
-    top = times ** (moves - 1)
+    top = times**2
     axis.set(
         xlabel="position $t$", ylabel="scale $s$", xlim=(0, 1.6 * top * box[1]), ylim=(0, top * (1 + box[0]) * 1.1)
     )
@@ -122,7 +119,7 @@ def filter_at(draw: Callable[[float], Any], sigma: float, size: int) -> Figure:
     """One filter of width sigma as a picture and its middle row as stems, on a fixed grid of size x size pixels."""
     values = np.asarray(draw(sigma))
     figure, (left, right) = plt.subplots(2, 1, figsize=(3.2, 4.4), height_ratios=[1.5, 1])
-    style.panel(left, values, rf"same weights, $\sigma$ = {sigma:.2f} pixels", limit=float(np.abs(values).max()))
+    style.panel(left, values, rf"same weights, $\sigma$ = {sigma:.2f} pixels", limit=style.peak(values))
     row = values[size // 2] * sigma**2
     right.stem(np.arange(size) - size // 2, row, linefmt=style.SESN, basefmt=" ")
     right.set(ylim=(-1.05, 1.05), xlabel="pixel", yticks=[])

@@ -17,8 +17,6 @@ from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.models.outline import Part
 from sesn_lib.plotting import style
 
-__all__ = ["curve", "equivariance", "networks", "pictures", "pipeline", "schedule"]
-
 COLOURS = {
     "wrn_16_8": style.RED,
     "wrn_16_8_ses_a": style.BLUE,
@@ -42,12 +40,11 @@ def _mark(figure: Figure, label: str) -> None:
     figure.suptitle(label, x=0.99, ha="right", fontsize=9, color=colour, fontweight="bold")
 
 
-def pictures(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], label: str, *, rows: int = 2) -> Figure:
-    """The first pictures of each class, a column each: uint8 [N, 3, H, W]."""
-    figure, axes = plt.subplots(rows, len(classes), figsize=(1.0 * len(classes), 1.1 * rows + 0.4))
+def pictures(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], label: str) -> Figure:
+    """The first two pictures of each class, a column each: uint8 [N, 3, H, W]."""
+    figure, axes = plt.subplots(2, len(classes), figsize=(1.0 * len(classes), 2.6))
     for column, name in enumerate(classes):
-        chosen = images[labels == column][:rows]
-        for row, image in enumerate(chosen):
+        for row, image in enumerate(images[labels == column][:2]):
             style.panel(axes[row, column], image.transpose(1, 2, 0), name if row == 0 else "", size=8)
     _mark(figure, label)
     return figure

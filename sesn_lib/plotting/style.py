@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,19 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-
-__all__ = [
-    "CYCLE",
-    "DIVERGING",
-    "GREY",
-    "SEQUENTIAL",
-    "interactive",
-    "is_live",
-    "panel",
-    "scale_colours",
-    "show",
-    "use",
-]
+from matplotlib.patches import ConnectionPatch, Rectangle
 
 # The palette of Okabe and Ito, which readers with any colour vision can tell apart.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -103,6 +92,19 @@ def scale_colours(count: int) -> list[str]:
     return [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0.05, 0.85, count))]
 
 
+def array(values: Any) -> np.ndarray:
+    """A tensor (with or without gradient, on any device), an array or a nested list as a float array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def peak(*arrays: Any) -> float:
+    """The largest absolute value: the limit of a symmetric range; 1 where all values are 0."""
+    return max(float(np.abs(array(values)).max()) for values in arrays) or 1.0
+
+
+# Parts of figures
+
+
 def panel(
     axes: Axes,
     image: Any,
@@ -128,11 +130,61 @@ def panel(
         drawn = axes.imshow(array, cmap=cmap or DIVERGING, vmin=-limit, vmax=limit)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=FAINT)
+    axes.spines[:].set(visible=True, color=FAINT)
     if title:
         axes.set_title(title, fontsize=size)
     return drawn
+
+
+def rectangle(axes: Axes, size: int, side: int, colour: str = INK, width: float = 1.4) -> None:
+    """Frame the square of `side` pixels in the middle of a picture of `size` pixels, as a filter's support."""
+    start = (size - side) / 2 - 0.5
+    axes.add_patch(Rectangle((start, start), side, side, fill=False, edgecolor=colour, linewidth=width, clip_on=False))
+
+
+def arrow(figure: Figure, start: Axes, end: Axes, places: Sequence[tuple[float, float]], **look: Any) -> None:
+    """An arrow from one picture to another; `places` are its ends in fractions of their width and height."""
+    tail, tip = places
+    kind = ("axes fraction", "axes fraction")
+    figure.add_artist(ConnectionPatch(tail, tip, *kind, axesA=start, axesB=end, arrowstyle="-|>", **look))
+
+
+def numbers(axes: Axes, values: Any, form: Callable[[float], str] = "{:g}".format, **look: Any) -> None:
+    """Write its number into every cell of a picture of a matrix [rows, columns]."""
+    for (row, column), value in np.ndenumerate(array(values)):
+        axes.text(column, row, form(value), ha="center", va="center", **look)
+
+
+def interval(
+    axes: Axes, numbers: tuple[float, float, float], place: float, colour: str, marker: str, label: str, *,
+    size: float = 5, width: float = 2.0,
+) -> None:  # fmt: skip
+    """A horizontal interval (estimate, low, high) at height `place`; what is not finite is left out."""
+    estimate, low, high = numbers
+    if math.isfinite(low):
+        axes.plot([low, high], [place, place], color=colour, linewidth=width, solid_capstyle="butt")
+    if math.isfinite(estimate):
+        axes.plot(estimate, place, marker, color=colour, markersize=size, label=label, zorder=3)
+
+
+def log_ticks(axes: Axes, which: str, ticks: Sequence[float], form: str = "g") -> None:
+    """Make an axis, "x" or "y", logarithmic, with ordinary numbers at the given places and nothing between."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_ticks(list(ticks), [f"{tick:{form}}" for tick in ticks])
+    axis.minorticks_off()
+
+
+def legend(figure: Figure, order: Sequence[str] = (), *, across: int = 4, place: Any = "outside upper center") -> None:
+    """One legend for all panels, each label once, in a given order, so many beside each other."""
+    pairs = [zip(*axes.get_legend_handles_labels()) for axes in figure.axes]
+    handles = {label: handle for panel in pairs for handle, label in panel}
+    labels = [label for label in order if label in handles] or list(handles)
+    columns = min(across, len(labels))
+    figure.legend([handles[label] for label in labels], labels, loc=place, ncols=columns)
+
+
+# Showing
 
 
 def show(figure: Figure, alt: str, **notes: Any) -> None:

@@ -15,8 +15,6 @@ from sesn_lib.experiments.mnist_scale import MODELS, REALIZATIONS, SCALINGS, Cel
 from sesn_lib.plotting import style
 from sesn_lib.runner.status import SYMBOLS, Status
 
-__all__ = ["Monitor", "confusion", "error_by_scale", "grid", "learning_curve", "mistakes"]
-
 
 class Monitor:
     """Follows a training: a figure that grows where somebody watches, one line an epoch where nobody does.
@@ -128,13 +126,14 @@ def mistakes(
     return figure
 
 
-def error_by_scale(factors: np.ndarray, correct: np.ndarray, bins: int = 7) -> tuple[Figure, pd.DataFrame]:
+def error_by_scale(factors: np.ndarray, correct: np.ndarray) -> tuple[Figure, pd.DataFrame]:
     """Error in percent against the digit's scale factor, with 95 % Wilson intervals.
 
     Returns the figure and a table with columns from, to, n, error, low, high.
     """
     from scipy.stats import binomtest
 
+    bins = 7
     edges = np.linspace(0.3, 1.0, bins + 1)
     place = np.clip(np.digitize(factors, edges) - 1, 0, bins - 1)
     rows = []

@@ -20,8 +20,6 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-__all__ = ["Outcome", "parameter_names", "run"]
-
 Progress = Callable[[int, int], None]
 _ENGINE = "sesn"
 

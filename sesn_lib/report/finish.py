@@ -10,8 +10,6 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 from sesn_lib.report.pictures import PHONE
 from sesn_lib.report.widths import ems
 
-__all__ = ["finish"]
-
 # In a table: brackets with a number in them, and a number with its spread.
 WHOLE = re.compile(r"([\[(][^\[\]()]{0,28}\d[^\[\]()]{0,28}[\])]|[−-]?\d[\d.,]* ± [\d.,]+)")
 LONGEST = 118  # characters of a printed line that fit a page

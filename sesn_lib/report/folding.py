@@ -12,8 +12,6 @@ from collections.abc import Mapping
 import nbformat
 from bs4 import BeautifulSoup, Tag
 
-__all__ = ["HIDE_CELL", "HIDE_INPUT", "PLUMBING", "fold", "is_hidden", "tagged"]
-
 HIDE_CELL, HIDE_INPUT = "hide-cell", "hide-input"
 PLUMBING = ("parameters", "injected-parameters")  # folded without being asked, and so are cells of these names:
 SETUP_CELLS = ("open-in-colab", "install", "provenance", "imports")

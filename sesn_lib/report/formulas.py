@@ -19,8 +19,6 @@ from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 
-__all__ = ["FormulaError", "font_face", "letters", "mathml"]
-
 FONT_FAMILY = "STIX Two Math subset"
 
 _SPACES = {"negativethinmathspace": "-0.167em", "negativemediummathspace": "-0.222em"}

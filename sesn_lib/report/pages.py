@@ -26,8 +26,6 @@ from traitlets.config import Config
 from sesn_lib.report import folding, formulas, pictures, reading
 from sesn_lib.report.finish import finish
 
-__all__ = ["Page", "Site", "render"]
-
 log = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "template"

@@ -18,8 +18,6 @@ import numpy as np
 import PIL.Image
 from bs4 import BeautifulSoup
 
-__all__ = ["PHONE", "Extra", "collect", "pieces", "place"]
-
 PHONE = 390  # pixels that a figure may be wide and still be legible on a phone without a form of its own
 GUTTER = 0.003  # of a figure's width, that a white gutter has at least
 WHITE = 250

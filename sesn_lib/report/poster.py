@@ -26,8 +26,6 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from sesn_lib.report import formulas
 
-__all__ = ["PosterError", "Section", "layout", "pdf", "printer", "sections"]
-
 TEMPLATES = Path(__file__).parent / "template"
 LARGEST, SMALLEST, STEP = 10.0, 7.2, 0.1  # points of the text on A4; on A1 they are 2.8 times as many
 WIDEST = 90  # characters of a line of a table that fit into a column

@@ -9,8 +9,6 @@ import nbformat
 
 from sesn_lib.report.folding import HIDE_INPUT, is_hidden
 
-__all__ = ["Reading", "measure"]
-
 WORDS_A_MINUTE = 200
 MINUTES_A_PICTURE = 0.5  # for a figure or a displayed formula
 _DETAILS = re.compile(r"<details>.*?</details>", re.DOTALL)

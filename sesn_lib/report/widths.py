@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bs4 import Tag
 
-__all__ = ["ems"]
-
 SMALL = 0.72  # size of an index against its base
 _OVER = {"munder", "mover", "munderover"}
 _SIDE = {"msub", "msup", "msubsup"}

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ def build(
     console = console or Console(stderr=True)
     from sesn_lib.report import execute
 
+    say = partial(console.print, highlight=False, soft_wrap=True)
     start = time.perf_counter()
     outcomes = []
     for position, source in enumerate(sources, start=1):
@@ -100,27 +102,20 @@ def build(
             parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
         label = f"[{position}/{len(sources)}] {source.stem}"
         with _progress(console, label) as on_cell:
-            outcome = execute.run(
-                source,
-                folder / "notebooks" / source.name,
-                parameters,
-                timeout=CELL_SECONDS[profile],
-                on_cell=on_cell,
-            )
+            target, timeout = folder / "notebooks" / source.name, CELL_SECONDS[profile]
+            outcome = execute.run(source, target, parameters, timeout=timeout, on_cell=on_cell)
         outcomes.append(outcome)
         state = "[green]done[/]" if outcome.error is None else f"[red]failed[/], {escape(outcome.error)}"
-        console.print(f"{escape(label)}: {state}, {outcome.seconds:.0f} s", highlight=False, soft_wrap=True)
-    with Heartbeat(lambda: "writing the pages", lambda text: console.print(text, highlight=False)):
+        say(f"{escape(label)}: {state}, {outcome.seconds:.0f} s")
+    with Heartbeat(lambda: "writing the pages", say):
         render_site(folder, sources, outcomes, profile=profile)
     failed = [outcome.name for outcome in outcomes if outcome.error is not None]
-    console.print(
+    say(
         f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran to their end in "
-        f"{time.perf_counter() - start:.0f} s; the report is {escape(str(folder / 'index.html'))}",
-        highlight=False,
-        soft_wrap=True,
+        f"{time.perf_counter() - start:.0f} s; the report is {escape(str(folder / 'index.html'))}"
     )
     if failed:
-        console.print(f"[red]did not run to their end:[/] {', '.join(failed)}", highlight=False, soft_wrap=True)
+        say(f"[red]did not run to their end:[/] {', '.join(failed)}")
     return 1 if failed else 0
 
 
@@ -295,15 +290,16 @@ def _progress(console: Console, label: str) -> Iterator[Any]:
     """A bar of cells on a terminal, a line where there is none; yields the function to tell (done, total)."""
     if not console.is_terminal:
         console.print(f"{escape(label)}: started", highlight=False, soft_wrap=True)
-        where = ["the first cell"]
+        where = "the first cell"
 
         def tell(done: int, total: int) -> None:
-            where[:] = [f"cell {done + 1} of {total}" if done < total else "its last cell"]
+            nonlocal where
+            where = f"cell {done + 1} of {total}" if done < total else "its last cell"
 
         def say(text: str) -> None:
             console.print(escape(text), highlight=False, soft_wrap=True)
 
-        with Heartbeat(lambda: f"{label}, {where[0]}", say):
+        with Heartbeat(lambda: f"{label}, {where}", say):
             yield tell
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

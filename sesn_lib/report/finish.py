@@ -10,8 +10,10 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 from sesn_lib.report.pictures import PHONE
 from sesn_lib.report.widths import ems
 
-# In a table: brackets with a number in them, and a number with its spread.
-WHOLE = re.compile(r"([\[(][^\[\]()]{0,28}\d[^\[\]()]{0,28}[\])]|[−-]?\d[\d.,]* ± [\d.,]+)")
+# What is not broken over lines: in a table brackets with a number in them, and a number with its spread; in a heading
+# words with a hyphen, such as MNIST-scale.
+HYPHENS = re.compile(r"(\w+(?:-\w+)+)")
+NUMBERS = re.compile(r"([\[(][^\[\]()]{0,28}\d[^\[\]()]{0,28}[\])]|[−-]?\d[\d.,]* ± [\d.,]+)")
 LONGEST = 118  # characters of a printed line that fit a page
 SHORT = 12  # characters of code in a line of text, up to which it is not broken
 
@@ -34,7 +36,7 @@ def finish(soup: BeautifulSoup) -> str:
             elif header.find_parent("thead"):
                 header.attrs.setdefault("scope", "col")
         _keep_first_column(table)
-        _keep_brackets(soup, table)
+        _keep_whole(soup, table, NUMBERS)
     for block in soup.select("main pre"):
         block["tabindex"] = "0"
         if block.find_parent(class_="output") and _is_prose(block.get_text()):
@@ -51,7 +53,7 @@ def finish(soup: BeautifulSoup) -> str:
         if len(code.get_text()) <= SHORT:
             code["class"] = "whole"
     for heading in soup.select("main :is(h1, h2, h3)"):
-        _keep_whole(soup, heading)
+        _keep_whole(soup, heading, HYPHENS)
     for script in soup.select("script"):
         script.decompose()
     return str(soup)
@@ -67,24 +69,22 @@ def _keep_first_column(table: Tag) -> None:
     """Mark the column that heads the rows, the last such one, which stays in sight when a wide table is scrolled."""
     rows = table.select("tbody tr") or table.select("tr")
     heads = max((len(row.find_all("th", recursive=False)) for row in rows), default=0)
+    stays = []
     for row in rows:
         cells = row.find_all(["th", "td"], recursive=False)
-        own = [cell for cell in cells if cell.name == "th"] if heads else cells[:1]
-        if own:
-            own[-1]["class"] = " ".join([*(own[-1].get("class") or []), "stays"])
+        stays += ([cell for cell in cells if cell.name == "th"] if heads else cells[:1])[-1:]
     for row in table.select("thead tr"):
-        cells = row.find_all(["th", "td"], recursive=False)
-        if len(cells) >= max(heads, 1):
-            cell = cells[max(heads, 1) - 1]
-            cell["class"] = " ".join([*(cell.get("class") or []), "stays"])
+        stays += row.find_all(["th", "td"], recursive=False)[max(heads, 1) - 1 : max(heads, 1)]
+    for cell in stays:
+        cell["class"] = " ".join([*(cell.get("class") or []), "stays"])
 
 
-def _keep_brackets(soup: BeautifulSoup, table: Tag) -> None:
-    """An interval is not broken inside its bracket, nor a number from its sign and its spread."""
-    for text in list(table.find_all(string=WHOLE)):
-        if text.find_parent(["math", "code", "style"]) or not isinstance(text.parent, Tag):
+def _keep_whole(soup: BeautifulSoup, element: Tag, pattern: re.Pattern[str]) -> None:
+    """What the pattern's group finds in a text is not broken over lines."""
+    for text in list(element.find_all(string=pattern)):
+        if text.find_parent(["math", "style"]) or not isinstance(text.parent, Tag):
             continue
-        parts: list[Any] = WHOLE.split(str(text))
+        parts: list[Any] = pattern.split(str(text))
         parts[1::2] = [soup.new_tag("span", attrs={"class": "whole"}, string=part) for part in parts[1::2]]
         text.replace_with(*[part if isinstance(part, Tag) else NavigableString(part) for part in parts if part])
 
@@ -101,11 +101,3 @@ def _join_names(head: Tag) -> None:
         for corner, name in zip(above, names[:count]):
             corner.replace_with(name)
         rows[-1].decompose()
-
-
-def _keep_whole(soup: BeautifulSoup, heading: Tag) -> None:
-    """Words with a hyphen, such as MNIST-scale, are not broken at it in a heading."""
-    for text in heading.find_all(string=re.compile(r"\w-\w")):
-        pieces: list[Any] = re.split(r"(\w+(?:-\w+)+)", str(text))
-        pieces[1::2] = [soup.new_tag("span", attrs={"class": "whole"}, string=word) for word in pieces[1::2]]
-        text.replace_with(*pieces)

@@ -12,25 +12,27 @@ import html
 import io
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from typing import Any
 from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from ziamath.styles import MathVariant, styledstr
 
 FONT_FAMILY = "STIX Two Math subset"
 
 _SPACES = {"negativethinmathspace": "-0.167em", "negativemediummathspace": "-0.222em"}
 _STYLES = {
-    "bold": "MATHEMATICAL BOLD",
-    "bold-italic": "MATHEMATICAL BOLD ITALIC",
-    "italic": "MATHEMATICAL ITALIC",
-    "double-struck": "MATHEMATICAL DOUBLE-STRUCK",
-    "script": "MATHEMATICAL SCRIPT",
-    "fraktur": "MATHEMATICAL FRAKTUR",
-    "sans-serif": "MATHEMATICAL SANS-SERIF",
-    "monospace": "MATHEMATICAL MONOSPACE",
+    "bold": MathVariant(bold=True),
+    "bold-italic": MathVariant(bold=True, italic=True),
+    "italic": MathVariant(italic=True),
+    "double-struck": MathVariant("double"),
+    "script": MathVariant("script"),
+    "fraktur": MathVariant("fraktur"),
+    "sans-serif": MathVariant("sans"),
+    "monospace": MathVariant("mono"),
 }
 _BARS = {"|", "‖", "∣", "∥"}
 _OPERAND = {"mi", "mn", "msub", "msup", "msubsup", "mfrac", "msqrt", "mstyle"}
@@ -77,7 +79,7 @@ def _to_core(element: ElementTree.Element, latex: str) -> None:
     variant = element.get("mathvariant")
     if variant not in (None, "normal"):
         del element.attrib["mathvariant"]
-        element.text = "".join(_styled(letter, str(variant)) for letter in text)
+        element.text = styledstr(text, _STYLES[variant]) if variant in _STYLES else text
 
 
 def _space(row: ElementTree.Element) -> None:
@@ -105,22 +107,26 @@ def _opens(element: ElementTree.Element) -> bool:
     return kind in ("Ps", "Sm", "Pd") or (element.text or "") in (",", ";", ":", "/", "·", "×")
 
 
-def _styled(letter: str, variant: str) -> str:
-    """The letter of Unicode that is `letter` in a mathematical style; `letter` itself where there is none."""
-    match = re.fullmatch(
-        r"(?:LATIN|GREEK) (CAPITAL|SMALL) LETTER (\w+)|DIGIT (\w+)", unicodedata.name(letter, ""), re.ASCII
-    )
-    if match is None or variant not in _STYLES:
-        return letter
-    rest = f"DIGIT {match[3]}" if match[3] else f"{match[1]} {match[2]}"
-    # A few styled letters are older than the others and have names of their own, e.g. DOUBLE-STRUCK CAPITAL R.
-    style = _STYLES[variant]
-    for name in (f"{style} {rest}", f"{style} {rest}".replace("MATHEMATICAL ", ""), f"BLACK-LETTER {rest}"):
-        try:
-            return unicodedata.lookup(name)
-        except KeyError:
-            continue
-    return "ℎ" if (variant, letter) == ("italic", "h") else letter
+class _Renderer(IPythonRenderer):
+    """Markdown whose formulas are drawn by a function of (LaTeX, whether on a line of its own)."""
+
+    def __init__(self, formula: Callable[[str, bool], str]) -> None:
+        super().__init__(escape=False)
+        self.formula = formula
+
+    def inline_math(self, body: str) -> str:
+        return self.formula(body, False)
+
+    def block_math(self, body: str) -> str:
+        return self.formula(body, True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", True)
+
+
+def markdown(source: str, formula: Callable[[str, bool], str]) -> str:
+    """The HTML of a text cell; `formula` makes that of a formula from (LaTeX, whether on a line of its own)."""
+    return str(MarkdownWithMath(renderer=_Renderer(formula)).render(source))
 
 
 def letters(pages: Iterable[str]) -> set[str]:
@@ -130,7 +136,7 @@ def letters(pages: Iterable[str]) -> set[str]:
         for formula in re.findall(r"<math\b.*?</math>", page, re.DOTALL):
             found.update(html.unescape(re.sub(r"<[^>]*>", "", formula)))
             found.update("√" if "<msqrt" in formula or "<mroot" in formula else "")  # drawn without being written
-    return found | {_styled(letter, "italic") for letter in found}
+    return found | {styledstr(letter, _STYLES["italic"]) for letter in found}
 
 
 def font_face(characters: set[str]) -> str:

@@ -19,7 +19,6 @@ import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import pass_context
 from nbconvert.exporters.html import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
@@ -87,20 +86,7 @@ class Site:
     """Pages that are no chapters, such as the list of symbols: linked in the bar of every page."""
 
 
-class _Renderer(IPythonRenderer):
-    """Markdown with formulas as MathML; one that cannot be translated stays as LaTeX source, with a warning."""
-
-    def inline_math(self, body: str) -> str:
-        return _formula(body, display=False)
-
-    def block_math(self, body: str) -> str:
-        return _formula(body, display=True)
-
-    def latex_environment(self, name: str, body: str) -> str:
-        return _formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)
-
-
-def _formula(latex: str, *, display: bool) -> str:
+def _formula(latex: str, display: bool) -> str:
     try:
         element = formulas.mathml(latex, display=display)
     except formulas.FormulaError as error:
@@ -123,11 +109,11 @@ class _Exporter(HTMLExporter):
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
-        return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+        return formulas.markdown(source, _formula)
 
     def default_filters(self) -> Any:
         yield from super().default_filters()
-        yield ("latex2html", lambda source: _formula(source.strip().strip("$"), display=True))
+        yield ("latex2html", lambda source: _formula(source.strip().strip("$"), True))
 
 
 def render(site: Site) -> dict[str, bytes]:
@@ -157,7 +143,7 @@ def _headline(page: Page) -> tuple[str, str]:
     """The first heading as text, and the paragraph after it as HTML."""
     for cell in page.notebook.cells:
         if cell.cell_type == "markdown":
-            soup = BeautifulSoup(MarkdownWithMath(renderer=_Renderer(escape=False)).render(cell.source), "html.parser")
+            soup = BeautifulSoup(formulas.markdown(cell.source, _formula), "html.parser")
             heading, paragraph = soup.find("h1"), soup.find("p")
             if heading:
                 for anchor in heading.select(".anchor-link"):
@@ -172,13 +158,8 @@ def _headline(page: Page) -> tuple[str, str]:
 def _page(exporter: _Exporter, site: Site, page: Page, files: dict[str, bytes]) -> str:
     notebook = nbformat.from_dict(_without_widgets(page.notebook))
     extras = pictures.collect(notebook, page.name)
-    resources = {
-        "metadata": {"name": page.name},
-        "unique_key": page.name,
-        "output_files_dir": "figures",
-        "site": site,
-        "page": page,
-    }
+    resources: dict[str, Any] = {"unique_key": page.name, "output_files_dir": "figures", "site": site, "page": page}
+    resources["metadata"] = {"name": page.name}
     text, made = exporter.from_notebook_node(notebook, resources=resources)
     files.update({name.replace("\\", "/"): content for name, content in dict(made["outputs"] or {}).items()})
     soup = BeautifulSoup(text, "html.parser")
@@ -204,9 +185,8 @@ def _without_widgets(notebook: nbformat.NotebookNode) -> dict[str, Any]:
 def _link(soup: BeautifulSoup, page: Page, names: set[str], files: dict[str, bytes]) -> None:
     """Point links and pictures at pages and copied files."""
     missing = set()
-    for element, attribute in [(e, "href") for e in soup.select("main a[href]")] + [
-        (e, "src") for e in soup.select("main img[src]")
-    ]:
+    for element in soup.select("main a[href], main img[src]"):
+        attribute = "href" if element.name == "a" else "src"
         target = urlsplit(str(element[attribute]))
         if _REMOTE.match(str(element[attribute])) or not target.path or target.path in files:
             continue

@@ -22,7 +22,6 @@ from typing import Any
 import nbformat
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader, select_autoescape
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from sesn_lib.report import formulas
 
@@ -65,17 +64,8 @@ def printer() -> ModuleType:
 # From the notebook
 
 
-class _Renderer(IPythonRenderer):
-    """Markdown for paper: formulas as text where they are no more than letters, else drawn."""
-
-    def inline_math(self, body: str) -> str:
-        return _formula(body, display=False)
-
-    def block_math(self, body: str) -> str:
-        return f'<p class="formula">{_formula(body, display=True)}</p>'
-
-
-def _formula(latex: str, *, display: bool) -> str:
+def _formula(latex: str, display: bool) -> str:
+    """Text where a formula is no more than letters, else a drawing."""
     import ziamath
 
     element = BeautifulSoup(formulas.mathml(latex, display=display), "html.parser")
@@ -85,7 +75,8 @@ def _formula(latex: str, *, display: bool) -> str:
     svg = drawn.svg()
     height, rise = float(re.findall(r'height="([\d.]+)"', svg)[0]), -float(drawn.getyofst())
     place = f"height: {height / 20:.3f}em; vertical-align: {rise / 20 - height / 20:.3f}em" if not display else ""
-    return _image(svg.encode(), "svg+xml", latex, place or f"height: {height / 20:.3f}em")
+    image = _image(svg.encode(), "svg+xml", latex, place or f"height: {height / 20:.3f}em")
+    return f'<p class="formula">{image}</p>' if display else image
 
 
 def _image(content: bytes, kind: str, alt: str, css: str = "") -> str:
@@ -131,7 +122,7 @@ def _last(found: Sequence[Section], cell: Any) -> list[str]:
 
 def _markdown(source: str) -> BeautifulSoup:
     """Links to notebooks are words on paper; links to the web stay."""
-    soup = BeautifulSoup(MarkdownWithMath(renderer=_Renderer(escape=False)).render(source), "html.parser")
+    soup = BeautifulSoup(formulas.markdown(source, _formula), "html.parser")
     for link in soup.select("a"):
         if "anchor-link" in (link.get("class") or []):
             link.decompose()

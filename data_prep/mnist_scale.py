@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,10 @@ class MNISTScale(VisionDataset):
             raise ValueError(f"unknown split {split!r}; choose one of train, val, test")
         folder = data_folder(root)
         super().__init__(str(folder), transform=transform, target_transform=target_transform)
-        if download:
-            data = prepare(folder, realization, protocol, progress=False)
-        else:
-            found = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
-            if found is None:
-                raise DataError(
-                    f"MNIST-scale {protocol} {realization} is not in {folder}; use download=True to make it"
-                )
-            data = found
+        make = partial(prepare, progress=False)
+        data = (make if download else realizations.load)(folder, realization, protocol)
+        if data is None:
+            raise DataError(f"MNIST-scale {protocol} {realization} is not in {folder}; use download=True to make it")
         self.realization, self.split, self.protocol = realization, split, protocol
         chosen: Split = getattr(data, split)
         self.data, self.targets, self.factors = chosen.images, chosen.labels, chosen.factors

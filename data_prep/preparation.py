@@ -51,7 +51,7 @@ def prepare(
     """
     check(protocol, realization)
     folder = data_folder(root)
-    found = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
+    found = realizations.load(folder, realization, protocol)
     return found or _make(folder, realization, protocol, source, progress)
 
 
@@ -127,7 +127,7 @@ def _make(folder: Path, realization: int, protocol: str, source: str | Path | No
             f"MNIST-scale {protocol} {realization} came out with {fault} and was not stored; one of {used} "
             "computes differently from the releases in environment.yml"
         )
-    realizations.store(made, realizations.path_of(folder, realization, protocol))
+    realizations.store(made, folder)
     return made
 
 
@@ -138,17 +138,15 @@ def _row(folder: Path, data: Realization, made: bool, png_md5: str | None = None
 
 
 def _stored(folder: Path, protocol: str, realization: int) -> Row | None:
-    data = realizations.load(realizations.path_of(folder, realization, protocol), realization, protocol)
+    data = realizations.load(folder, realization, protocol)
     return None if data is None else _row(folder, data, False)
 
 
 def _work(folder: Path, protocol: str, realization: int, png_md5: bool, progress: bool = False) -> Row:
     """Prepare one realization, in this process or another, and say how it came out."""
-    path = realizations.path_of(folder, realization, protocol)
-    data = realizations.load(path, realization, protocol)
-    made = data is None
-    if data is None:
-        data = _make(folder, realization, protocol, None, progress)
+    found = realizations.load(folder, realization, protocol)
+    made = found is None
+    data = found or _make(folder, realization, protocol, None, progress)
     md5 = realizations.png_md5(data) if png_md5 or (made and protocol == "paper") else None
     return _row(folder, data, made, md5)
 

@@ -100,28 +100,27 @@ def path_of(root: Path, realization: int, protocol: str) -> Path:
     return root / "mnist_scale" / f"{protocol}-{realization}.npz"
 
 
-def store(data: Realization, path: Path) -> None:
+def store(data: Realization, root: Path) -> None:
     """Write the nine arrays as one compressed .npz, aside, then rename; raises DataError if the disk refuses."""
     arrays: dict[str, Any] = {}
     for name, split in data.splits():
         arrays[f"{name}_images"] = split.images
         arrays[f"{name}_labels"] = split.labels.astype(np.uint8)
         arrays[f"{name}_factors"] = split.factors
-    with write_aside(path) as file:
+    with write_aside(path_of(root, data.realization, data.protocol)) as file:
         np.savez_compressed(file, **arrays)
 
 
-def load(path: Path, realization: int, protocol: str) -> Realization | None:
+def load(root: Path, realization: int, protocol: str) -> Realization | None:
     """The stored realization if it is there and right; None if there is none, or a damaged one (named in the log)."""
+    path = path_of(root, realization, protocol)
     content = read_bytes(path, _size_limit(protocol))
     if content is None:
         return None
     try:
         data = _unpack(content, realization, protocol)
         fault = verify(data)
-    except (
-        Exception
-    ) as error:  # a made-up file meets zipfile and NumPy with errors of many kinds, MemoryError among them
+    except Exception as error:  # a made-up file meets zipfile and NumPy with errors of many kinds
         fault = str(error) or type(error).__name__
     if fault is None:
         return data
@@ -154,21 +153,14 @@ def _unpack(content: bytes, realization: int, protocol: str) -> Realization:
     return Realization(protocol, realization, **found)
 
 
-def _png_files(data: Realization) -> Iterator[tuple[str, np.ndarray]]:
-    """(relative path, image) in the order of the sorted paths: split/label/index.png, the index running on."""
-    files = []
-    index = 0
-    for name, split in data.splits():
-        for image, label in zip(split.images, split.labels.tolist()):
-            files.append((f"{name}/{label}/{index}.png", image))
-            index += 1
-    return iter(sorted(files, key=lambda entry: entry[0]))
-
-
-def _png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
+def _png_files(data: Realization) -> Iterator[tuple[str, bytes]]:
+    """(relative path, content) in the order of the sorted paths: split/label/index.png, the index running on."""
+    entries = [(name, *entry) for name, split in data.splits() for entry in zip(split.labels.tolist(), split.images)]
+    images = {f"{name}/{label}/{index}.png": image for index, (name, label, image) in enumerate(entries)}
+    for path in sorted(images):
+        buffer = io.BytesIO()
+        Image.fromarray(images[path]).save(buffer, "PNG")
+        yield path, buffer.getvalue()
 
 
 def png_md5(data: Realization) -> str:
@@ -177,8 +169,8 @@ def png_md5(data: Realization) -> str:
     PNG compression is the encoder's business: the same images with another zlib could give another MD5.
     """
     digest = checksums.new_md5()
-    for _, image in _png_files(data):
-        digest.update(_png(image))
+    for _, content in _png_files(data):
+        digest.update(content)
     return digest.hexdigest()
 
 
@@ -200,8 +192,7 @@ def export_png(data: Realization, folder: Path, *, done: Callable[[int], object]
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
         aside.chmod(0o755)
-        for path, image in _png_files(data):
-            content = _png(image)
+        for path, content in _png_files(data):
             target = aside / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)

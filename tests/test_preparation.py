@@ -84,7 +84,7 @@ def test_a_damaged_file_is_refused_named_and_made_again(
     assert f"refused {path}" in caplog.text
     assert damage != "bomb" or "it unpacks to 134217856 bytes, more than" in caplog.text
     caplog.clear()
-    assert realizations.load(path, 0, "paper") is not None
+    assert realizations.load(root, 0, "paper") is not None
     assert caplog.text == ""
 
 

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from sesn_lib.plotting import motion, style
+from sesn_lib.plotting import groups, motion, style
 from sesn_lib.report import folding, formulas, pages, pictures, reading
 from sesn_lib.report.finish import finish
 from sesn_lib.report.widths import ems
@@ -173,8 +173,8 @@ def stored(figure: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return shown[0]["image/png"]
 
 
-@pytest.mark.parametrize(("width", "count", "narrow"), [(7.0, 1, True), (4.0, 1, False), (7.0, 2, False)])
-def test_a_wide_figure_of_one_column_is_drawn_narrow_too(
+@pytest.mark.parametrize(("width", "count", "narrow"), [(7.0, 1, True), (4.0, 1, False), (7.0, 2, True)])
+def test_a_wide_figure_is_drawn_narrow_too(
     clean_figures: None, monkeypatch: pytest.MonkeyPatch, width: float, count: int, narrow: bool
 ) -> None:
     note = stored(lines(width, count), monkeypatch)
@@ -182,6 +182,29 @@ def test_a_wide_figure_of_one_column_is_drawn_narrow_too(
     if narrow:
         picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
         assert picture.width == round(style.NARROW * style.PNG_DPI)
+
+
+def test_on_a_phone_panels_stand_in_a_column_and_a_legend_below(
+    clean_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = lines(7.0, 2)
+    figure.axes[1].plot([0, 1], label="a name that takes half the width")
+    figure.axes[1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    stored(figure, monkeypatch)
+    first, second = (axes.get_position() for axes in figure.axes)
+    assert second.y1 < first.y0
+    assert second.x0 == pytest.approx(first.x0, abs=0.05)
+    legend = figure.axes[1].get_legend().get_window_extent()
+    assert legend.y1 < figure.axes[1].get_window_extent().y0
+
+
+def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.eye(8)
+    figure = groups.commuting_square(picture, picture, picture, picture)
+    note = stored(figure, monkeypatch)
+    drawn = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
+    assert drawn.width == round(style.NARROW * style.PNG_DPI) < note["width"] * style.PNG_DPI / style.SCREEN_DPI
+    assert "narrow" not in stored(groups.panels({"a": picture, "b": picture}), monkeypatch), "pictures are cut instead"
 
 
 def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:

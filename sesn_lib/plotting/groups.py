@@ -60,7 +60,14 @@ def commuting_square(
         moved, moved_then_mapped: bottom row, L_g f and Phi(L_g f).
         action, action_out: names of the two downward arrows, mathematics.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(5.6, 5.5), layout="none")
+    figure = _square(5.6, f, mapped, moved, moved_then_mapped, action, action_out)
+    return style.upright(figure, lambda: _square(4.2, f, mapped, moved, moved_then_mapped, action, action_out))
+
+
+def _square(
+    width: float, f: Any, mapped: Any, moved: Any, moved_then_mapped: Any, action: str, action_out: str
+) -> Figure:
+    figure, axes = plt.subplots(2, 2, figsize=(width, width - 0.1), layout="none")
     figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.02, wspace=0.5, hspace=0.42)
     limit = style.peak(mapped, moved_then_mapped)
     style.panel(axes[0, 0], _picture(f), "$f$", size=13)
@@ -100,6 +107,10 @@ def lifted_maps(rows: Sequence[MapRow], titles: Sequence[str], *, moves: Mapping
         titles: over the M maps.
         moves: where map i of a row goes in the row below, {i: j}; drawn as arrows between two rows.
     """
+    return style.upright(_lifted(rows, titles, moves or {}), lambda: _lifted_upright(rows, titles, moves or {}))
+
+
+def _lifted(rows: Sequence[MapRow], titles: Sequence[str], moves: Mapping[int, int]) -> Figure:
     count = len(titles)
     width = min(9.5, 1.55 * (count + 1))
     cell = width / (count + 1)
@@ -115,12 +126,37 @@ def lifted_maps(rows: Sequence[MapRow], titles: Sequence[str], *, moves: Mapping
             style.panel(ax, _array(image), limit=limit)
     for ax, title in zip(axes[0, 1:], titles):
         ax.set_title(title, fontsize=10)
-    if moves and len(rows) == 2:
+    if len(rows) == 2:
         for i, j in moves.items():
-            look = {"mutation_scale": 11, "color": style.scale_colours(count)[i], "linewidth": 1.6}
-            ends = ((0.5, 0), (0.5, 1))
-            style.arrow(figure, axes[0, i + 1], axes[1, j + 1], ends, shrinkA=2, shrinkB=2, **look)
+            _move(figure, axes[0, i + 1], axes[1, j + 1], (0.5, 0), (0.5, 1), style.scale_colours(count)[i])
     return figure
+
+
+def _lifted_upright(rows: Sequence[MapRow], titles: Sequence[str], moves: Mapping[int, int]) -> Figure:
+    """A column for each row, the maps from top to bottom."""
+    count, cell = len(titles), 1.5
+    figure, axes = plt.subplots(
+        count + 1, len(rows), figsize=(style.NARROW, (cell + 0.12) * (count + 1) + 0.3), squeeze=False, layout="none",
+        gridspec_kw={"wspace": 0.35, "hspace": 0.08, "left": 0.1, "right": 0.99, "top": 0.97, "bottom": 0.01},
+    )  # fmt: skip
+    limit = style.peak(*(row.maps for row in rows))
+    for line, row in zip(axes.T, rows):
+        style.panel(line[0], _picture(row.image), row.name, size=10)
+        for ax, image in zip(line[1:], np.asarray(row.maps)):
+            style.panel(ax, _array(image), limit=limit)
+    for ax, title in zip(axes[1:, 0], titles):
+        ax.set_ylabel(title, fontsize=10)
+    if len(rows) == 2:
+        for i, j in moves.items():
+            _move(figure, axes[i + 1, 0], axes[j + 1, 1], (1, 0.5), (0, 0.5), style.scale_colours(count)[i])
+    return figure
+
+
+def _move(
+    figure: Figure, start: Axes, end: Axes, tail: tuple[float, float], tip: tuple[float, float], colour: Any
+) -> None:
+    """An arrow from one panel to another."""
+    style.arrow(figure, start, end, (tail, tip), shrinkA=2, shrinkB=2, mutation_scale=11, color=colour, linewidth=1.6)
 
 
 def format_error(value: float) -> str:

@@ -153,11 +153,10 @@ def _lifted_upright(rows: Sequence[MapRow], titles: Sequence[str], moves: Mappin
 
 
 def _move(
-    figure: Figure, start: Axes, end: Axes, out: tuple[float, float], into: tuple[float, float], colour: Any
+    figure: Figure, start: Axes, end: Axes, tail: tuple[float, float], tip: tuple[float, float], colour: Any
 ) -> None:
     """An arrow from one panel to another."""
-    look = {"mutation_scale": 11, "color": colour, "linewidth": 1.6, "shrinkA": 2, "shrinkB": 2}
-    style.arrow(figure, start, end, (out, into), **look)
+    style.arrow(figure, start, end, (tail, tip), shrinkA=2, shrinkB=2, mutation_scale=11, color=colour, linewidth=1.6)
 
 
 def format_error(value: float) -> str:

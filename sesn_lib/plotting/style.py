@@ -44,6 +44,7 @@ DIVERGING = "RdBu_r"  # signed quantities, symmetric about 0
 SEQUENTIAL = "cividis"  # quantities that are never negative
 GREY = "gray"  # images as a reader knows them
 
+MOST_STACKED = 4  # panels that one above the other are still seen together; more are cut or scroll
 SCREEN_DPI = 90  # pixels per inch of figure at which a notebook shows it
 PNG_DPI = 160  # pixels per inch that are stored
 _PHONE: WeakKeyDictionary[Figure, Callable[[], Figure]] = WeakKeyDictionary()
@@ -243,7 +244,7 @@ def _png(figure: Figure) -> bytes:
 def _narrow(figure: Figure) -> bytes:
     """The figure once more, as wide as a phone: its panels in one column, its legends below them.
 
-    Returns: a PNG; nothing if it is narrow as it is, consists of pictures or arrows, or does not hold together.
+    Returns: a PNG; nothing if it is narrow as it is, has pictures, arrows or many panels, or does not hold together.
     """
     if figure in _PHONE:
         from matplotlib import pyplot as plt
@@ -256,7 +257,8 @@ def _narrow(figure: Figure) -> bytes:
     if not specs or len(specs) < len(figure.axes) or figure.get_figwidth() <= NARROW:
         return b""
     columns = specs[0].get_gridspec().ncols
-    if columns > 1 and (figure.artists or len(specs) < 2 or any(axes.images for axes in figure.axes)):
+    pictures = any(axes.images for axes in figure.axes)
+    if columns > 1 and (figure.artists or pictures or not 1 < len(specs) <= MOST_STACKED):
         return b""
     height = figure.get_figheight()
     if columns > 1:

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from sesn_lib.plotting import groups, motion, style
+from sesn_lib.plotting import groups, motion, phone, style
 from sesn_lib.report import folding, formulas, pages, pictures, reading
 from sesn_lib.report.finish import finish
 from sesn_lib.report.formulas import mathml
@@ -204,7 +204,7 @@ def test_a_wide_figure_is_drawn_narrow_too(
     assert ("narrow" in note) == narrow
     if narrow:
         picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-        assert picture.width == round(style.NARROW * style.PNG_DPI)
+        assert picture.width == round(phone.NARROW * style.PNG_DPI)
 
 
 def test_on_a_phone_panels_stand_in_a_column_and_a_legend_below(
@@ -226,7 +226,7 @@ def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch
     figure = groups.commuting_square(picture, picture, picture, picture)
     note = stored(figure, monkeypatch)
     drawn = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-    assert drawn.width == round(style.NARROW * style.PNG_DPI) < note["width"] * style.PNG_DPI / style.SCREEN_DPI
+    assert drawn.width == round(phone.NARROW * style.PNG_DPI) < note["width"] * style.PNG_DPI / style.SCREEN_DPI
     assert "narrow" not in stored(groups.panels({"a": picture, "b": picture}), monkeypatch), "pictures are cut instead"
 
 

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sesn_lib.plotting import style
+from sesn_lib.plotting import phone, style
 
 
 def _array(x: Any) -> np.ndarray:
@@ -61,7 +61,7 @@ def commuting_square(
         action, action_out: names of the two downward arrows, mathematics.
     """
     figure = _square(5.6, f, mapped, moved, moved_then_mapped, action, action_out)
-    return style.upright(figure, lambda: _square(4.2, f, mapped, moved, moved_then_mapped, action, action_out))
+    return phone.upright(figure, lambda: _square(4.2, f, mapped, moved, moved_then_mapped, action, action_out))
 
 
 def _square(
@@ -107,7 +107,7 @@ def lifted_maps(rows: Sequence[MapRow], titles: Sequence[str], *, moves: Mapping
         titles: over the M maps.
         moves: where map i of a row goes in the row below, {i: j}; drawn as arrows between two rows.
     """
-    return style.upright(_lifted(rows, titles, moves or {}), lambda: _lifted_upright(rows, titles, moves or {}))
+    return phone.upright(_lifted(rows, titles, moves or {}), lambda: _lifted_upright(rows, titles, moves or {}))
 
 
 def _lifted(rows: Sequence[MapRow], titles: Sequence[str], moves: Mapping[int, int]) -> Figure:
@@ -136,7 +136,7 @@ def _lifted_upright(rows: Sequence[MapRow], titles: Sequence[str], moves: Mappin
     """A column for each row, the maps from top to bottom."""
     count, cell = len(titles), 1.5
     figure, axes = plt.subplots(
-        count + 1, len(rows), figsize=(style.NARROW, (cell + 0.12) * (count + 1) + 0.3), squeeze=False, layout="none",
+        count + 1, len(rows), figsize=(phone.NARROW, (cell + 0.12) * (count + 1) + 0.3), squeeze=False, layout="none",
         gridspec_kw={"wspace": 0.35, "hspace": 0.08, "left": 0.1, "right": 0.99, "top": 0.97, "bottom": 0.01},
     )  # fmt: skip
     limit = style.peak(*(row.maps for row in rows))

@@ -9,10 +9,8 @@ import base64
 import io
 import logging
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import numpy as np
@@ -21,9 +19,10 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_hex
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
 from matplotlib.patches import ConnectionPatch, Rectangle
+
+from sesn_lib.plotting import phone
 
 # The palette of Okabe and Ito, which readers with any colour vision can tell apart.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -44,11 +43,8 @@ DIVERGING = "RdBu_r"  # signed quantities, symmetric about 0
 SEQUENTIAL = "cividis"  # quantities that are never negative
 GREY = "gray"  # images as a reader knows them
 
-MOST_STACKED = 4  # panels that one above the other are still seen together; more are cut or scroll
 SCREEN_DPI = 90  # pixels per inch of figure at which a notebook shows it
 PNG_DPI = 160  # pixels per inch that are stored
-_PHONE: WeakKeyDictionary[Figure, Callable[[], Figure]] = WeakKeyDictionary()
-NARROW = 4.2  # inches that fit a phone with letters of their full size
 
 
 def use(*, vector: bool = False) -> None:
@@ -192,12 +188,6 @@ def legend(figure: Figure, order: Sequence[str] = (), *, across: int = 4, place:
 # Showing
 
 
-def upright(figure: Figure, draw: Callable[[], Figure]) -> Figure:
-    """The figure, of which `draw` makes another form for a phone, for what cannot be cut: arrows between panels."""
-    _PHONE[figure] = draw
-    return figure
-
-
 def show(figure: Figure, alt: str, **notes: Any) -> None:
     """Display a figure with alternative text, as PNG that is sharp on dense screens or as SVG (see `use`); close it.
 
@@ -223,10 +213,11 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
         said = {kind: drawn.getvalue().decode(), "text/plain": alt}
         display(said, metadata={kind: {"alt": alt, "width": width}}, raw=True)
         return
-    content, narrow = _png(figure), _narrow(figure)
+    content, narrow = _png(figure), None if notes else phone.narrow(figure)
+    if narrow is not None:
+        notes["narrow"] = base64.b64encode(_png(narrow)).decode()
+        plt.close(narrow)
     plt.close(figure)
-    if narrow and not notes:
-        notes["narrow"] = base64.b64encode(narrow).decode()
     # The plain text is what is left where there are no pictures, and what VS Code reads out.
     said = {"image/png": base64.b64encode(content).decode(), "text/plain": alt}
     display(said, metadata={"image/png": {**notes, "alt": alt, "width": width}}, raw=True)
@@ -239,55 +230,6 @@ def _png(figure: Figure) -> bytes:
     picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MEDIANCUT)
     picture.save(stored, format="png", optimize=True)
     return stored.getvalue()
-
-
-def _narrow(figure: Figure) -> bytes:
-    """The figure once more, as wide as a phone: its panels in one column, its legends below them.
-
-    Returns: a PNG; nothing if it is narrow as it is, has pictures, arrows or many panels, or does not hold together.
-    """
-    if figure in _PHONE:
-        from matplotlib import pyplot as plt
-
-        drawn = _PHONE.pop(figure)()
-        content = _png(drawn)
-        plt.close(drawn)
-        return content
-    specs = [spec for axes in figure.axes if (spec := axes.get_subplotspec()) is not None]
-    if not specs or len(specs) < len(figure.axes) or figure.get_figwidth() <= NARROW:
-        return b""
-    columns = specs[0].get_gridspec().ncols
-    pictures = any(axes.images for axes in figure.axes)
-    if columns > 1 and (figure.artists or pictures or not 1 < len(specs) <= MOST_STACKED):
-        return b""
-    height = figure.get_figheight()
-    if columns > 1:
-        figure.set_size_inches(NARROW, height / specs[0].get_gridspec().nrows * len(specs))
-        column = GridSpec(len(specs), 1, figure=figure)
-        for row, axes in enumerate(figure.axes):
-            axes.set_subplotspec(column[row])
-            axes.tick_params(labelleft=True, labelbottom=True)
-    else:
-        figure.set_figwidth(NARROW)
-    if "$" not in figure.get_suptitle():
-        figure.suptitle(textwrap.fill(figure.get_suptitle(), 48))
-    figure.draw_without_rendering()  # lays it out
-    for axes in figure.axes:
-        _legend_below(figure, axes)
-    figure.draw_without_rendering()
-    box = figure.get_tightbbox()
-    return _png(figure) if box.x0 > -0.1 and box.x1 < NARROW + 0.1 else b""
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    """A legend that stands beside its panel takes its width: to the foot of it."""
-    legend = axes.get_legend()
-    if legend is None or legend.get_window_extent().x0 < axes.get_window_extent().x1:
-        return
-    handles = [handle for handle in legend.legend_handles if handle is not None]
-    names = [text.get_text() for text in legend.get_texts()]
-    figure.set_figheight(figure.get_figheight() + 0.22 * len(names) + 0.3)
-    axes.legend(handles, names, loc="upper left", bbox_to_anchor=(0.0, -0.25))
 
 
 def is_live() -> bool:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 NARROW = 4.2  # inches that fit a phone with letters of their full size
-MOST_STACKED = 4  # panels that one above the other are still seen together; more are cut or scroll
+MOST_STACKED = 2  # panels that are stacked and stored once more; more are cut or scroll, a notebook stays small
 _FORMS: WeakKeyDictionary[Figure, Callable[[], Figure]] = WeakKeyDictionary()
 
 

@@ -119,7 +119,7 @@ class Reporter:
 
     def watch(self, patches: pytest.MonkeyPatch) -> None:
         """Wraps the functions of each phase, and all that touches files."""
-        from data_prep import commands, preparation
+        from data_prep import preparation
         from sesn_lib.runner import execution
         from sesn_lib.store import checkpoint
         from sesn_lib.store import records as store
@@ -141,7 +141,7 @@ class Reporter:
             yield
 
         for place, name, phase in (
-            (commands, "mnist_scale", "data"),
+            (preparation, "prepare_all", "data"),
             (loop._Run, "train_epoch", "train"),
             (checkpoint, "write_aside", "checkpoint"),
             (store.Store, "write", "record"),

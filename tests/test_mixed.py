@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from recorded import recorded
-from scipy import optimize, stats
+from scipy import linalg, optimize, stats
 
 from sesn_lib.analysis import mixed
 from sesn_lib.analysis.published import REGIME
@@ -170,3 +170,40 @@ def test_the_realizations_are_not_quite_equally_hard_for_all() -> None:
 def test_the_correlation_of_two_runs_of_a_realization() -> None:
     assert mixed.Mixed({}, 0.3, 0.1, 5, "by hand").correlation == pytest.approx(0.9)
     assert mixed.Mixed({}, math.nan, 0.1, 5, "no effect").correlation == 0
+
+
+def cr2(runs: Runs, weights: dict[Any, float], seed: float, realization: float) -> tuple[float, float, float]:
+    """Written out: estimate, standard error and degrees of freedom by CR2; Bell and McCaffrey (2002)."""
+    places = [(list(runs).index(c), r, y) for c, found in runs.items() for r, y in found.items()]
+    cell, group, y = (np.array(column) for column in zip(*places))
+    x = np.eye(len(runs))[cell.astype(int)]
+    v = seed**2 * np.eye(len(y)) + realization**2 * (group[:, None] == group)
+    covariance = np.linalg.inv(x.T @ np.linalg.inv(v) @ x)
+    means = covariance @ x.T @ np.linalg.inv(v) @ y
+    w = np.array([weights.get(c, 0.0) for c in runs])
+    form, variance = np.zeros((len(y), len(y))), 0.0  # variance = y' form y
+    hat = np.eye(len(y)) - x @ covariance @ x.T @ np.linalg.inv(v)
+    for r in np.unique(group):
+        at = np.flatnonzero(group == r)
+        d = np.linalg.cholesky(v[np.ix_(at, at)]).T
+        inner = d @ (v[np.ix_(at, at)] - x[at] @ covariance @ x[at].T) @ d.T
+        adjust = d.T @ linalg.sqrtm(np.linalg.pinv(inner, rcond=1e-9, hermitian=True)).real @ d
+        score = (w @ covariance @ x[at].T @ np.linalg.inv(v[np.ix_(at, at)]) @ adjust) @ hat[at]
+        form += np.outer(score, score)
+        variance += float(score @ y) ** 2
+    product = form @ v  # a quadratic form of normal values: mean tr(QV), variance 2 tr(QVQV)
+    return float(w @ means), math.sqrt(variance), float(np.trace(product) ** 2 / np.trace(product @ product))
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2, 0.35])
+@pytest.mark.parametrize("weights", [{0: 1.0, 1: -1.0}, {0: 1.0, 1: -0.5, 3: -0.5}])
+def test_between_realizations_as_written_out(missing: float, weights: dict[Any, float]) -> None:
+    runs = simulated(4, missing=missing, realization=0.15)
+    model = mixed.fit(runs)
+    assert math.isfinite(model.realization), "else another form is used"
+    estimate, error, df = cr2(runs, weights, model.seed, model.realization)
+    found = mixed.by_realization(model, weights)
+    half = stats.t.ppf(0.975, df) * error
+    expected = (estimate, estimate - half, estimate + half)
+    assert (found.estimate, found.low, found.high) == pytest.approx(expected, abs=1e-9)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(estimate) / error, df), abs=1e-9)

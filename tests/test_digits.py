@@ -41,6 +41,8 @@ def test_which_digits_were_right_are_used_where_records_know() -> None:
         correct = encode(index not in wrong for index in range(200))
         records[Cell(model, 1.0, 0)] = {"correct": correct, "test_images": 200}
     assert digits.discordant(Results(records), SESN, CNN) == pytest.approx(100 * 3 / 200)  # 0, 2 and 3
+    (gain,) = digits.gains(Results(records), SESN, CNN).values()
+    assert gain[:5].tolist() == [1, 0, -1, -1, 0], "the first's error minus the second's"
 
 
 def test_the_table_by_hand() -> None:

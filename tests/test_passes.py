@@ -49,6 +49,12 @@ def test_the_likelihood_ratio_by_hand() -> None:
     assert passes.likelihood_ratio(swapped, model)[name] < -7, "negative control"
     assert passes.likelihood_ratio(PUBLISHED, mixed.fit({})) == {}
 
+    # A list that lacks its last run has five in its second pass, whose mean is the less sure.
+    eleven = published.Published(PUBLISHED.paper, PUBLISHED.report, {name: runs[:11]}, {})
+    step = np.mean(runs[:6]) - np.mean(runs[6:11])
+    by_hand = 2 * ours * step / (model.seed**2 * (3 / 6 + 1 / 5)) / math.log(10)
+    assert passes.likelihood_ratio(eleven, model)[name] == pytest.approx(by_hand, rel=0.02)
+
 
 def test_the_report_s_places_are_our_realizations() -> None:
     ours = passes.our_realizations(recorded().by_regime())

@@ -157,10 +157,10 @@ def shown(encoding: str, columns: int = 100, colour: bool = False) -> Do:
     return do
 
 
-def said(encoding: str, text: str) -> Do:
+def said(encoding: str, text: str, errors: str = "strict") -> Do:
     def do(_: Path) -> str:
         raw = io.BytesIO()
-        stream = io.TextIOWrapper(raw, encoding=encoding)
+        stream = io.TextIOWrapper(raw, encoding=encoding, errors=errors)
         plain.make_safe(stream)
         print(text, file=stream, flush=True)
         return raw.getvalue().decode(encoding).strip()
@@ -279,6 +279,7 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (8, "status in 40 columns", shown("ascii", 40), re.compile("1 done")),
     (8, "status in colour", shown("utf-8", 100, True), re.compile("\x1b")),
     (8, "an error in ASCII", said("ascii", "±1.5 – Müller → 3×3"), "+-1.5 - Muller -> 3x3"),
+    (8, "standard error in ASCII", said("ascii", "3×3 ✓ …", "backslashreplace"), re.compile(r"^3x3 .+ \.\.\.$")),
     (8, "a sign that has no plainer form", said("ascii", "漢"), "?"),
     (9, "a checkout of another owner", owned_by_another, re.compile("git refuses a checkout of another owner; set SESN_GIT_COMMIT")),
     (9, "in its record", recorded_reason, "git refuses a checkout of another owner"),

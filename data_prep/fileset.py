@@ -100,17 +100,17 @@ class FileSet:
     def _ask(self, title: str, tried: list[str], ask: Callable[[FileSet], object]) -> None:
         if not self.missing:
             return
-        self.refused = []
+        self.refused, absent = [], list[str]()
         try:
             ask(self)
         except Unavailable as error:
-            self.refused.append(str(error))
+            absent.append(str(error))  # a source that cannot be asked is no news while others can
         except OSError as error:  # of a temporary folder, say
-            self.refused.append(reason(error))
+            absent.append(reason(error))
         for fault in self.refused:
             log.warning("refused from %s: %s", title, fault)
         if self.missing:
-            had = self.refused or [f"{name} not there" for name in sorted(self.missing)]
+            had = self.refused + absent or [f"{name} not there" for name in sorted(self.missing)]
             tried.append(f"{title} ({', '.join(had)})")
 
     def look(self, places: Sequence[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
@@ -47,12 +48,14 @@ def narrow(figure: Figure) -> Figure | None:
         figure.set_figwidth(NARROW)
     if "$" not in figure.get_suptitle():
         figure.suptitle(textwrap.fill(figure.get_suptitle(), 48))
-    figure.draw_without_rendering()  # lays it out
-    for axes in figure.axes:
-        _legend_below(figure, axes)
-    figure.draw_without_rendering()
+    with warnings.catch_warnings(record=True) as crowded:  # of panels for which there is no room
+        warnings.simplefilter("always")
+        figure.draw_without_rendering()  # lays it out
+        for axes in figure.axes:
+            _legend_below(figure, axes)
+        figure.draw_without_rendering()
     box = figure.get_tightbbox()
-    return figure if box.x0 > -0.1 and box.x1 < NARROW + 0.1 else None
+    return figure if not crowded and box.x0 > -0.1 and box.x1 < NARROW + 0.1 else None
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:

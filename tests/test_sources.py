@@ -122,6 +122,20 @@ def test_order_and_words_when_nothing_works(tiny: dict[str, bytes], asked: list[
         assert part in message
 
 
+def test_a_source_that_is_down_is_no_warning_while_another_has_all(
+    tiny: dict[str, bytes],
+    asked: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sources, "_from_npm", has(tiny))
+    with caplog.at_level(logging.WARNING):
+        sources.mnist(tmp_path / "data", progress=False)
+    assert asked == ["torchvision"]
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("damage", ["short", "long", "flipped", "empty"])
 def test_a_damaged_file_is_refused_named_and_fetched_again(
     tiny: dict[str, bytes], asked: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str

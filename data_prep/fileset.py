@@ -64,7 +64,8 @@ class FileSet:
     def fetch(
         self,
         places: Sequence[Path],
-        source: Sequence[Path] | None,
+        source: str | Path | None,
+        below: Sequence[str],
         remote: Mapping[str, Callable[[FileSet], object]],
         advice: str,
     ) -> Path:
@@ -72,7 +73,8 @@ class FileSet:
 
         Arguments:
             places: folders to look in that belong to the data folder.
-            source: a folder that the user names, and those below it to look in.
+            source: a folder that the user names, looked in next.
+            below: where in it, "" for itself.
             remote: title -> what asks it: calls `accept` for all that is `missing`, or raises Unavailable.
             advice: how the message ends.
 
@@ -80,14 +82,15 @@ class FileSet:
             DataError: the files cannot be had; it names what was tried. The source is no folder. A disk refuses.
         """
         tried: list[str] = []
+        named = None if source is None else Path(source).expanduser()
         self._ask("the data folder", tried, lambda _: self.look([self.folder, *places]))
-        if self.missing and source is not None and not source[0].is_dir():
+        if self.missing and named is not None and not named.is_dir():
             lacking = self.archive or ", ".join(sorted(self.missing))
-            raise DataError(f"source {source[0]} is not a folder; name the one that holds {lacking}")
+            raise DataError(f"source {named} is not a folder; name the one that holds {lacking}")
         if self.missing:
             ensure_folder(self.folder)
-        if source is not None:
-            self._ask(f"folder {source[0]}", tried, lambda _: self.look(source))
+        if named is not None:
+            self._ask(f"folder {named}", tried, lambda _: self.look([named / part for part in below]))
         for title, ask in remote.items():
             self._ask(title, tried, ask)
         if self.missing:

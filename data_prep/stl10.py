@@ -69,7 +69,8 @@ def fetch(
     )  # fmt: skip
     return files.fetch(
         [place],  # where torchvision or a browser may have left the archive
-        None if source is None else [Path(source).expanduser() / below for below in ("", "stl10_binary")],
+        source,
+        ("", "stl10_binary"),
         {"torchvision's address": _from_torchvision},
         f"Put {archive} into a folder and name it as the source",
     )

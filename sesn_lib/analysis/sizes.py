@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -100,11 +99,14 @@ def size_trends(results: Results, looked: Sequence[int] = ()) -> list[Trend]:
     for column in COLUMNS:
         looks = ours.looks([{(row, column): 1.0, ("CNN", column): -1.0} for row in SESN_ROWS])
         found.append(Trend(column, size_trend(results, column, as_ratio), size_trend(results, column, as_count), looks))
-    p_ratio, p_count = (
-        holm([charged(d.p, t.looks) if d.n[0] >= LEAST else NAN for t in found for d in [side(t)]], len(found))
-        for side in (attrgetter("ratio"), attrgetter("count"))
-    )
+    p_ratio = _corrected([(t.ratio, t.looks) for t in found])
+    p_count = _corrected([(t.count, t.looks) for t in found])
     return [replace(t, p_ratio=p, p_count=q) for t, p, q in zip(found, p_ratio, p_count)]
+
+
+def _corrected(tests: Sequence[tuple[Difference, int]]) -> list[float]:
+    """p of (test, looks), charged for the looks, then Holm over all of them; NaN below `LEAST` realizations."""
+    return holm([charged(one.p, looks) if one.n[0] >= LEAST else NAN for one, looks in tests], len(tests))
 
 
 def gain_sentence(results: Results, looked: Sequence[int] = ()) -> str:

@@ -32,10 +32,9 @@ ORDER = {
         __main__
     """,
     "sesn_lib": """
-        checks constants
-        paths mps
+        checks
+        paths
         provenance
-        consistency
         basis
         layers equivariance
         models

@@ -179,7 +179,7 @@ def show_audit(folder: Path) -> bool:
     Raises:
         ValueError: there are no records.
     """
-    from sesn_lib.analysis.audit import audit  # which imports torch
+    from sesn_lib.runner.audit import audit  # which imports torch
 
     found = audit(folder)
     for line in (*found.notes, *found.problems):

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sesn_lib.consistency import dilated
-from sesn_lib.constants import Constant
+from sesn_lib.basis.consistency import dilated
+from sesn_lib.basis.constants import Constant
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE

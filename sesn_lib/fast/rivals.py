@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sesn_lib.constants import Constant
+from sesn_lib.basis.constants import Constant
 from sesn_lib.fast.coverage import Builder
 from sesn_lib.fast.engine import Engine, _FirstLayer
 from sesn_lib.fast.precision import matmul

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from sesn_lib import mps
 from sesn_lib.experiments.registry import cell_of, experiment_of
+from sesn_lib.runner import mps
 
 __all__ = ["format_duration", "parse_duration", "training_seconds", "typical_cost"]
 

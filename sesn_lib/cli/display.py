@@ -21,8 +21,6 @@ from sesn_lib.runner.worker import Event, Summary
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import AnyCell
 
-__all__ = ["Display", "closing_line", "result_line", "show_audit", "show_status"]
-
 STYLES = {
     "done": "bold green",
     "partial": "green",

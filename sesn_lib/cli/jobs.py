@@ -19,8 +19,6 @@ from sesn_lib.runner.heartbeat import warn_if_slow
 from sesn_lib.runner.worker import Job
 from sesn_lib.store.records import Store
 
-__all__ = ["folders", "job_for", "processes"]
-
 
 def job_for(
     experiment: Experiment,

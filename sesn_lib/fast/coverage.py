@@ -16,8 +16,6 @@ from sesn_lib.checks import shown
 from sesn_lib.layers import ConvHH, _SteerableConv
 from sesn_lib.models.mnist import MNISTNet
 
-__all__ = ["Builder", "facts", "find"]
-
 Builder = Callable[..., nn.Sequential]
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -25,8 +25,6 @@ from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, xu
 from sesn_lib.models.rivals.resampling import corner_aligned, fit, half_pixel, nearest
 
-__all__ = ["FAMILIES"]
-
 
 class _Convolution:
     """What `Engine` asks of a convolution: functions, one tensor [N_b, t, t] a scale, and the weights on them."""

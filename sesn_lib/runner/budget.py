@@ -11,8 +11,6 @@ from typing import Any
 from sesn_lib.experiments.registry import cell_of, experiment_of
 from sesn_lib.runner import mps
 
-__all__ = ["format_duration", "parse_duration", "training_seconds", "typical_cost"]
-
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

@@ -25,8 +25,6 @@ from sesn_lib.store import weights
 from sesn_lib.store.atomic import write_aside
 from sesn_lib.training.mnist_scale import evaluate
 
-__all__ = ["SHIPPED", "Discordance", "discordance", "make", "shipped"]
-
 NAME = "readings.json"
 SHIPPED = {"SESN": Cell("mnist_ses_vector_28", 1.0, 0), "CNN": Cell("mnist_cnn_28", 1.0, 0)}
 

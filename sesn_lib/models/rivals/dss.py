@@ -19,8 +19,6 @@ from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.layers import ScaleMaxProjection
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
 
-__all__ = ["SCALES", "ScaleCorrelation", "ScaleSpaceLift", "gaussian", "scalar_blocks", "vector_blocks"]
-
 SCALES = 2
 BASE = 2
 ZETA = 0.25

@@ -21,8 +21,6 @@ from sesn_lib.basis.constants import Constant
 from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.models.mnist import stages
 
-__all__ = ["CHANNELS", "ORDERS", "REFERENCE_SIZE", "SIZES", "ScaleSteerableConv", "blocks", "harmonics", "wavenumbers"]
-
 CHANNELS = (30, 60, 90)
 SIZES = {1: (5, 7, 9, 11, 13), 2: (7, 9, 11, 13, 15, 17)}  # by the factor of upsampling
 REFERENCE_SIZE = 11

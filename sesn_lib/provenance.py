@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sesn_lib import mps
 from sesn_lib.checks import DeviceError, check_device, check_threads, check_whole
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "resolve_device",
     "seed_everything",
     "seeded",
+    "sharing",
     "unknown_commit",
     "use_threads",
     "versions",
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
 COMMIT_VARIABLE = "SESN_GIT_COMMIT"
+JOBS_VARIABLE = "SESN_JOBS"  # by which the processes of a runner, and their records, know how they share a GPU
 _ROOT = Path(__file__).resolve().parent.parent
 _CODE = ("sesn_lib", "data_prep", "pyproject.toml")
 
@@ -238,6 +239,12 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine() or "unknown processor"
 
 
+def sharing() -> dict[str, int | bool]:
+    """How many jobs share the GPU that this process works on, `jobs`, and whether by `mps`: as a record states it."""
+    jobs, _, at_once = os.environ.get(JOBS_VARIABLE, "1").partition(" ")
+    return {"jobs": int(jobs) if jobs.isdecimal() else 1, "mps": at_once == "at once"}
+
+
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     """All of the above as one flat dict, as a run's record stores it; of a GPU also how it is shared."""
     commit = loaded_commit()
@@ -245,7 +252,7 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     return {
         "device": device_description(device),
         "device_type": kind,
-        **(mps.sharing() if kind == "cuda" else {}),
+        **(sharing() if kind == "cuda" else {}),
         **versions(),
         "git_commit": commit.commit,
         "git_dirty": commit.dirty,

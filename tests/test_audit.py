@@ -14,12 +14,12 @@ import pytest
 from test_stl10_recipe import a_record
 
 from sesn_lib import models
-from sesn_lib.analysis.audit import audit
 from sesn_lib.cli.commands import main
 from sesn_lib.experiments import stl10
 from sesn_lib.experiments.correctness import encode
 from sesn_lib.experiments.mnist_scale import Cell
 from sesn_lib.provenance import cell_seed
+from sesn_lib.runner.audit import audit
 from sesn_lib.training.counting import trained_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -271,7 +271,7 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
 def test_the_command_names_problems_changes_nothing_and_ends_accordingly(
     folder: Path, repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sesn_lib.analysis.audit.REPOSITORY", repository)
+    monkeypatch.setattr("sesn_lib.runner.audit.REPOSITORY", repository)
     bare = folder / "runs"  # records that lie in the folder itself
     (bare / "notes (1).json").write_text("{")
     (bare / f"._{CELL.name}.json").write_text("{")

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, vmap
 
 from sesn_lib.basis import Basis, hermite_a, make_basis
-from sesn_lib.constants import Constant
+from sesn_lib.basis.constants import Constant
 from sesn_lib.data import augment
 from sesn_lib.layers import ConvHH, ConvTH, set_method
 from sesn_lib.models import build, names

@@ -15,7 +15,6 @@ from test_controls import record_of
 from toy_cells import make_record
 
 from sesn_lib.analysis import controls, questions
-from sesn_lib.analysis.audit import audit
 from sesn_lib.analysis.controls import Controlled
 from sesn_lib.analysis.fared import fared
 from sesn_lib.analysis.predictions import Prediction, corrected, judged, table
@@ -26,6 +25,7 @@ from sesn_lib.experiments.correctness import encode
 from sesn_lib.experiments.mnist_scale import Cell
 from sesn_lib.plotting import controls as figures
 from sesn_lib.provenance import cell_seed
+from sesn_lib.runner.audit import audit
 from sesn_lib.store.records import Store
 
 CNN, VECTOR = "mnist_cnn_28", "mnist_ses_vector_28"

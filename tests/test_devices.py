@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from toy_cells import make_record
 
+from sesn_lib.analysis.devices import compare_devices, lead_over_cnn, timetable
 from sesn_lib.analysis.results import Results, load
 from sesn_lib.experiments.mnist_scale import Cell
-from sesn_lib.plotting.devices import compare_devices, lead_over_cnn, timetable
 
 RESULTS = Path(__file__).resolve().parent.parent / "notebooks" / "results"
 DIFFICULTY = np.array([0.0, 0.3, 0.1, -0.2, 0.05, 0.15])

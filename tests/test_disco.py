@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sesn_lib.basis import disco, make_basis
-from sesn_lib.consistency import autocorrelation, consistent, dilated, keys
+from sesn_lib.basis.consistency import autocorrelation, consistent, dilated, keys
 from sesn_lib.layers import ConvTH
 
 ROOT2 = (1.0, 2**0.5, 2.0, 2 * 2**0.5)

@@ -15,13 +15,13 @@ import pytest
 import torch
 from toy_cells import make_record
 
-from sesn_lib import mps, provenance
+from sesn_lib import provenance
 from sesn_lib.experiments.mnist_scale import GRID
 from sesn_lib.experiments.settings import RunOptions
-from sesn_lib.mps import GIB, Card, Plan, card, check_room, jobs_on, served, slowdown
-from sesn_lib.runner import cost
+from sesn_lib.runner import cost, mps
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.budget import typical_cost
+from sesn_lib.runner.mps import GIB, Card, Plan, card, check_room, jobs_on, served, slowdown
 from sesn_lib.runner.worker import Summary
 from sesn_lib.store.records import Store
 from sesn_lib.training import mnist_scale
@@ -53,7 +53,7 @@ case "$1" in *gpu=*) cat "$STAND_IN/memory";; *) cat "$STAND_IN/apps";; esac
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in (mps.PIPES, mps.LOGS, mps.JOBS, "CUDA_VISIBLE_DEVICES"):
+    for name in (mps.PIPES, mps.LOGS, provenance.JOBS_VARIABLE, "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STAND_IN", str(tmp_path))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -102,11 +102,11 @@ def test_a_server_is_started_and_ended_with_the_run(stand_in: Path) -> None:
         pipes = Path(os.environ[mps.PIPES])
         assert pipes == Path(os.environ[mps.LOGS])
         assert pipes.parent == stand_in / "tmp"
-        assert mps.sharing() == {"jobs": 4, "mps": True}
+        assert provenance.sharing() == {"jobs": 4, "mps": True}
     assert not alive(server)
     assert not pipes.exists()
     assert mps.PIPES not in os.environ
-    assert mps.JOBS not in os.environ
+    assert provenance.JOBS_VARIABLE not in os.environ
     assert lines == ["4 jobs share the GPU by an MPS server that ends with this run"]
 
 
@@ -120,7 +120,7 @@ def test_a_server_that_is_there_is_used_and_left_alone(
     before, lines = dict(os.environ), list[str]()
     with served(2, lines.append) as plan:
         assert plan == Plan(2, at_once=True)
-        assert {name: value for name, value in os.environ.items() if name != mps.JOBS} == before
+        assert {name: value for name, value in os.environ.items() if name != provenance.JOBS_VARIABLE} == before
     (server,) = servers(stand_in)
     assert alive(server)
     where = stand_in / "theirs" if named else "default pipes"
@@ -150,7 +150,7 @@ def test_without_a_server_it_goes_on_and_says_why(
     with served(3, lines.append, or_one=or_one) as plan:
         assert plan == Plan(1 if or_one else 3, at_once=False)
         assert os.environ[mps.PIPES] == "/where/nobody/is"
-        assert mps.sharing() == {"jobs": plan.jobs, "mps": False}
+        assert provenance.sharing() == {"jobs": plan.jobs, "mps": False}
     how = "one job at a time" if or_one else "3 jobs take turns on the GPU"
     assert lines == [f"no MPS, {reasons[fault]}: {how}"]
     assert list((stand_in / "tmp").iterdir()) == []
@@ -160,7 +160,7 @@ def test_one_job_needs_no_server(stand_in: Path) -> None:
     lines: list[str] = []
     with served(1, lines.append) as plan:
         assert plan == Plan(1)
-        assert mps.sharing() == {"jobs": 1, "mps": False}
+        assert provenance.sharing() == {"jobs": 1, "mps": False}
     assert (lines, servers(stand_in)) == ([], [])
 
 
@@ -171,7 +171,7 @@ from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
 from toy_cells import toy_cell
 from sesn_lib.experiments.mnist_scale import GRID
-from sesn_lib.mps import served
+from sesn_lib.runner.mps import served
 from sesn_lib.runner.local import run
 from sesn_lib.runner.worker import Job
 if __name__ == "__main__":
@@ -339,9 +339,9 @@ def test_the_estimate_knows_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_record_says_how_the_gpu_was_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "device_description", lambda device: "card")
-    monkeypatch.setenv(mps.JOBS, "4 at once")
+    monkeypatch.setenv(provenance.JOBS_VARIABLE, "4 at once")
     found = provenance.environment("cuda")
     assert (found["jobs"], found["mps"]) == (4, True)
-    monkeypatch.delenv(mps.JOBS)
+    monkeypatch.delenv(provenance.JOBS_VARIABLE)
     assert provenance.environment("cuda")["jobs"] == 1
     assert "jobs" not in provenance.environment("cpu")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -32,10 +34,9 @@ ORDER = {
         __main__
     """,
     "sesn_lib": """
-        checks constants
-        paths mps
+        checks
+        paths
         provenance
-        consistency
         basis
         layers equivariance
         models
@@ -255,6 +256,33 @@ def cycle(graph: dict[str, set[str]]) -> list[str] | None:
 def test_data_prep_knows_nothing_of_the_library() -> None:
     paths = (ROOT / "data_prep").rglob("*.py")
     assert [path.name for path in paths if any(n.split(".")[0] == "sesn_lib" for n in imports(path))] == []
+
+
+def test_what_a_module_says_is_public_is_there() -> None:
+    """`__all__` stands at the doors: packages, wings of one file, modules that hand on the names of others."""
+    doors = [
+        path
+        for top in ("sesn_lib", "data_prep")
+        for path in (ROOT / top).rglob("*.py")
+        if "__all__" in path.read_text()
+    ]
+    assert {"layers.py", "equivariance.py", "paths.py", "mnist_scale.py"} <= {path.name for path in doors}
+    for path in doors:
+        module = importlib.import_module(
+            ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        )
+        assert absent(module, module.__all__) == [], path
+    assert absent(importlib.import_module("sesn_lib.store"), ["Store", "Shop", "_private", "Store"]) == [
+        "Shop", "_private", "Store",
+    ]  # fmt: skip
+
+
+def absent(module: ModuleType, names: Sequence[str]) -> list[str]:
+    """Names that a module does not have, that are private, or that stand there before."""
+    return [
+        name for place, name in enumerate(names)
+        if not hasattr(module, name) or name.startswith("_") or name in names[:place]
+    ]  # fmt: skip
 
 
 # The training path

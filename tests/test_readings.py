@@ -12,9 +12,9 @@ from scipy import stats
 from data_prep import DataError
 from data_prep.mnist_scale import prepare
 from sesn_lib import fast
-from sesn_lib.analysis import readings
 from sesn_lib.data.splits import to_device
 from sesn_lib.experiments.correctness import encode
+from sesn_lib.runner import readings
 from sesn_lib.store import weights
 from sesn_lib.training.mnist_scale import evaluate
 

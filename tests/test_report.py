@@ -427,6 +427,25 @@ def test_the_figure_is_what_the_code_draws(tmp_path: Path) -> None:
     assert abs(committed - drawn[::-1]).mean() > 40  # negative control
 
 
+def test_the_site_keeps_its_notebooks_however_often_it_is_written(tmp_path: Path) -> None:
+    """Never begun, so that the stored one is copied; then executed in its place; then no part of the report."""
+    source, out = tmp_path / "00_a.ipynb", tmp_path / "out"
+    write_notebook(source, "# A\n\nB.", "print('new')")
+    never = execute.Outcome("00_a", None, 0.0, "DeadKernelError: it died")
+    copy = out / "notebooks" / source.name
+    for _ in range(2):
+        report.render_site(out, [source], [never])
+        assert copy.read_bytes() == source.read_bytes()
+    write_notebook(copy, "# A\n\nC.", "print('executed')")
+    executed = copy.read_bytes()
+    for _ in range(2):
+        report.render_site(out, [source], [execute.Outcome("00_a", copy, 1.0, None)])
+        assert copy.read_bytes() == executed
+    write_notebook(tmp_path / "01_b.ipynb", "# B\n\nD.")
+    report.render_site(out, [tmp_path / "01_b.ipynb"])
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["01_b.ipynb"]
+
+
 def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()

@@ -27,11 +27,11 @@ from toy_cells import make_record
 from data_prep import files, sources
 from data_prep.archives import kind_of
 from sesn_lib import layers, models, provenance, report
-from sesn_lib.analysis.audit import audit
 from sesn_lib.cli import commands, plain
 from sesn_lib.experiments.mnist_scale import GRID
 from sesn_lib.fast import accelerate
 from sesn_lib.runner import worker
+from sesn_lib.runner.audit import audit
 from sesn_lib.runner.status import survey
 from sesn_lib.store.records import Store
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sesn_lib.analysis.devices import timetable
 from sesn_lib.analysis.results import load
-from sesn_lib.plotting.devices import timetable
-from sesn_lib.plotting.speed import AUTHORS_PRECISIONS, authors_steps, our_steps, step_table
+from sesn_lib.analysis.speed import AUTHORS_PRECISIONS, authors_steps, our_steps, step_table
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 RESULTS = README.parent / "notebooks" / "results"

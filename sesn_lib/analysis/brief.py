@@ -13,8 +13,6 @@ from sesn_lib.analysis.text import p_is
 from sesn_lib.analysis.verdicts import Findings, model_alone, sizes_sentence
 from sesn_lib.experiments.mnist_scale import GRID
 
-__all__ = ["grouped", "in_brief", "places"]
-
 
 def places(given: Iterable[Answer], *words: str) -> str:
     """`SESN beats the plain CNN (28, 56); ...`: the claims with these verdicts, and where; empty for none."""

@@ -11,22 +11,6 @@ from sesn_lib.analysis.evidence import OurRuns, Samples, TableCell, Weights
 from sesn_lib.analysis.published import COLUMNS, ROWS, SESN_ROWS
 from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, holm
 
-__all__ = [
-    "CLAIMS",
-    "COMPARISONS",
-    "INTERACTIONS",
-    "PAPER",
-    "REGIMES",
-    "REPORT",
-    "US",
-    "Answer",
-    "Question",
-    "answer",
-    "larger_p",
-    "size_word",
-    "verdict",
-]
-
 PAPER, REPORT, US = "the paper's figures", "the report's runs", "this repetition"
 """The three bodies of evidence, as tables and figures call them."""
 

@@ -27,17 +27,6 @@ from sesn_lib.analysis.text import number, signed
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS
 
-__all__ = [
-    "common_variance",
-    "digits_table",
-    "discordant",
-    "gains",
-    "hidden",
-    "own_correlation",
-    "pool_of_digits",
-    "tightness",
-]
-
 REGIMES = {**REGIME, **RIVAL_REGIME}
 Pool = Mapping[int, np.ndarray]
 """Realization -> which of the 70,000 digits each test image is: int64 [N], none twice."""

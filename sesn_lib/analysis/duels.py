@@ -20,19 +20,6 @@ from sesn_lib.analysis.results import RIVALS, Results
 from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, difference, holm, paired
 from sesn_lib.analysis.text import DASH, interval, listed, p_is, p_value
 
-__all__ = [
-    "CHAMPION",
-    "OTHERS",
-    "Duel",
-    "columns_table",
-    "duels",
-    "duels_table",
-    "missing",
-    "our_sentence",
-    "paper_sentence",
-    "short_sentence",
-]
-
 OTHERS = tuple(row for row in ALL_ROWS if row not in SESN_ROWS)
 CHAMPION = "SESN Vector"
 """The paper's best network, in each of its columns; so it was chosen before any run of ours."""

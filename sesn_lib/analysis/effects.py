@@ -12,8 +12,6 @@ from scipy import optimize, special
 from sesn_lib.analysis.statistics import LEVEL, NAN, Difference, Sample, contrast, paired, student
 from sesn_lib.checks import check_number, check_whole
 
-__all__ = ["charged", "clustered", "difference_of_digits", "fitted_mean", "minus", "ratio"]
-
 
 def minus(a: Difference, b: Difference) -> Difference:
     """a - b of two independent estimates, each with its own uncertainty; Satterthwaite's degrees of freedom.

@@ -11,8 +11,6 @@ from sesn_lib.analysis.published import REGIME
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import NAN, Difference, Sample, contrast
 
-__all__ = ["OurRuns", "Samples", "TableCell", "Weights"]
-
 TableCell = tuple[str, str]
 Weights = Mapping[TableCell, float]
 

@@ -15,8 +15,6 @@ from sesn_lib.analysis.questions import TESTS
 from sesn_lib.analysis.statistics import Difference, paired
 from sesn_lib.experiments.controls import Control
 
-__all__ = ["fared", "first_layer"]
-
 
 def first_layer(runs: Controlled) -> list[Prediction]:
     """log10 of the first layer's equivariance error, changed network over unchanged: at least threefold lower."""

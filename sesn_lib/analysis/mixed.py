@@ -23,8 +23,6 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from sesn_lib.analysis.statistics import NAN, Difference, student
 
-__all__ = ["Mixed", "by_realization", "fit", "heterogeneity"]
-
 Runs = Mapping[Hashable, Mapping[int, float]]
 BOUNDARY = 0.15
 """Variance of realizations over that of seeds below which the fit is not REML's optimum to three digits (measured)."""

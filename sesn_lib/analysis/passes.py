@@ -18,8 +18,6 @@ from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import PAPER_RUNS, REPORT_RUNS, Published
 from sesn_lib.experiments.mnist_scale import REALIZATIONS, SCALINGS
 
-__all__ = ["by_place", "full_lists", "gaps_that_fit", "likelihood_ratio", "our_realizations", "permutation_correlation"]
-
 
 def full_lists(published: Published) -> dict[str, tuple[float, ...]]:
     """The lists that lack one run at most."""

@@ -17,8 +17,6 @@ from scipy import stats
 from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, holm
 from sesn_lib.analysis.text import DASH, interval, p_value
 
-__all__ = ["Prediction", "corrected", "fared", "judged", "table"]
-
 RIGHT, WRONG, OPEN, NONE = "as predicted", "not as predicted", "undecided", "no run yet"
 
 

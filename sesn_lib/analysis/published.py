@@ -18,27 +18,6 @@ import yaml
 from sesn_lib.analysis.statistics import Sample
 from sesn_lib.experiments.mnist_scale import RIVAL_MODELS
 
-__all__ = [
-    "ALL_ROWS",
-    "COLUMNS",
-    "REGIME",
-    "RIVAL_REGIME",
-    "RIVAL_ROWS",
-    "ROWS",
-    "SESN_ROWS",
-    "VARIANTS",
-    "Published",
-    "Regrouped",
-    "attainable",
-    "boundary",
-    "fitting_counts",
-    "load",
-    "margin",
-    "missing_mean",
-    "printed",
-    "regroup",
-]
-
 SESN_ROWS = ("SESN Scalar", "SESN Vector")
 ROWS = ("CNN", *SESN_ROWS)
 RIVAL_ROWS = ("SiCNN", "SI-ConvNet", "SEVF Scalar", "SEVF Vector", "DSS Scalar", "DSS Vector", "SS-CNN")

@@ -19,27 +19,6 @@ from sesn_lib.analysis.statistics import Difference, Sample, over_realizations, 
 from sesn_lib.analysis.text import DASH, interval, mean, number, p_is, signed
 from sesn_lib.experiments.controls import CNN, EXPERIMENT, SCALAR, VECTOR, Control
 
-__all__ = [
-    "REGIMES",
-    "TESTS",
-    "changes",
-    "correlated",
-    "data_ratios",
-    "done",
-    "errors_by_size",
-    "in_words",
-    "kinds",
-    "last_epoch",
-    "less_data",
-    "networks_by_data",
-    "seeds",
-    "size_ratios",
-    "sizes",
-    "sweep",
-    "tuned",
-    "within",
-]
-
 SWEPT = {
     "CNN, 28": (CNN, 1.0), "CNN, 28+": (CNN, 0.5), "SESN Scalar, 28": (SCALAR, 1.0), "SESN Vector, 28": (VECTOR, 1.0),
 }  # fmt: skip

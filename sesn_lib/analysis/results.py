@@ -22,23 +22,6 @@ from sesn_lib.experiments.base import ALL
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID, REALIZATIONS, SCALINGS, Cell
 from sesn_lib.store.records import Store
 
-__all__ = [
-    "Aggregation",
-    "Comparison",
-    "Results",
-    "aggregation",
-    "compare_conditions",
-    "compare_pooled",
-    "compare_precisions",
-    "load",
-    "looks",
-    "nth_look",
-    "part_by_chance",
-    "part_effect",
-    "precision_pairs",
-]
-
-
 RIVALS = frozenset(cell for cell in EXPERIMENT.cells("rivals") if isinstance(cell, Cell))
 
 

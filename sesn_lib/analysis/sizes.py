@@ -17,19 +17,6 @@ from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, holm, paired
 from sesn_lib.analysis.text import DASH, interval, listed, number, p_is, p_value
 
-__all__ = [
-    "Trend",
-    "as_count",
-    "as_ratio",
-    "errors_by_size",
-    "gain_by_size",
-    "gain_sentence",
-    "size_table",
-    "size_trend",
-    "size_trends",
-    "trend_table",
-]
-
 Counts = Mapping[str, Any]
 """Of a record, `by_scale`: `edges` (n + 1 scale factors), `images` and `errors` (n counts)."""
 

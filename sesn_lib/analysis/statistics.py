@@ -17,24 +17,6 @@ from statsmodels.stats.power import TTestIndPower
 
 from sesn_lib.checks import check_number, check_whole, is_number, is_whole
 
-__all__ = [
-    "LEAST",
-    "LEVEL",
-    "NOMINAL",
-    "Difference",
-    "Sample",
-    "contrast",
-    "detectable_difference",
-    "difference",
-    "holm",
-    "mean_interval",
-    "order_p",
-    "over_realizations",
-    "paired",
-    "student",
-    "variance_parts",
-]
-
 NOMINAL = 0.05
 """Level of the tests."""
 LEVEL = 0.95

@@ -30,21 +30,6 @@ from sesn_lib.analysis.text import interval, mean, number, p_value
 from sesn_lib.experiments.mnist_scale import MODELS, RIVAL_MODELS
 from sesn_lib.runner.budget import training_seconds
 
-__all__ = [
-    "beside_table",
-    "by_condition",
-    "comparison_table",
-    "cost_table",
-    "error_against_time",
-    "numbers",
-    "paper_table",
-    "provenance_table",
-    "tally",
-    "whole_table",
-    "whole_text",
-]
-
-
 MISSING = "no run yet"
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from sesn_lib.analysis.statistics import Difference, Sample
 
-__all__ = ["DASH", "above", "below", "interval", "listed", "mean", "number", "p_is", "p_value", "same", "signed"]
-
 DASH = "–"
 
 

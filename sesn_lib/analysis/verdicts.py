@@ -30,22 +30,6 @@ from sesn_lib.analysis.statistics import LEAST, NOMINAL
 from sesn_lib.analysis.text import DASH, interval, listed, p_is, p_value, signed
 from sesn_lib.experiments.mnist_scale import GRID
 
-__all__ = [
-    "Findings",
-    "claims_table",
-    "closing_table",
-    "comparisons_table",
-    "evidence",
-    "headline",
-    "how_tested",
-    "interactions_table",
-    "model_alone",
-    "percent",
-    "sentence",
-    "sizes_sentence",
-]
-
-
 OURS_FIRST = (US, PAPER, REPORT)
 
 

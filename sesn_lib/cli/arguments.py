@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["numbers", "refused_value", "share_threads", "whole_numbers", "words"]
-
 LONGEST = 1000
 
 

@@ -22,8 +22,6 @@ from sesn_lib.experiments.registry import experiment_for
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     help="Reproduces Scale-Equivariant Steerable Networks: data, training, the experiment, the report.",
     no_args_is_help=True,

@@ -21,8 +21,6 @@ from sesn_lib.runner.worker import Event, Summary
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import AnyCell
 
-__all__ = ["Display", "closing_line", "result_line", "show_audit", "show_status"]
-
 STYLES = {
     "done": "bold green",
     "partial": "green",
@@ -179,7 +177,7 @@ def show_audit(folder: Path) -> bool:
     Raises:
         ValueError: there are no records.
     """
-    from sesn_lib.analysis.audit import audit  # which imports torch
+    from sesn_lib.runner.audit import audit  # which imports torch
 
     found = audit(folder)
     for line in (*found.notes, *found.problems):

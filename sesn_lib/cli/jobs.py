@@ -8,17 +8,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sesn_lib import mps, paths
+from sesn_lib import paths
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.provenance import resolve_device
+from sesn_lib.runner import mps
 from sesn_lib.runner.cost import Estimator
 from sesn_lib.runner.execution import run_cell
 from sesn_lib.runner.heartbeat import warn_if_slow
 from sesn_lib.runner.worker import Job
 from sesn_lib.store.records import Store
-
-__all__ = ["folders", "job_for", "processes"]
 
 
 def job_for(

@@ -8,8 +8,6 @@ import unicodedata
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["make_safe"]
-
 PLAIN = {
     **{"●": "#", "○": "o", "▶": ">", "◐": "c", "✗": "X", "·": "."},  # states of a cell
     **{"±": "+-", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "→": "->", "↔": "<->", "≤": "<=", "≥": ">="},

@@ -24,8 +24,6 @@ from sesn_lib.runner.budget import parse_duration
 if TYPE_CHECKING:
     from sesn_lib.runner.worker import Job
 
-__all__ = ["exit_with", "probe", "run", "train"]
-
 
 def train(
     model: Annotated[str, typer.Argument(help="e.g. mnist_ses_vector_28")],

@@ -16,11 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sesn_lib.basis.constants import Constant
 from sesn_lib.checks import check_choice, check_whole, described
-from sesn_lib.constants import Constant
 from sesn_lib.data.splits import Split
-
-__all__ = ["HOLE", "MEAN", "ORDERS", "PAD", "STD", "ColourSplit", "Draws", "augment", "normalise", "steps"]
 
 MEAN = (0.4467, 0.4398, 0.4066)
 STD = (0.2603, 0.2566, 0.2713)

@@ -22,11 +22,6 @@ from torch import Tensor
 from data_prep.mnist_scale import MEAN, STD
 from sesn_lib.checks import check_number, check_whole, described
 
-__all__ = [
-    *("CHUNK", "DeviceSplit", "Split"),
-    *("epoch_batches", "first", "noise", "normalise", "rescale", "shuffled", "to_device"),
-]
-
 # Images rescaled at a time: on a CPU what the caches hold (1000 takes three times as long), on a GPU few launches.
 CHUNK = {"cpu": 128, "cuda": 5000}
 _TRUNCATION_SLACK = 1e-9  # see `rescale`

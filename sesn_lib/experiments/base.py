@@ -14,8 +14,6 @@ from typing import Any, ClassVar, Generic, Self
 from sesn_lib.experiments.rules import Rules
 from sesn_lib.experiments.settings import RunOptions, SettingsType
 
-__all__ = ["ALL", "AnyCell", "Experiment"]
-
 ALL = "all"
 """The name that stands for every part of an experiment's grid."""
 

@@ -17,8 +17,6 @@ from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, DrawnCell, MNISTScale, Settings
 from sesn_lib.experiments.settings import RunOptions
 
-__all__ = ["CHANGES", "EXPERIMENT", "MODELS", "Control", "ControlSettings", "network_of"]
-
 DECAY = 5e-4
 RATES = (0.003, 0.01, 0.03)
 BASES = ("basis-a", "one-scale", "raised", "size21", "disco")

@@ -14,8 +14,6 @@ from typing import Any
 
 from sesn_lib.checks import check_whole, shown
 
-__all__ = ["LONGEST", "decode", "encode"]
-
 LONGEST = 10_000
 """Characters that a record may spend on it."""
 

@@ -18,22 +18,6 @@ from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.rules import FRACTION, PERCENT, SECONDS, RecordError, Rules, check, number, short, whole
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
-__all__ = [
-    "CNN_MODELS",
-    "EXPERIMENT",
-    "GRID",
-    "MODELS",
-    "PART_MODELS",
-    "PROTOCOL",
-    "REALIZATIONS",
-    "RIVAL_MODELS",
-    "SCALINGS",
-    "SESN_MODELS",
-    "Cell",
-    "DrawnCell",
-    "Settings",
-]
-
 SESN_MODELS: tuple[str, ...] = tuple(
     f"mnist_ses_{kind}_{size}{suffix}" for size in (28, 56) for kind in ("scalar", "vector") for suffix in ("", "p")
 )

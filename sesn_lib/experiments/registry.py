@@ -9,16 +9,6 @@ from sesn_lib.experiments import controls, mnist_scale, stl10
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.rules import RecordError, short
 
-__all__ = [
-    "EXPERIMENTS",
-    "cell_named",
-    "cell_of",
-    "experiment_for",
-    "experiment_named",
-    "experiment_of",
-    "experiment_with",
-]
-
 EXPERIMENTS: dict[str, Experiment] = {
     one.name: one for one in (mnist_scale.EXPERIMENT, stl10.EXPERIMENT, controls.EXPERIMENT)
 }

@@ -8,20 +8,6 @@ from typing import Any
 
 from sesn_lib.checks import is_number, shown
 
-__all__ = [
-    "FRACTION",
-    "PERCENT",
-    "SECONDS",
-    "RecordError",
-    "Rules",
-    "check",
-    "is_a",
-    "number",
-    "short",
-    "text",
-    "whole",
-]
-
 Rules = Mapping[str, Callable[[Any], bool]]
 
 

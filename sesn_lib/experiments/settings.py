@@ -18,8 +18,6 @@ from sesn_lib.checks import (
     check_whole,
 )
 
-__all__ = ["BaseSettings", "RunOptions", "SettingsType"]
-
 CHECKPOINT_SECONDS = 20.0
 
 

@@ -16,8 +16,6 @@ from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.rules import PERCENT, RecordError, Rules, check, is_a, number, short, text, whole
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 
-__all__ = ["EXPERIMENT", "MODELS", "Recipe", "STL10Cell"]
-
 MODELS = ("wrn_16_8", "wrn_16_8_ses_a", "wrn_16_8_ses_b", "wrn_16_8_ses_c")
 TRAIN_IMAGES, TEST_IMAGES = 5000, 8000
 SELECTIONS = ("final", "validation")

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules import module as all_modules
 from torch.nn.utils import parametrize
 
+from sesn_lib.basis.constants import Constant
 from sesn_lib.checks import shown
-from sesn_lib.constants import Constant
 from sesn_lib.layers import ConvHH, _SteerableConv
 from sesn_lib.models.mnist import MNISTNet
-
-__all__ = ["Builder", "facts", "find"]
 
 Builder = Callable[..., nn.Sequential]
 

@@ -29,8 +29,6 @@ from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.layers import _SteerableConv
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet, last_window
 
-__all__ = ["Engine"]
-
 
 class _Convolution:
     """A steerable or plain convolution: its basis functions per scale, its weights [C', C, N_b]."""

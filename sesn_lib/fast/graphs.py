@@ -15,8 +15,6 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-__all__ = ["WARM_UP", "Recorded", "recorded"]
-
 Step = Callable[[Tensor, Tensor], Tensor]
 Work = Callable[[], Tensor]
 Replay = Callable[[], None]

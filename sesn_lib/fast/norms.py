@@ -15,8 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["batch_norm", "batch_norm_in_groups", "groups_of"]
-
 Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 # Blocks of 512 threads that the largest GPUs have at work at once: 4 on each of about 130 multiprocessors.

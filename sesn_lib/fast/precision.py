@@ -11,8 +11,6 @@ from torch import Tensor
 
 from sesn_lib.checks import PRECISION_CHOICES, PRECISIONS, check_choice
 
-__all__ = ["has_bf16_units", "matmul", "precisions_on", "resolve", "slow"]
-
 # Instruction sets that oneDNN can be held to by ONEDNN_MAX_CPU_ISA and that have no products of bf16.
 WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 

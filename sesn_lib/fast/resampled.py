@@ -13,13 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sesn_lib.consistency import dilated
-from sesn_lib.constants import Constant
+from sesn_lib.basis.consistency import dilated
+from sesn_lib.basis.constants import Constant
 from sesn_lib.fast.precision import matmul
 from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE
-
-__all__ = ["Plan", "ResampledConv", "ResampledFirstLayer", "ResampledFirstLayers"]
 
 KERNEL_SIZE = 7
 # Where a scale has no answer, so that another's is the maximum; finite, since 0 times infinity is not 0.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sesn_lib.constants import Constant
+from sesn_lib.basis.constants import Constant
 from sesn_lib.fast.coverage import Builder
 from sesn_lib.fast.engine import Engine, _FirstLayer
 from sesn_lib.fast.precision import matmul
@@ -24,8 +24,6 @@ from sesn_lib.fast.spectral import SpectralConv, max_pool
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, xu
 from sesn_lib.models.rivals.resampling import corner_aligned, fit, half_pixel, nearest
-
-__all__ = ["FAMILIES"]
 
 
 class _Convolution:

@@ -24,8 +24,6 @@ from torch.autograd.function import once_differentiable
 
 from sesn_lib.fast.precision import matmul
 
-__all__ = ["SpectralConv", "max_pool"]
-
 # Above this map width two passes, along rows and along columns, beat one product with the full two-dimensional
 # transform.
 DENSE_UP_TO = 10

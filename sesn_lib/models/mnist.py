@@ -15,17 +15,6 @@ from torch import Tensor, nn
 from sesn_lib.checks import NotScriptable, check_whole
 from sesn_lib.layers import ConvHH, ConvTH, ScaleMaxProjection
 
-__all__ = [
-    "CHANNELS",
-    "OFFICIAL_PARTS",
-    "MNISTNet",
-    "cnn_blocks",
-    "last_window",
-    "scalar_blocks",
-    "stages",
-    "vector_blocks",
-]
-
 CHANNELS = (32, 63, 95)
 EFFECTIVE_SIZE = 7
 MAX_ORDER = 4

@@ -14,8 +14,6 @@ from sesn_lib.basis import Basis
 from sesn_lib.checks import shown
 from sesn_lib.models import mnist, wide_resnet
 
-__all__ = ["load_official"]
-
 CONSTANTS = (".basis", ".filter_real", ".filter_imag", ".kernelx_0", ".kernely_0")
 # Where a checkpoint that holds more than weights has them, and what wrapped networks put in front of their keys.
 NESTED = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights")

@@ -21,17 +21,6 @@ from torch import Tensor, nn
 from sesn_lib.checks import NotScriptable, check_number, check_whole
 from sesn_lib.layers import ConvHH, ConvHH1x1, ConvTH, ScaleMaxProjection
 
-__all__ = [
-    "VARIANTS",
-    "Convolutions",
-    "Part",
-    "SteerableConvolutions",
-    "Unit",
-    "WideResNet",
-    "official_name",
-    "summary",
-]
-
 STEM_WIDTH = 16
 KERNEL_SIZE = 7
 EFFECTIVE_SIZE = 3

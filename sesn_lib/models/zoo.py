@@ -17,8 +17,6 @@ from torch import nn
 from sesn_lib.models import mnist, wide_resnet
 from sesn_lib.models.rivals import RIVALS
 
-__all__ = ["CHANGED", "MNIST_CONFIGURATIONS", "Configuration", "build", "configuration", "names"]
-
 
 @dataclass(frozen=True)
 class Configuration:

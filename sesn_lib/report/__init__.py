@@ -194,8 +194,7 @@ def render_site(
         executed = source if outcome is None or outcome.path is None else outcome.path
         page = Page(source.stem, nbformat.read(executed, as_version=4), source.parent)
         page.source = f"notebooks/{source.name}"
-        if not (folder / page.source).is_file():
-            extra[page.source] = executed.read_bytes()
+        extra[page.source] = executed.read_bytes()
         if outcome is not None:
             page.error = outcome.error
             page.state = f"{'ran' if outcome.error is None else 'stopped after'} {format_duration(outcome.seconds)}"

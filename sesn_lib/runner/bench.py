@@ -29,8 +29,6 @@ from sesn_lib.runner.heartbeat import Heartbeat, to_stderr, warn_if_slow
 from sesn_lib.training.counting import Arithmetic
 from sesn_lib.training.mnist_scale import new_optimizer, new_step
 
-__all__ = ["DEFAULT_MODELS", "WAYS", "Measurement", "Way", "measure", "run", "ways_on"]
-
 DEFAULT_MODELS = ("mnist_ses_vector_28", "mnist_ses_scalar_28", "mnist_ses_vector_56", "mnist_ses_scalar_56")
 LITERAL = "literal float32"
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
-__all__ = ["Training", "jobs_to_time", "measure", "run"]
-
 GPU_JOBS = (1, 2, 4, 8)
 MODELS = ("mnist_ses_vector_56",)
 MOST_JOBS = len(REALIZATIONS) * len(SCALINGS)  # the cells of a model

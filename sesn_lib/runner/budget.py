@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from sesn_lib import mps
 from sesn_lib.experiments.registry import cell_of, experiment_of
-
-__all__ = ["format_duration", "parse_duration", "training_seconds", "typical_cost"]
+from sesn_lib.runner import mps
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -17,8 +17,6 @@ from typing import Any
 
 from sesn_lib.runner.worker import Event, Job, RunnerError, Summary, work
 
-__all__ = ["ClusterRunner", "submit"]
-
 DEFAULT_MINUTES = 240
 LAST_WORDS = 120.0
 

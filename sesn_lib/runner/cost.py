@@ -27,8 +27,6 @@ from sesn_lib.store.atomic import write_aside
 from sesn_lib.store.records import Store, now
 from sesn_lib.training.counting import trained_parameters
 
-__all__ = ["Estimator", "add_measurement", "estimate", "load_measurements", "measure", "speeds"]
-
 MARGIN = 1.15
 BATCHES = {
     "cpu": 1,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.registry import experiment_of
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
-from sesn_lib.store.checkpoint import Checkpoint, Interrupted
+from sesn_lib.store.checkpoint import Checkpoint
 from sesn_lib.store.records import now
 from sesn_lib.store.schema import SCHEMA
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from sesn_lib.data.splits import Split
     from sesn_lib.training.evaluation import Evaluation
     from sesn_lib.training.loop import BaseTask, EpochReport, FitResult
-
-__all__ = ["Interrupted", "Trained", "run_cell", "settings_of", "task_of", "train_cell"]
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,6 @@ import torch.nn.functional as F
 
 from sesn_lib.fast import memory
 
-__all__ = ["forget_peak_memory", "matrix_peak", "peak_memory", "seconds_of", "wait"]
-
 Work = tuple[Callable[[], Any], int]  # and the floating-point operations in it
 PEAK_SECONDS = 0.03  # of one piece of work: long enough for all cores to be at it
 LARGEST = {"cpu": 3, "cuda": 5}  # doublings of 256 x 256: enough for the fastest, and no more memory than that

@@ -10,8 +10,6 @@ from types import TracebackType
 
 from sesn_lib.runner.budget import format_duration
 
-__all__ = ["QUIET_SECONDS", "Heartbeat", "to_stderr", "warn_if_slow"]
-
 QUIET_SECONDS = 30.0
 
 

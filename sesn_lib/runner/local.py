@@ -17,8 +17,6 @@ from sesn_lib.runner.pool import run_pool
 from sesn_lib.runner.worker import Event, Job, RunnerError, Summary, work
 from sesn_lib.store.records import Store
 
-__all__ = ["forget_failures", "run"]
-
 
 def run(
     job: Job,

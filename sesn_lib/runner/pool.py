@@ -21,8 +21,6 @@ from sesn_lib.runner.worker import Event, Job, RunnerError, work
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import AnyCell
 
-__all__ = ["run_pool"]
-
 log = logging.getLogger(__name__)
 
 DEATHS = 2

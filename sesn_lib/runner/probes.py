@@ -30,8 +30,6 @@ from sesn_lib.store import probes, weights
 from sesn_lib.store.records import now
 from sesn_lib.training.evaluation import evaluate
 
-__all__ = ["DIGITS", "FACTORS", "PAIR", "at_size", "kept_cells", "layer_errors", "probe", "probe_all"]
-
 FACTORS = tuple(2 ** (k / 4) for k in range(-9, 5))
 """From 0.21 to 2."""
 DIGITS = 10_000

@@ -19,8 +19,6 @@ from sesn_lib.store.checkpoint import Checkpoint
 from sesn_lib.store.records import Store
 from sesn_lib.store.schema import AnyCell, cell_of
 
-__all__ = ["SYMBOLS", "Status", "state_of", "survey"]
-
 SYMBOLS = {"done": "●", "partial": "○", "running": "▶", "checkpoint": "◐", "failed": "✗", "missing": "·"}
 """States of a cell. partial: there is a record, but of a shorter protocol; checkpoint: begun, stopped, can go on."""
 

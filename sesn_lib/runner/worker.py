@@ -28,8 +28,6 @@ from sesn_lib.store.checkpoint import Checkpoint, Interrupted
 from sesn_lib.store.records import RecordError, Store
 from sesn_lib.store.schema import AnyCell
 
-__all__ = ["Event", "Execute", "Job", "RunnerError", "Summary", "claim", "work"]
-
 log = logging.getLogger(__name__)
 
 ALIKE = 3

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from data_prep.files import aside_of
 
-__all__ = ["rename_damaged", "write_aside"]
-
 # Some file systems (FAT, a few network ones) know no hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 

@@ -15,8 +15,6 @@ from sesn_lib.experiments.settings import CHECKPOINT_SECONDS
 from sesn_lib.store.atomic import rename_damaged, write_aside
 from sesn_lib.store.schema import AnyCell
 
-__all__ = ["Checkpoint", "Interrupted"]
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")

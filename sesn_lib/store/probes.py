@@ -17,8 +17,6 @@ from sesn_lib.experiments.registry import cell_of
 from sesn_lib.experiments.rules import PERCENT, RecordError, check, is_a, number, short, text, whole
 from sesn_lib.store.atomic import write_aside
 
-__all__ = ["LAYERS", "SCHEMA", "load_all", "path_of", "validate", "write"]
-
 log = logging.getLogger(__name__)
 
 SCHEMA = 1

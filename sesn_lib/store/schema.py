@@ -9,8 +9,6 @@ from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.registry import cell_of, experiment_of
 from sesn_lib.experiments.rules import FRACTION, SECONDS, RecordError, check, is_a, number, short, text, whole
 
-__all__ = ["SCHEMA", "AnyCell", "RecordError", "cell_of", "deterministic_part", "validate"]
-
 SCHEMA = 1
 DEEPEST = 50
 LARGEST = 2**63 - 1

@@ -21,8 +21,6 @@ from sesn_lib.store.atomic import write_aside
 from sesn_lib.store.schema import validate
 from sesn_lib.training.state import to_cpu
 
-__all__ = ["WeightsError", "checksum", "load", "save"]
-
 
 class WeightsError(ValueError):
     """Kept weights that are damaged, or that are not what their record says."""

@@ -15,8 +15,6 @@ from sesn_lib.experiments.mnist_scale import Settings
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.training import mnist_scale
 
-__all__ = ["Task"]
-
 
 class Task(mnist_scale.Task):
     """As that of the table; the settings say how many images there are, and how weights decay."""

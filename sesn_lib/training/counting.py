@@ -17,8 +17,6 @@ from sesn_lib import models
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
 from sesn_lib.training.state import autocast
 
-__all__ = ["Arithmetic", "Count", "count", "trained_parameters"]
-
 
 class Arithmetic(TorchDispatchMode):
     """Inside, the floating-point operations of matrix products and convolutions are added up in `flops`.

@@ -13,8 +13,6 @@ from sesn_lib.checks import PRECISION_CHOICES, check_choice, check_whole
 from sesn_lib.data.splits import Split, normalise
 from sesn_lib.training.state import autocast
 
-__all__ = ["Evaluation", "evaluate"]
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:

@@ -26,8 +26,6 @@ from sesn_lib.training.counting import Count
 from sesn_lib.training.evaluation import Evaluation
 from sesn_lib.training.state import State, capture, check_same, forked, restore, stream, to_cpu
 
-__all__ = ["BaseTask", "Diverged", "EpochReport", "FitResult", "Outcome", "fit"]
-
 Step = Callable[[Tensor, Tensor], Tensor]
 Row = dict[str, Any]
 

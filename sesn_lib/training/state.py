@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from sesn_lib.fast.precision import resolve
 
-__all__ = ["State", "autocast", "capture", "check_same", "forked", "restore", "stream", "to_cpu"]
-
 State = dict[str, Any]
 
 

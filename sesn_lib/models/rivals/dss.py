@@ -14,12 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib.basis.constants import Constant
 from sesn_lib.checks import NotScriptable, check_input
-from sesn_lib.constants import Constant
 from sesn_lib.layers import ScaleMaxProjection
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
-
-__all__ = ["SCALES", "ScaleCorrelation", "ScaleSpaceLift", "gaussian", "scalar_blocks", "vector_blocks"]
 
 SCALES = 2
 BASE = 2

@@ -15,8 +15,6 @@ from sesn_lib.checks import NotScriptable, check_input
 from sesn_lib.models.mnist import CHANNELS, stages
 from sesn_lib.models.rivals.resampling import fitted
 
-__all__ = ["SCALES", "ScaleInvariantConv", "blocks"]
-
 SCALES = (0.3, 0.45, 0.67, 1.0, 1.49, 2.23, 3.33)
 
 

@@ -12,8 +12,6 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["corner_aligned", "fit", "fitted", "half_pixel", "nearest"]
-
 
 def corner_aligned(size: int, target: int) -> np.ndarray:
     """Linear interpolation between the outermost pixels: target i reads `i (size - 1) / (target - 1)`. [target, size]

@@ -14,14 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib.basis.constants import Constant
 from sesn_lib.checks import NotScriptable, check_input
-from sesn_lib.constants import Constant
 from sesn_lib.models.mnist import CHANNELS, last_window, stages
-
-__all__ = [
-    *("ANGLES", "SCALES", "VECTOR_CHANNELS", "scalar_blocks", "vector_blocks"),
-    *("LiftedMagnitude", "VectorConv", "VectorLift", "Magnitude", "VectorBatchNorm", "VectorMaxPool", "magnitude"),
-]
 
 STEPS = range(-4, 4)
 SCALES = tuple(1.26**j for j in STEPS)

@@ -17,11 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sesn_lib.basis.constants import Constant
 from sesn_lib.checks import NotScriptable, check_input
-from sesn_lib.constants import Constant
 from sesn_lib.models.mnist import stages
-
-__all__ = ["CHANNELS", "ORDERS", "REFERENCE_SIZE", "SIZES", "ScaleSteerableConv", "blocks", "harmonics", "wavenumbers"]
 
 CHANNELS = (30, 60, 90)
 SIZES = {1: (5, 7, 9, 11, 13), 2: (7, 9, 11, 13, 15, 17)}  # by the factor of upsampling

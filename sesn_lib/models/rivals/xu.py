@@ -18,8 +18,6 @@ from sesn_lib.models.mnist import CHANNELS, stages
 from sesn_lib.models.rivals.kanazawa import SCALES
 from sesn_lib.models.rivals.resampling import fitted
 
-__all__ = ["FRAME", "KERNEL_SIZE", "SCALES", "ColumnConv", "ColumnMax", "blocks"]
-
 KERNEL_SIZE = 7
 FRAME = int(KERNEL_SIZE * max(SCALES))  # 23 pixels
 

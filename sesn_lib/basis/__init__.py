@@ -18,9 +18,9 @@ import torch
 from numpy.polynomial.hermite_e import hermeval
 from torch import Tensor, nn
 
+from sesn_lib.basis.consistency import consistent, dilated
+from sesn_lib.basis.constants import Constant
 from sesn_lib.checks import NotScriptable, check_dtype, check_number, check_scales, check_whole, is_whole
-from sesn_lib.consistency import consistent, dilated
-from sesn_lib.constants import Constant
 
 __all__ = ["Basis", "disco", "hermite_a", "hermite_b", "hermite_gauss", "make_basis", "support"]
 
@@ -115,8 +115,8 @@ def disco(size: int, scales: Sequence[float], effective_size: int, *, dtype: tor
 
     For whole r no interpolation is needed, and the dilated filter `k_j(r u) = k_i(u)`, zero elsewhere, is the exact
     solution. For other r there is none; the best one for white noise f is had by least squares, from all equations with
-    scales whose filters are known (`sesn_lib.consistency`). With Keys' cubic interpolation that is the projection of
-    taps at the real positions r u onto taps at pixels.
+    scales whose filters are known (see `consistency`). With Keys' cubic interpolation that is the projection of taps at
+    the real positions r u onto taps at pixels.
 
     Arguments:
         size: odd number of pixels of the filters at the largest scale.

@@ -17,11 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Card", "Plan", "card", "check_room", "jobs_on", "served", "sharing", "slowdown"]
-
 CONTROL = "nvidia-cuda-mps-control"
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
-JOBS = "SESN_JOBS"  # tells the processes of a runner, and by them their records, how they share a GPU
 GIB = 2**30
 
 USUAL_JOBS = 4
@@ -63,12 +60,6 @@ class Plan:
     def slowdown(self) -> float:
         """How many times as long as alone each of them takes on a GPU."""
         return slowdown(self.jobs, self.at_once)
-
-
-def sharing() -> dict[str, int | bool]:
-    """How many jobs share the GPU that this process works on, `jobs`, and whether by `mps`: as a record states it."""
-    jobs, _, at_once = os.environ.get(JOBS, "1").partition(" ")
-    return {"jobs": int(jobs) if jobs.isdecimal() else 1, "mps": at_once == "at once"}
 
 
 # The card
@@ -154,7 +145,9 @@ def served(jobs: int, say: Callable[[str], object], *, or_one: bool = False) -> 
 
     Gives: the plan, with one job for `or_one`.
     """
-    before = {name: os.environ.get(name) for name in (PIPES, LOGS, JOBS)}
+    from sesn_lib.provenance import JOBS_VARIABLE  # which imports torch
+
+    before = {name: os.environ.get(name) for name in (PIPES, LOGS, JOBS_VARIABLE)}
     watcher = None
     try:
         reason, watcher = (None, None) if jobs == 1 else _connect(say, jobs)
@@ -163,7 +156,7 @@ def served(jobs: int, say: Callable[[str], object], *, or_one: bool = False) -> 
             say(f"no MPS, {reason}: " + ("one job at a time" if or_one else f"{jobs} jobs take turns on the GPU"))
             jobs = 1 if or_one else jobs
         at_once = jobs > 1 and reason is None
-        os.environ[JOBS] = f"{jobs} {'at once' if at_once else 'by turns'}"
+        os.environ[JOBS_VARIABLE] = f"{jobs} {'at once' if at_once else 'by turns'}"
         yield Plan(jobs, at_once)
     finally:
         _restore(before)

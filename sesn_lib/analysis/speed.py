@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from sesn_lib.analysis.text import number
 from sesn_lib.checks import is_number, shown
-from sesn_lib.models import names
-from sesn_lib.plotting.tables import number
+from sesn_lib.experiments.registry import EXPERIMENTS
 
 AUTHORS_PRECISIONS = ("tf32", "float32", "bf16")
 """tf32 is torch's default for convolutions in float32, in which the authors' code runs unless it is told otherwise."""
-OURS = {"float32": "fast float32", "bf16": "fast bf16"}
+OURS = {"fast float32": "float32", "fast bf16": "bf16"}
+"""Those ways of computing of `sesn bench` that a training takes, and their precision."""
 
 Steps = Mapping[str, Mapping[str, float]]
 """Model -> precision -> milliseconds of one training step."""
@@ -28,13 +29,9 @@ def our_steps(path: str | Path) -> tuple[Steps, dict[str, Any]]:
         ValueError: the file does not hold measurements as `sesn bench` writes them.
         OSError: it cannot be read.
     """
-    content = _content(path, ("device", "batch_size", "rounds", "measurements"))
-    ways = {way: precision for precision, way in OURS.items()}
-    steps: dict[str, dict[str, float]] = {}
-    for one in _entries(path, content["measurements"], "way"):
-        if one["way"] in ways:
-            steps.setdefault(one["model"], {})[ways[one["way"]]] = 1e3 * one["step_seconds"]
-    return steps, {key: content[key] for key in ("device", "batch_size", "rounds")}
+    measured, head = _read(path, ("device", "batch_size", "rounds"), "measurements", "way")
+    fast = {model: {OURS[way]: ms for way, ms in ways.items() if way in OURS} for model, ways in measured.items()}
+    return {model: steps for model, steps in fast.items() if steps}, head
 
 
 def authors_steps(path: str | Path) -> tuple[Steps, dict[str, Any]]:
@@ -44,14 +41,12 @@ def authors_steps(path: str | Path) -> tuple[Steps, dict[str, Any]]:
         ValueError: the file does not hold what it should, or a precision that is none of `AUTHORS_PRECISIONS`.
         OSError: it cannot be read.
     """
-    content = _content(path, ("source", "device", "batch_size", "steps"))
-    steps: dict[str, dict[str, float]] = {}
-    for one in _entries(path, content["steps"], "precision"):
-        if one["precision"] not in AUTHORS_PRECISIONS:
+    measured, head = _read(path, ("source", "device", "batch_size"), "steps", "precision")
+    for precision in (precision for steps in measured.values() for precision in steps):
+        if precision not in AUTHORS_PRECISIONS:
             known = ", ".join(AUTHORS_PRECISIONS)
-            raise ValueError(f"{path} has the precision {shown(one['precision'])}: must be one of {known}")
-        steps.setdefault(one["model"], {})[one["precision"]] = 1e3 * one["step_seconds"]
-    return steps, {key: content[key] for key in ("source", "device", "batch_size")}
+            raise ValueError(f"{path} has the precision {shown(precision)}: must be one of {known}")
+    return measured, head
 
 
 def step_table(ours: tuple[Steps, Mapping[str, Any]], theirs: tuple[Steps, Mapping[str, Any]]) -> pd.DataFrame:
@@ -83,20 +78,19 @@ def step_table(ours: tuple[Steps, Mapping[str, Any]], theirs: tuple[Steps, Mappi
     return pd.DataFrame(rows).set_index("network") if rows else pd.DataFrame()
 
 
-def _content(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
+def _read(path: str | Path, about: tuple[str, ...], entries: str, kind: str) -> tuple[Steps, dict[str, Any]]:
+    """Model -> what its measurements say under `kind` -> milliseconds; and what the file says `about` all of them."""
     content = json.loads(Path(path).read_text(encoding="utf-8"))
+    keys = (*about, entries)
     lacking = [key for key in keys if not isinstance(content, dict) or key not in content]
     if lacking:
         raise ValueError(f"{path} lacks {', '.join(lacking)}: must have {', '.join(keys)}")
-    return content
-
-
-def _entries(path: str | Path, entries: Any, key: str) -> list[dict[str, Any]]:
-    """The measurements, each with a known model, `key` and positive seconds."""
-    known = set(names())
-    for one in entries if isinstance(entries, list) else [entries]:
-        if not isinstance(one, dict) or one.get("model") not in known or not isinstance(one.get(key), str):
-            raise ValueError(f"{path} has the measurement {shown(one, 80)}: must have a known model and its {key}")
+    known = {model for experiment in EXPERIMENTS.values() for model in experiment.models}
+    steps: dict[str, dict[str, float]] = {}
+    for one in content[entries] if isinstance(content[entries], list) else [content[entries]]:
+        if not isinstance(one, dict) or one.get("model") not in known or not isinstance(one.get(kind), str):
+            raise ValueError(f"{path} has the measurement {shown(one, 80)}: must have a known model and its {kind}")
         if not is_number(one.get("step_seconds")) or not one["step_seconds"] > 0:
             raise ValueError(f"{path} has step_seconds {shown(one.get('step_seconds'))}: must be a number above 0")
-    return list(entries)
+        steps.setdefault(one["model"], {})[one[kind]] = 1e3 * one["step_seconds"]
+    return steps, {key: content[key] for key in about}

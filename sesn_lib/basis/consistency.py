@@ -9,8 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["autocorrelation", "consistent", "dilated", "keys"]
-
 
 def dilated(kernels: np.ndarray, factor: int) -> np.ndarray:
     """Filters [N, t, t] with their taps `factor` pixels apart, [N, factor (t - 1) + 1, ...]."""

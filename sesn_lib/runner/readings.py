@@ -1,7 +1,7 @@
 """What the two networks that ship with the report read, digit by digit, on all 50,000 test digits of their realization.
 
 The file `readings.json` beside their weights holds it, as records do (`experiments.correctness`), so that nobody has to
-compute it again to compare them; `python -m sesn_lib.analysis.readings` makes it anew (minutes on a processor).
+compute it again to compare them; `python -m sesn_lib.runner.readings` makes it anew (minutes on a processor).
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from sesn_lib.experiments.mnist_scale import Cell
 from sesn_lib.store import weights
 from sesn_lib.store.atomic import write_aside
 from sesn_lib.training.mnist_scale import evaluate
-
-__all__ = ["SHIPPED", "Discordance", "discordance", "make", "shipped"]
 
 NAME = "readings.json"
 SHIPPED = {"SESN": Cell("mnist_ses_vector_28", 1.0, 0), "CNN": Cell("mnist_cnn_28", 1.0, 0)}

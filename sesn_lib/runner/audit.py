@@ -28,8 +28,6 @@ from sesn_lib.store.records import Store, read_record
 from sesn_lib.store.schema import AnyCell, RecordError
 from sesn_lib.training.counting import trained_parameters
 
-__all__ = ["Audit", "audit"]
-
 Record = Mapping[str, Any]
 VALIDATION_IMAGES = splits.SIZES["paper"]["val"]
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ import pandas as pd
 
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import NAN, Difference, Sample, detectable_difference, difference, paired
+from sesn_lib.analysis.text import interval, mean, p_value
 from sesn_lib.experiments.mnist_scale import MODELS, REALIZATIONS, SCALINGS
-from sesn_lib.plotting.tables import interval, mean, p_value
 
 KINDS = ("cuda", "cpu")
 

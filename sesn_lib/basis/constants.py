@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Constant"]
-
 
 class Constant:
     """Numbers kept in float64 and rounded once to the type that is asked for; on each device there is one copy.

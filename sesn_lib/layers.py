@@ -91,6 +91,10 @@ class _SteerableConv(NotScriptable, nn.Module):
     def in_channels(self) -> int:
         return self.weight.shape[1]
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.basis.follow(self.weight)  # with assign=True it may be elsewhere now, or of another type
+
     def _check_pixels(self, x: Tensor) -> None:
         least = max(self.basis.size - 2 * self.padding, 1)
         if min(x.shape[-2:]) < least:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from data_prep import DataError, commands, mnist_scale, preparation, sources, splits, stl10, synthetic
+from data_prep import DataError, commands, mnist_scale, preparation, realizations, sources, splits, stl10, synthetic
 from data_prep.commands import main as data_prep_main
 from sesn_lib import equivariance, models, report
 from sesn_lib.analysis import effects, published, statistics
@@ -326,4 +326,6 @@ def test_two_dashes_are_no_value(option: str, tmp_path: Path, monkeypatch: pytes
     """They are a word like any other, or refused in one line."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(preparation, "prepare_all", lambda *_, **__: [])
+    monkeypatch.setattr(preparation, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(realizations, "export_png", lambda *_, **__: "")
     assert data_prep_main(["mnist-scale", f"{option}=--"]) in (0, 2)

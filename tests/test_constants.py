@@ -132,6 +132,17 @@ def test_float64_layers_have_float64_bases() -> None:
     assert not torch.equal(layer.basis(weight), (weight @ rounded.flatten(1)).view(4, 2, 7, 7))  # control
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_basis_follows_the_weights_that_are_assigned(dtype: torch.dtype) -> None:
+    layer = ConvTH(1, 2, 7, 3, SCALES, basis="A")
+    state = {key: value.to(dtype) for key, value in layer.state_dict().items()}
+    empty = layer.to("meta")
+    assert empty.basis.functions.is_meta
+    empty.load_state_dict(state, assign=True)
+    assert torch.equal(empty.basis.functions, hermite_a(7, SCALES, 3, dtype=dtype))
+    assert empty.basis.functions.dtype == dtype
+
+
 def test_what_is_handed_out_is_the_caller_s_to_change() -> None:
     constant = Constant(torch.tensor([1.0, 2.0]))
     constant.exact.zero_()

@@ -43,9 +43,14 @@ def test_errors_that_differ_in_numbers_are_alike(tmp_path: Path) -> None:
     assert len(Store(tmp_path).failures()) == ALIKE
 
 
-def test_a_lost_gpu_is_no_failure_of_a_cell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("old", [False, True], ids=["newest torch", "torch before 2.8"])
+def test_a_lost_gpu_is_no_failure_of_a_cell(tmp_path: Path, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if old:
+        monkeypatch.delattr(torch, "AcceleratorError", raising=False)
+    error = getattr(torch, "AcceleratorError", RuntimeError)
+
     def lost(cell: Any, **options: Any) -> Any:
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        raise error("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RunnerError, match=r"can use its device no more.*an illegal memory access"):
         run(Job(GRID[:4], tmp_path, lost))

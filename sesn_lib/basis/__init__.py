@@ -239,6 +239,10 @@ class Basis(NotScriptable, nn.Module):
         dtype = functions.dtype if isinstance(functions, Tensor) else None
         self.register_buffer("_place", torch.empty(0, dtype=dtype), persistent=False)
 
+    def follow(self, weight: Tensor) -> None:
+        """Show `functions` in the type and on the device of a tensor."""
+        self._place = weight.new_empty(0)
+
     @property
     def functions(self) -> Tensor:
         return self.constant.like(self.get_buffer("_place")).clone()

@@ -21,6 +21,7 @@ from matplotlib.colors import Colormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import ConnectionPatch, Rectangle
+from matplotlib.ticker import NullLocator
 
 from sesn_lib.plotting import phone
 
@@ -173,7 +174,7 @@ def log_ticks(axes: Axes, which: str, ticks: Sequence[float], form: str = "g") -
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_ticks(list(ticks), [f"{tick:{form}}" for tick in ticks])
-    axis.minorticks_off()
+    axis.set_minor_locator(NullLocator())
 
 
 def legend(figure: Figure, order: Sequence[str] = (), *, across: int = 4, place: Any = "outside upper center") -> None:

@@ -253,4 +253,6 @@ class _Worker:
 def _lost_device(error: Exception) -> bool:
     """Whether it is an error after which a process can do nothing on its GPU, so that it is no fault of the cell."""
     torch = sys.modules.get("torch")  # which raised it, if it is one
-    return torch is not None and isinstance(error, torch.AcceleratorError)
+    if (kind := getattr(torch, "AcceleratorError", None)) is None:  # before torch 2.8
+        return isinstance(error, RuntimeError) and str(error).startswith("CUDA error")
+    return isinstance(error, kind)

@@ -62,7 +62,7 @@ def same_weights(weight: Any, kernels: Any, scales: Sequence[float], supports: S
     axes[0].set(xlabel="basis function $b$", title="weights $w_b$, learned")
     axes[0].grid(False, axis="x")
     for i, (panel, colour) in enumerate(zip(axes[1:], style.scale_colours(count))):
-        style.panel(panel, kappa[i], rf"$\kappa(s)$, $s={scales[i]:.2f}$", limit=peak(kappa[i]))
+        style.panel(panel, kappa[i], rf"$\kappa(\sigma)$, $\sigma={scales[i]:.2f}$", limit=peak(kappa[i]))
         style.rectangle(panel, size, supports[i], colour, 2.2)
         panel.set_xlabel(f"support {supports[i]} x {supports[i]}")
     return figure
@@ -83,9 +83,9 @@ def lifting(image: Any, kernels: Any, out: Any, scales: Sequence[float], support
     limit = peak(response)
     for i, colour in enumerate(style.scale_colours(count)):
         above, below = figure.add_subplot(grid[0, i + 1]), figure.add_subplot(grid[1, i + 1])
-        style.panel(above, kappa[i], rf"filter $\kappa(s)$, $s={scales[i]:.2f}$", limit=peak(kappa[i]))
+        style.panel(above, kappa[i], rf"filter $\kappa(\sigma)$, $\sigma={scales[i]:.2f}$", limit=peak(kappa[i]))
         style.rectangle(above, kappa.shape[-1], supports[i], colour, 2.2)
-        style.panel(below, response[i], rf"$[f \star \kappa](s={scales[i]:.2f}, x)$", limit=limit)
+        style.panel(below, response[i], rf"$[f \star \kappa](\sigma={scales[i]:.2f}, x)$", limit=limit)
         below.spines[:].set(color=colour, linewidth=2.2)
     return figure
 
@@ -102,9 +102,9 @@ def projection(out: Any, scales: Sequence[float], *, marks: Sequence[tuple[float
     figure, axes = plt.subplots(1, count + 2, figsize=(1.6 * (count + 2), 2.1))
     limit = peak(response)
     for i, (panel, colour) in enumerate(zip(axes, style.scale_colours(count))):
-        style.panel(panel, response[i], f"$s={scales[i]:.2f}$", limit=limit)
+        style.panel(panel, response[i], rf"$\sigma={scales[i]:.2f}$", limit=limit)
         panel.spines[:].set(color=colour, linewidth=2.2)
-    style.panel(axes[count], response.max(0), r"$\max_s$", limit=limit)
+    style.panel(axes[count], response.max(0), r"$\max_\sigma$", limit=limit)
     colours = to_rgba_array(style.scale_colours(count))[:, :3]
     strength = np.clip(response.max(0) / limit, 0, 1)[..., None]
     winners = 1 - strength * (1 - colours[response.argmax(0)])
@@ -128,7 +128,7 @@ def connections(matrices: Sequence[Any], titles: Sequence[str]) -> Figure:
         panel.imshow(change > 0, cmap="Blues", vmin=0, vmax=1.6)
         style.numbers(panel, change, lambda value: f"{value:.2g}" if value > 0 else "0", fontsize=9)
         ticks = np.arange(count)
-        panel.set(xticks=ticks, yticks=ticks, xticklabels=ticks + 1, yticklabels=ticks + 1)
+        panel.set(xticks=ticks, yticks=ticks, xticklabels=ticks, yticklabels=ticks)
         panel.set(xlabel="input scale $s'$", ylabel="output scale $s$", title=title)
         panel.grid(False)
     return figure
@@ -153,7 +153,7 @@ def scale_selection(widths: Sequence[float], scales: Sequence[float], responses:
             axes.axvline(width, color=style.ORANGE, linestyle="--", label=f"width of the blob, {width:.2f} px")
             best = int(line.argmax())
             axes.plot(scales[best], line[best], "o", markersize=12, markerfacecolor="none", color=style.INK)
-    axes.set(xlabel="scale of the filter $s$ [pixel]", ylabel="response at the centre")
+    axes.set(xlabel="size of the filter $\\sigma$ [pixel]", ylabel="response at the centre")
     style.log_ticks(axes, "x", scales, ".2f")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure

@@ -32,6 +32,7 @@ class Prediction:
         low, high: ends of the range; one may be infinite. Both are where nothing was predicted.
         decimals: in which the difference is shown.
         tested: p of the outside and of the inside, where the test is not Student's t at the ends.
+        named: whether it is one of the tests that its question names although nothing was predicted; it is of zero.
     """
 
     what: str
@@ -40,6 +41,7 @@ class Prediction:
     high: float = math.inf
     decimals: int = 2
     tested: tuple[float, float] | None = None
+    named: bool = False
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -59,8 +61,10 @@ class Prediction:
         if self.tested is not None:
             return self.tested
         d = self.found
-        if not self.made or not math.isfinite(d.error) or d.n[0] < LEAST:
+        if not math.isfinite(d.error) or d.n[0] < LEAST:
             return NAN, NAN
+        if not self.made:
+            return (d.p, NAN) if self.named else (NAN, NAN)
         above_low = float(stats.t.sf((d.estimate - self.low) / d.error, d.df))
         below_high = float(stats.t.cdf((d.estimate - self.high) / d.error, d.df))
         if math.isfinite(self.low) and math.isfinite(self.high):
@@ -93,24 +97,47 @@ def judged(predictions: Sequence[Prediction], family: int | None = None) -> list
 def table(
     predictions: Sequence[Prediction], family: int | None = None, among: Sequence[Prediction] = ()
 ) -> pd.DataFrame:
-    """What was predicted, what was found, with interval, n and p (uncorrected, of no difference), and the verdict.
+    """What was predicted, what was found, and the verdict with its n, test and p, before and after Holm's correction.
 
-    `among`: all predictions that are corrected together, where the table shows some of them.
+    The p is of the side that the verdict is about: that the truth lies across the range's end from the estimate; it is
+    of zero where nothing was predicted, and corrected only if the question names that test.
+
+    Arguments:
+        family: how many tests are corrected together; by default the predictions made.
+        among: all predictions that are corrected together, where the table shows some of them.
     """
     together = list(among) or list(predictions)
-    verdicts = dict(zip(map(id, together), judged(together, family)))
-    rows = [
-        {
-            "question": one.what,
-            "predicted": _range(one),
-            "found [95 %]": interval(one.found, one.decimals),
-            "n": one.found.n[0] or DASH,
-            "p of zero": p_value(one.found.p),
-            "verdict": verdicts[id(one)],
-        }
-        for one in predictions
-    ]
+    size = sum(one.made for one in together) if family is None else family
+    verdicts = dict(zip(map(id, together), zip(judged(together, family), corrected(together, family))))
+    rows = []
+    for one in predictions:
+        verdict, both = verdicts[id(one)]
+        name, p, side = _test(one)
+        counted = one.made or one.named
+        rows.append(
+            {
+                "question": one.what,
+                "predicted": _range(one),
+                "found [95 %]": interval(one.found, one.decimals),
+                "n": one.found.n[0] or DASH,
+                "test": name,
+                "p": p_value(p),
+                "p, Holm": p_value(both[side]) if counted else DASH,
+                "tests": size if counted else DASH,
+                "verdict": verdict,
+            }
+        )
     return pd.DataFrame(rows).set_index("question")
+
+
+def _test(one: Prediction) -> tuple[str, float, int]:
+    """Name and p of the test that the verdict goes by, and which of the two p it is: outside, inside."""
+    p = one.p_values() if one.made or one.named else (one.found.p, NAN)
+    side = int(p[1] < p[0])
+    if not math.isfinite(p[side]):
+        return DASH, NAN, side
+    both_ends = one.tested is None and math.isfinite(one.low) and math.isfinite(one.high)
+    return "two one-sided t" if both_ends and side == 0 else one.found.method, p[side], side
 
 
 def fared(questions: Mapping[str, Sequence[tuple[Sequence[Prediction], int | None]]]) -> pd.DataFrame:
@@ -126,7 +153,7 @@ def fared(questions: Mapping[str, Sequence[tuple[Sequence[Prediction], int | Non
 
 
 def _range(one: Prediction) -> str:
-    low, high = (f"{end:+g}".replace("-", "−").replace("+0", "0") if end else "0" for end in (one.low, one.high))
+    low, high = (f"{end:+.3g}".replace("-", "−").replace("+0", "0") if end else "0" for end in (one.low, one.high))
     if not one.made:
         return DASH
     if not math.isfinite(one.low):

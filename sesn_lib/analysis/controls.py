@@ -244,13 +244,14 @@ def _known(runs: Controlled, network: str, change: str) -> list[float]:
     return [] if found is None else [float(found["test_error_50k"])]
 
 
-def repeated(runs: Controlled) -> list[tuple[float, float]]:
-    """Pairs of errors, of the table and of the control "unchanged": two seeds (and devices) of the same cell."""
-    pairs = []
+def repeated(runs: Controlled) -> dict[int, list[tuple[float, float]]]:
+    """Realization -> errors of the table and of the control "unchanged": two seeds (and devices) of the same cell."""
+    pairs: dict[int, list[tuple[float, float]]] = {}
     for cell, record in runs.records.items():
         other = runs.table.records.get(Cell(cell.base, cell.extra_scaling, cell.realization))
         if cell.change == "unchanged" and other is not None:
-            pairs.append((float(other["test_error_50k"]), float(record["test_error_50k"])))
+            both = float(other["test_error_50k"]), float(record["test_error_50k"])
+            pairs.setdefault(cell.realization, []).append(both)
     return pairs
 
 

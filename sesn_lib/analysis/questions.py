@@ -165,7 +165,7 @@ def within(probes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Prediction
     shares = {
         kind: [100 * controls.digit_auc(one) for one in found] for kind, found in probes.items() if "," not in kind
     }
-    return [Prediction(kind, paired(values), low=60, decimals=0) for kind, values in shares.items()]
+    return [Prediction(kind, paired(values), low=60, decimals=0, share=True) for kind, values in shares.items()]
 
 
 def correlated(rho: RankCorrelation) -> Prediction:
@@ -238,7 +238,7 @@ def seeds(runs: Controlled) -> tuple[pd.DataFrame, dict[str, tuple[float, float,
     planned = [controls.seed_errors(runs, network) for network in (CNN, VECTOR)]
     groups: dict[str, Sequence[Sequence[float]]] = {}
     groups["seeds on realization 0"] = planned if all(len(g) > 1 for g in planned) else []
-    groups["pairs with the table (not planned)"] = controls.repeated(runs)
+    groups["pairs with the table (not planned)"] = [pair for some in controls.repeated(runs).values() for pair in some]
     numbers = {name: controls.deviation_interval(found) for name, found in groups.items()}
     rows: dict[str, list[Any]] = {}
     for name, (std, low, high, df) in numbers.items():
@@ -260,10 +260,12 @@ def last_epoch(runs: Controlled) -> list[Prediction]:
     ]
 
 
-def in_words(found: Mapping[str, Sequence[Prediction]], third: Sequence[Prediction], rho: RankCorrelation) -> str:
+def in_words(
+    found: Mapping[str, Sequence[Prediction]], third: Sequence[Prediction], rho: RankCorrelation, looks: int = 1
+) -> str:
     """The findings as a list: of each prediction what was found, those without runs left out.
 
-    `third`: all tests of question 3, `correlated(rho)` first.
+    `third`: all tests of question 3, `correlated(rho)` first; `looks`: at that question.
     """
     titles = {
         "gains": "Tuning changes the CNN's test error", "leads": "Leads", "again": "Held-out leads",
@@ -272,15 +274,20 @@ def in_words(found: Mapping[str, Sequence[Prediction]], third: Sequence[Predicti
     }  # fmt: skip
     lines = []
     for key, title in titles.items():
-        said = [f"{one.what} {interval(one.found, one.decimals)}" for one in found.get(key, ()) if one.found.n[0]]
+        said = [
+            f"{one.what} {interval(one.found, one.decimals, sign=not one.share)}"
+            for one in found.get(key, ())
+            if one.found.n[0]
+        ]
         lines += [f"- **{title}**: {'; '.join(said)}."] if said else []
     if third[0].found.n[0]:
         family = TESTS["3"]
-        p = predictions.corrected(third, family)[0]
+        p = predictions.corrected(third, family, looks)[0]
         lines.append(
             f"- **Logits' equivariance and test error**: Spearman {signed(rho.kinds)} over the means of n = {rho.n} "
-            f"kinds of networks, exact permutation {p_is(rho.p)}, {p_is(min(p))} after Holm over the question's "
-            f"{family} tests; over all {rho.count} networks, which are alike within a kind and so not tested, "
+            f"kinds of networks, exact permutation {p_is(rho.p)}, {p_is(min(p))} charged for {looks} "
+            f"look{'s' * (looks > 1)} and after Holm over the question's {family} tests; over all {rho.count} "
+            "networks, which are alike within a kind and so not tested, "
             f"{signed(rho.networks)}."
         )
     return "\n".join(lines) or "No control has been run yet."

@@ -11,7 +11,7 @@ import pytest
 from recorded import recorded
 from scipy import stats
 
-from sesn_lib.analysis import mixed, passes, published
+from sesn_lib.analysis import mixed, passes, published, statistics
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 
@@ -59,11 +59,11 @@ def test_the_likelihood_ratio_by_hand() -> None:
 def test_the_report_s_places_are_our_realizations() -> None:
     ours = passes.our_realizations(recorded().by_regime())
     assert ours is not None
-    r, p = passes.permutation_correlation(passes.by_place(PUBLISHED), ours)
+    r, p = statistics.permuted_correlation(passes.by_place(PUBLISHED), ours)
     assert r == pytest.approx(stats.pearsonr(passes.by_place(PUBLISHED), ours).statistic)
     assert r == pytest.approx(0.87, abs=0.005)
     assert p == pytest.approx(5 / 720)
-    assert passes.permutation_correlation(passes.by_place(PUBLISHED), -ours)[1] > 0.9, "negative control"
+    assert statistics.permuted_correlation(passes.by_place(PUBLISHED), -ours)[1] > 0.9, "negative control"
     assert passes.our_realizations({}) is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from sesn_lib.analysis.statistics import (
     mean_interval,
     order_p,
     paired,
+    permuted_correlation,
     variance_parts,
 )
 
@@ -155,6 +157,28 @@ def test_order_p_by_hand() -> None:
     assert order_p([1.0, 1.0, 1.0, 1.0], 2) == 1.0
     with pytest.raises(ValueError, match="after 4"):
         order_p([1.0, 2.0, 3.0, 4.0], 4)
+
+
+def test_permuted_correlation_against_the_obvious_loop() -> None:
+    a, b = np.random.default_rng(0).standard_normal((2, 5))
+    r = [float(np.corrcoef(a, order)[0, 1]) for order in permutations(b)]
+    found, p = permuted_correlation(a, b)
+    assert (found, p) == (pytest.approx(r[0]), pytest.approx(np.mean([x >= r[0] - 1e-9 for x in r])))
+    both = permuted_correlation(a, b, two_sided=True)[1]
+    assert both == pytest.approx(np.mean([abs(x) >= abs(r[0]) - 1e-9 for x in r]))
+    assert permuted_correlation(range(5), range(5), two_sided=True)[1] == pytest.approx(2 / 120)
+    drawn = permuted_correlation(range(5), range(5), two_sided=True, draws=100)[1]
+    assert drawn == pytest.approx(2 / 120, abs=0.03)
+    assert all(math.isnan(one) for one in permuted_correlation([1, 1, 1], [1, 2, 3]))
+    with pytest.raises(ValueError, match="2 values against 3: there must be as many on both sides"):
+        permuted_correlation([1, 2], [1, 2, 3])
+
+
+def test_no_order_is_so_good_that_p_is_nil() -> None:
+    """The order that was found is one of those that might have been."""
+    _, p = permuted_correlation(range(9), range(9), draws=99, two_sided=True)
+    assert p >= 1 / 100
+    assert (100 * p) == pytest.approx(round(100 * p))
 
 
 def test_detectable_difference_equals_cohens_tables() -> None:

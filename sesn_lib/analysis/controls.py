@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from sesn_lib.analysis import results
-from sesn_lib.analysis.statistics import LEVEL, NAN, Difference, Sample, over_realizations, paired
+from sesn_lib.analysis.statistics import LEVEL, NAN, Difference, Sample, over_realizations, paired, permuted_correlation
 from sesn_lib.experiments.controls import CHANGES, CNN, EXPERIMENT, FEWER, SCALAR, TUNED, VECTOR, Control
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS, TRAIN_IMAGES, Cell, Settings
@@ -30,6 +29,7 @@ __all__ = [
     "SCALAR",
     "VECTOR",
     "Controlled",
+    "RankCorrelation",
     "auc",
     "best_less_last",
     "chosen",
@@ -159,30 +159,34 @@ def size_lead(sesn: Mapping[int, np.ndarray], cnn: Mapping[int, np.ndarray], kep
 # 3, equivariance
 
 
-def rank_correlation(
-    groups: Sequence[Sequence[tuple[float, float]]], *, seed: int, draws: int = 10_000
-) -> tuple[float, float, int]:
-    """Spearman's rank correlation over networks, its two-sided p, and the number of kinds, which is the test's n.
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation of two figures of trained networks, some of them of one kind.
 
-    Networks of a kind are alike, so the test exchanges kinds: the means of the kinds' second values are permuted among
-    them: in all orders if these are at most `draws`, else at random so often. NaN for fewer than four kinds.
-
-    Arguments:
-        groups: of each kind of network its (x, y), one for each realization.
+    Attributes:
+        networks: over all networks, of which there are `count`. Those of a kind are alike: it has no test.
+        kinds: over the means of the n kinds; this is what is tested. NaN for fewer than four.
+        n: of kinds.
+        p: of `kinds`, two-sided: all orders of the kinds' second means (drawn at random where they are many).
     """
-    pairs = [pair for group in groups for pair in group]
-    full = [np.mean(group, axis=0) for group in groups if group]
+
+    networks: float
+    count: int
+    kinds: float
+    n: int
+    p: float
+
+
+def rank_correlation(groups: Sequence[Sequence[tuple[float, float]]]) -> RankCorrelation:
+    """`groups`: of each kind of network its (x, y), one for each realization."""
+    full = [group for group in groups if group]
+    pairs = [pair for group in full for pair in group]
+    over_all = float(stats.spearmanr(*np.transpose(pairs)).statistic) if len(pairs) > 2 else NAN
     if len(full) < 4:
-        return NAN, NAN, len(full)
-    x, y = (stats.rankdata(column) for column in np.transpose(full))
-    found = abs(np.corrcoef(x, y)[0, 1])
-    correlation = float(stats.spearmanr(*np.transpose(pairs)).statistic)
-    if math.factorial(len(full)) <= draws:
-        every = [abs(np.corrcoef(x, order)[0, 1]) >= found - 1e-12 for order in permutations(y)]
-        return correlation, float(np.mean(every)), len(full)
-    generator = np.random.default_rng(seed)
-    more = sum(abs(np.corrcoef(x, generator.permutation(y))[0, 1]) >= found - 1e-12 for _ in range(draws))
-    return correlation, (more + 1) / (draws + 1), len(full)
+        return RankCorrelation(over_all, len(pairs), NAN, len(full), NAN)
+    x, y = (stats.rankdata(column) for column in np.transpose([np.mean(group, axis=0) for group in full]))
+    kinds, p = permuted_correlation(x, y, two_sided=True)
+    return RankCorrelation(over_all, len(pairs), kinds, len(full), p)
 
 
 def auc(values: np.ndarray, positive: np.ndarray) -> float:
@@ -240,13 +244,14 @@ def _known(runs: Controlled, network: str, change: str) -> list[float]:
     return [] if found is None else [float(found["test_error_50k"])]
 
 
-def repeated(runs: Controlled) -> list[tuple[float, float]]:
-    """Pairs of errors, of the table and of the control "unchanged": two seeds (and devices) of the same cell."""
-    pairs = []
+def repeated(runs: Controlled) -> dict[int, list[tuple[float, float]]]:
+    """Realization -> errors of the table and of the control "unchanged": two seeds (and devices) of the same cell."""
+    pairs: dict[int, list[tuple[float, float]]] = {}
     for cell, record in runs.records.items():
         other = runs.table.records.get(Cell(cell.base, cell.extra_scaling, cell.realization))
         if cell.change == "unchanged" and other is not None:
-            pairs.append((float(other["test_error_50k"]), float(record["test_error_50k"])))
+            both = float(other["test_error_50k"]), float(record["test_error_50k"])
+            pairs.setdefault(cell.realization, []).append(both)
     return pairs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from sesn_lib.analysis.controls import SCALAR, VECTOR, Controlled
 from sesn_lib.analysis.predictions import Prediction
 from sesn_lib.analysis.questions import TESTS
 from sesn_lib.analysis.statistics import Difference, paired
-from sesn_lib.experiments.controls import Control
+from sesn_lib.experiments.controls import EXPERIMENT, Control
 
 
 def first_layer(runs: Controlled) -> list[Prediction]:
@@ -34,12 +34,38 @@ def first_layer(runs: Controlled) -> list[Prediction]:
     return found
 
 
+PARTS: Mapping[str, Sequence[str]] = {
+    "1": ("tuning", "held-out"), "2": ("sizes",), "3": ("sizes", "bases"), "4": ("less-data",), "5": ("seeds",),
+    "6": ("sizes", "tuning", "bases", "seeds", "held-out"),
+}  # fmt: skip
+"""The parts of the controls that a question is answered by."""
+
+
+def looks(runs: Controlled, looked: Iterable[int]) -> dict[str, int]:
+    """In how many different states each question was looked at, the present one included.
+
+    `looked`: as `results.looks` has it for "controls". A question is charged for all of its runs, although some of its
+    tests had no new ones: that errs on the side of finding nothing.
+    """
+    ended = sorted(runs.records, key=lambda cell: (runs.records[cell]["timing"]["finished"], cell))
+    found = {}
+    for question, parts in PARTS.items():
+        cells = {cell for part in parts for cell in EXPERIMENT.cells(part)}
+        counts = (*(n for n in looked if n < len(ended)), len(ended))
+        states = {frozenset(cell for cell in ended[:count] if cell in cells) for count in counts}
+        found[question] = max(len(states - {frozenset()}), 1)
+    return found
+
+
 def fared(
     runs: Controlled, tuned: Mapping[str, Sequence[Prediction]], third: Sequence[Prediction],
     sizes: Sequence[Prediction], less: Sequence[Prediction], last: Sequence[Prediction],
-    spreads: Mapping[str, tuple[float, float, float, int]],
+    spreads: Mapping[str, tuple[float, float, float, int]], times: Mapping[str, int],
 ) -> pd.DataFrame:  # fmt: skip
-    """How the predictions of every question fared; those for which no test was named are families of their own."""
+    """How the predictions of every question fared; those for which no test was named are families of their own.
+
+    `times`: what `looks` found.
+    """
     std, low, high, df = spreads["seeds on realization 0"]
     model = mixed.fit(runs.table.by_regime()).seed
     held = (0.0, 1.0) if low <= model <= high else (1.0, 0.0)
@@ -47,11 +73,14 @@ def fared(
     seeds = Prediction("seeds", planned, low=0, tested=held if df else (math.nan, math.nan))
     return predictions.fared(
         {
-            "1 tuned CNN": [([*tuned["halves"], *tuned["again"]], TESTS["1"]), (tuned["gains"], None)],
-            "2 sizes": [(sizes, TESTS["2"])],
-            "3 equivariance": [(third, TESTS["3"]), (first_layer(runs), None)],
-            "4 less data": [(less[:2], TESTS["4"]), (less[2:], None)],
-            "5 seeds": [([seeds], 1)],
-            "6 last epoch": [(last, TESTS["6"])],
+            "1 tuned CNN": [
+                ([*tuned["halves"], *tuned["again"]], TESTS["1"], times["1"]),
+                (tuned["gains"], None, times["1"]),
+            ],
+            "2 sizes": [(sizes, TESTS["2"], times["2"])],
+            "3 equivariance": [(third, TESTS["3"], times["3"]), (first_layer(runs), None, times["3"])],
+            "4 less data": [(less[:2], TESTS["4"], times["4"]), (less[2:], None, times["4"])],
+            "5 seeds": [([seeds], 1, times["5"])],
+            "6 last epoch": [(last, TESTS["6"], times["6"])],
         }
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import permutations
 
 import numpy as np
 from scipy import stats
@@ -89,13 +88,3 @@ def our_realizations(runs: Mapping[object, Mapping[int, float]]) -> np.ndarray |
     array = np.array(whole)
     centred: np.ndarray = (array - array.mean(axis=1, keepdims=True)).mean(axis=0)
     return centred
-
-
-def permutation_correlation(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Pearson's r, and the share of all orders of b that correlate as well or better: the exact one-sided test."""
-    first, second = np.asarray(a, float), np.asarray(b, float)
-    found = float(np.corrcoef(first, second)[0, 1])
-    orders = np.array(list(permutations(range(len(second)))))
-    shuffled = second[orders] - second.mean()
-    others = shuffled @ (first - first.mean()) / (np.linalg.norm(first - first.mean()) * np.linalg.norm(shuffled[0]))
-    return found, float(np.mean(others >= found - 1e-12))

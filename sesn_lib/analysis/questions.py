@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sesn_lib.analysis import controls, mixed, predictions
-from sesn_lib.analysis.controls import Controlled, Errors
+from sesn_lib.analysis.controls import Controlled, Errors, RankCorrelation
 from sesn_lib.analysis.predictions import Prediction
 from sesn_lib.analysis.statistics import Difference, Sample, over_realizations, paired
 from sesn_lib.analysis.text import DASH, interval, mean, number, p_is, signed
@@ -104,6 +104,7 @@ def sizes(by_size: BandErrors, factors: Sequence[float]) -> list[Prediction]:
             f"{name} {column}, {band}",
             controls.size_lead(networks[name], networks["CNN"], controls.in_band(factors, band)),
             *ends.get((column, band), (-math.inf, math.inf)),
+            named=True,
         )
         for column, networks in by_size.items()
         for name in SESN
@@ -143,17 +144,19 @@ def within(probes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Prediction
     shares = {
         kind: [100 * controls.digit_auc(one) for one in found] for kind, found in probes.items() if "," not in kind
     }
-    return [Prediction(kind, paired(values), low=60, decimals=0) for kind, values in shares.items()]
+    return [Prediction(kind, paired(values), low=60, decimals=0, share=True) for kind, values in shares.items()]
 
 
-def correlated(rho: tuple[float, float, int]) -> Prediction:
-    """The rank correlation of the logits' equivariance error with the test error (`controls.rank_correlation`).
+def correlated(rho: RankCorrelation) -> Prediction:
+    """The rank correlation of the logits' equivariance error with the test error, over the means of kinds.
 
     Its permutation test is of zero; that it be 0.5 at least was predicted too, and no test was named for that.
     """
-    estimate, p, n = rho
-    found = Difference(estimate, p=p, n=(n, n) if math.isfinite(p) else (0, 0), method="permutation of kinds")
-    return Prediction("rank correlation, logits", found, low=0, tested=(p, 1.0) if estimate > 0 else (1.0, p))
+    p, n = rho.p, rho.n if math.isfinite(rho.p) else 0
+    other = 1.0 if n else math.nan
+    found = Difference(rho.kinds, p=p, n=(n, n), method="permutation of kinds")
+    what = "logits: rank correlation over the means of kinds"
+    return Prediction(what, found, low=0, tested=(p, other) if rho.kinds > 0 else (other, p))
 
 
 TESTS = {"1": 4, "2": 12, "3": 16, "4": 2, "6": 1}
@@ -169,7 +172,7 @@ def changes(runs: Controlled) -> list[Prediction]:
         for change, end in {"raised": 0.10, "size21": 0.10, "basis-a": math.inf, "disco": math.inf}.items():
             if f"{network}@{change}" in EXPERIMENT.models:
                 moved = controls.lead(runs.errors(network, change, 1.0), plain)
-                found.append(Prediction(f"{name}, {change}: minus unchanged", moved, -end, end))
+                found.append(Prediction(f"{name}, {change}: minus unchanged", moved, -end, end, named=True))
         one = runs.errors(network, "one-scale", 1.0)
         lost = over_realizations((1, one), (-0.5, plain), (-0.5, cnn))
         found.append(Prediction(f"{name}, one-scale: minus halfway to the CNN", lost, low=0))
@@ -214,7 +217,7 @@ def seeds(runs: Controlled) -> tuple[pd.DataFrame, dict[str, tuple[float, float,
     planned = [controls.seed_errors(runs, network) for network in (CNN, VECTOR)]
     groups: dict[str, Sequence[Sequence[float]]] = {}
     groups["seeds on realization 0"] = planned if all(len(g) > 1 for g in planned) else []
-    groups["pairs with the table (not planned)"] = controls.repeated(runs)
+    groups["pairs with the table (not planned)"] = [pair for some in controls.repeated(runs).values() for pair in some]
     numbers = {name: controls.deviation_interval(found) for name, found in groups.items()}
     rows: dict[str, list[Any]] = {}
     for name, (std, low, high, df) in numbers.items():
@@ -236,10 +239,12 @@ def last_epoch(runs: Controlled) -> list[Prediction]:
     ]
 
 
-def in_words(found: Mapping[str, Sequence[Prediction]], third: Sequence[Prediction]) -> str:
+def in_words(
+    found: Mapping[str, Sequence[Prediction]], third: Sequence[Prediction], rho: RankCorrelation, looks: int = 1
+) -> str:
     """The findings as a list: of each prediction what was found, those without runs left out.
 
-    `third`: all tests of question 3, `correlated` first.
+    `third`: all tests of question 3, `correlated(rho)` first; `looks`: at that question.
     """
     titles = {
         "gains": "Tuning changes the CNN's test error", "leads": "Leads", "again": "Held-out leads",
@@ -248,13 +253,20 @@ def in_words(found: Mapping[str, Sequence[Prediction]], third: Sequence[Predicti
     }  # fmt: skip
     lines = []
     for key, title in titles.items():
-        said = [f"{one.what} {interval(one.found, one.decimals)}" for one in found.get(key, ()) if one.found.n[0]]
+        said = [
+            f"{one.what} {interval(one.found, one.decimals, sign=not one.share)}"
+            for one in found.get(key, ())
+            if one.found.n[0]
+        ]
         lines += [f"- **{title}**: {'; '.join(said)}."] if said else []
-    rho, family = third[0].found, TESTS["3"]
-    if rho.n[0]:
-        p = predictions.corrected(third, family)[0][0]
+    if third[0].found.n[0]:
+        family = TESTS["3"]
+        p = predictions.corrected(third, family, looks)[0]
         lines.append(
-            f"- **Logits' equivariance and test error**: Spearman {signed(rho.estimate)}, n = {rho.n[0]} kinds of "
-            f"networks, exact permutation {p_is(rho.p)}, {p_is(p)} after Holm over the question's {family} tests."
+            f"- **Logits' equivariance and test error**: Spearman {signed(rho.kinds)} over the means of n = {rho.n} "
+            f"kinds of networks, exact permutation {p_is(rho.p)}, {p_is(min(p))} charged for {looks} "
+            f"look{'s' * (looks > 1)} and after Holm over the question's {family} tests; over all {rho.count} "
+            "networks, which are alike within a kind and so not tested, "
+            f"{signed(rho.networks)}."
         )
     return "\n".join(lines) or "No control has been run yet."

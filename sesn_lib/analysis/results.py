@@ -94,16 +94,17 @@ def load(folder: str | Path) -> Results:
 
 
 def looks(folder: str | Path) -> dict[str, tuple[int, ...]]:
-    """How often results were looked at before: "table" and "rivals" with so many runs, "precision" with so many pairs.
+    """How often results were looked at before, by the number of runs ("table", "rivals", "controls") or pairs
+    ("precision") that there were.
 
     Raises:
         OSError: `looks.yml` is not there.
-        ValueError: it is not three lists of whole numbers that increase.
+        ValueError: it is not four lists of whole numbers that increase.
     """
     path = Path(folder) / "looks.yml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     found = {}
-    for key in ("table", "precision", "rivals"):
+    for key in ("table", "precision", "rivals", "controls"):
         counts = content.get(key) if isinstance(content, dict) else None
         if not isinstance(counts, list) or not all(is_whole(n, 1) for n in counts) or counts != sorted(set(counts)):
             raise ValueError(f"{path.name}: {key} is {counts}: it must be a list of numbers of runs that increase")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 from scipy import stats
@@ -95,7 +95,7 @@ class Difference:
         return float(max(above, below))
 
 
-def _finite(values: Sequence[float]) -> np.ndarray:
+def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """As float64. Raises ValueError for what is no finite number."""
     if not all(is_number(value) for value in values):
         raise ValueError(f"values must be finite numbers: {list(values)}")
@@ -229,6 +229,32 @@ def order_p(values: Sequence[float], first: int) -> float:
     total = sum(values[:first]) - 1e-9
     choices = [sum(chosen) >= total for chosen in combinations(values, first)]
     return sum(choices) / len(choices)
+
+
+def permuted_correlation(
+    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray,
+    *, two_sided: bool = False, draws: int = 10_000, seed: int = 0,
+) -> tuple[float, float]:  # fmt: skip
+    """Pearson's r, and the share of orders of b that correlate as well or better (`two_sided`: either way).
+
+    Of ranks it is Spearman's. The test is exact over all orders if these are at most `draws`; else over so many drawn
+    at random, beside the order that was found. NaN for both where one side has no spread.
+
+    Raises ValueError for different numbers of values, or for what is no finite number.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} values against {len(b)}: there must be as many on both sides")
+    first, second = (_finite(values) - np.mean(values) for values in (a, b))
+    if not (np.ptp(first) > 0 and np.ptp(second) > 0):
+        return NAN, NAN
+    size = len(second)
+    exact = math.factorial(size) <= draws
+    generator = np.random.default_rng(seed)
+    orders = permutations(range(size)) if exact else (generator.permutation(size) for _ in range(draws))
+    products = second[np.array(list(orders))] @ first / (np.linalg.norm(first) * np.linalg.norm(second))
+    found = float(np.corrcoef(first, second)[0, 1])
+    reached = np.abs(products) >= abs(found) - 1e-12 if two_sided else products >= found - 1e-12
+    return found, float(reached.mean()) if exact else float((reached.sum() + 1) / (draws + 1))
 
 
 def detectable_difference(std: float, n: int, *, power: float = 0.8) -> float:

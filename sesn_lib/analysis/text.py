@@ -31,14 +31,11 @@ def mean(sample: Sample | None, *, n: bool = True, decimals: int = 2) -> str:
     return f"{sample.mean:.{decimals}f}{spread}" + (f" ({sample.n})" if n else "")
 
 
-def interval(found: Difference, decimals: int = 2) -> str:
-    """`−0.02 [−0.14, +0.10]`: a difference and its confidence interval."""
-    if not math.isfinite(found.estimate):
-        return DASH
-    if not math.isfinite(found.low):
-        return signed(found.estimate, decimals)
-    ends = f"[{signed(found.low, decimals)}, {signed(found.high, decimals)}]"
-    return f"{signed(found.estimate, decimals)} {ends}"
+def interval(found: Difference, decimals: int = 2, *, sign: bool = True) -> str:
+    """`−0.02 [−0.14, +0.10]`: a difference and its confidence interval; `sign`: with the sign of what is above zero."""
+    estimate, low, high = (signed(value, decimals) for value in (found.estimate, found.low, found.high))
+    said = f"{estimate} [{low}, {high}]" if math.isfinite(found.low) else estimate
+    return said if sign else said.replace("+", "")
 
 
 def p_value(p: float) -> str:

@@ -113,6 +113,7 @@ def test_the_share_of_pairs() -> None:
     pairs = [(a > b) + 0.5 * (a == b) for a in values[positive] for b in values[~positive]]
     assert controls.auc(values, positive) == pytest.approx(np.mean(pairs))
     assert math.isnan(controls.auc(values, np.zeros(40, dtype=bool)))
+    assert math.isnan(controls.auc(values, np.ones(40, dtype=bool)))
     marked = probe([0, 3, 0, 0], by_digit=[9.0, 8.0, 7.0, *[1.0] * 7])
     assert controls.digit_auc(marked) == 1, "of the size nearest to the second"
     assert controls.digit_auc(probe([3, 2, 3, 3], by_digit=[1.0, 1.0, *[2.0] * 8])) == 0
@@ -213,6 +214,7 @@ def test_many_tests_make_a_verdict_harder() -> None:
     one = Prediction("x", values, high=0)
     assert judged([one]) == ["as predicted"]
     assert judged([one], family=12) == ["undecided"]
+    assert judged([one, *[Prediction("none made", values)] * 11]) == ["as predicted", *["–"] * 11]
     with pytest.raises(ValueError, match="the range is 1 to 0: it must go up"):
         Prediction("x", values, 1, 0)
 

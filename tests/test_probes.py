@@ -197,6 +197,14 @@ def test_files_that_are_no_probes_are_passed_over(
     assert stored.load_all(tmp_path / "none") == {}
 
 
+def test_networks_of_a_realization_are_probed_together(tmp_path: Path) -> None:
+    """Their digits are made once, and are those of their own realization."""
+    cells = [Cell(model, 1.0, r) for r in (0, 1) for model in (CELL.model, OTHER.model)]
+    for cell in cells:
+        (tmp_path / f"{cell.name}.pt").touch()
+    assert probes.kept_cells(tmp_path) == cells
+
+
 # The command
 
 

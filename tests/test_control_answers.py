@@ -14,7 +14,7 @@ from scipy import stats
 from test_controls import record_of
 from toy_cells import make_record
 
-from sesn_lib.analysis import controls, questions
+from sesn_lib.analysis import controls, mixed, questions
 from sesn_lib.analysis.audit import audit
 from sesn_lib.analysis.controls import Controlled
 from sesn_lib.analysis.fared import fared
@@ -158,6 +158,25 @@ def test_the_deviation_of_seeds_and_its_interval() -> None:
     assert low == pytest.approx(math.sqrt(total / stats.chi2.ppf(0.975, 6)))
     assert high == pytest.approx(math.sqrt(total / stats.chi2.ppf(0.025, 6)))
     assert controls.deviation_interval([[1.0]])[3] == 0
+
+
+def test_seeds_are_held_against_the_scatter_of_the_table() -> None:
+    """By its own interval, whose ends are near to or far from what the mixed model finds; neither by the estimate."""
+    ease, noise = np.array([0.4, -0.3, 0.5, -0.4, 0.1, -0.3]), np.array([2, -1, 1, -2, 1, -1]) / 10
+    table = {Cell(m, 1.0, r): 3 + ease[r] + s * noise[r] for m, s in ((CNN, 1), (VECTOR, -1)) for r in range(6)}
+    seed = mixed.fit(controlled([], table).table.by_regime()).seed
+    assert 0.1 < seed < 0.4
+    changes = ["unchanged", *(change for change in CHANGES if change.startswith("seed"))]
+    for spread, said in ((seed, "holds the model's"), (seed / 5, "excludes the model's"), (5 * seed, "excludes")):
+        errors = 3 + spread * np.array([1, -1, 1, -1, 1, -1])
+        runs = controlled((run(n, c, 0, e) for n in (CNN, VECTOR) for c, e in zip(changes, errors)), table)
+        frame, spreads = questions.seeds(runs)
+        std, low, high, df = spreads["seeds on realization 0"]
+        assert (std, df) == (pytest.approx(spread * math.sqrt(1.2)), 10)
+        assert frame.iloc[0, -1].startswith(said)
+        none: dict[str, list[Prediction]] = {"halves": [], "again": [], "gains": []}
+        row = fared(runs, none, [], [], [], [], spreads).loc["5 seeds"]
+        assert (row["as predicted"], row["not as predicted"]) == ((1, 0) if low <= seed <= high else (0, 1))
 
 
 def test_best_less_last_is_a_mean_for_each_realization_of_full_runs() -> None:

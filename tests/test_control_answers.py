@@ -147,6 +147,14 @@ def test_the_slope_of_the_lead_is_for_ten_times_the_images() -> None:
     assert controls.data_errors(runs, CNN) == {1000: {1: 7.0}, 2500: {}, 5000: {}, 10000: {0: 2.0, 1: 2.0, 2: 2.0}}
 
 
+def test_ratios_are_errors_of_sesn_for_each_of_the_cnn() -> None:
+    fewer = {"CNN": {1000: {0: 8.0, 1: 4.0}}, **{name: {1000: {0: 6.0, 1: 2.0, 2: 9.0}} for name in questions.SESN}}
+    assert questions.data_ratios(fewer).loc["SESN Vector", "1,000 images"] == "0.62 ± 0.18 (2)"
+    curves = {"CNN": {0: np.array([8.0, 2.0]), 1: np.array([4.0, 2.0])}, "SESN Scalar": {0: np.array([3.0, 1.0])}}
+    table = questions.size_ratios({"28": {**curves, "SESN Vector": {}}}, [0.5, 1.0])
+    assert (list(table.index), list(table.loc["SESN Scalar 28"])) == (["SESN Scalar 28"], ["0.50", "0.50"])
+
+
 def test_the_deviation_of_seeds_and_its_interval() -> None:
     seeds = [change for change in CHANGES if change.startswith("seed")]
     runs = controlled(run(CNN, change, 0, 2 + 0.1 * i) for i, change in enumerate(["unchanged", *seeds]))

@@ -328,6 +328,18 @@ def test_figures_are_drawn_with_and_without_runs(full: bool) -> None:
         plt.close(figure)
 
 
+def test_bars_are_intervals_and_a_lead_is_below_zero() -> None:
+    errors = {"CNN": [7.0, 7.5, 7.4], "SESN Scalar": [6.0, 6.4, 6.6]}
+    figure = figures.errors_by_images({name: {1000: dict(enumerate(some))} for name, some in errors.items()})
+    less = [b - a for a, b in zip(errors["CNN"], errors["SESN Scalar"])]
+    for axis, expected in zip(figure.axes, (errors, {"SESN Scalar": less})):
+        for bars, (name, values) in zip(axis.containers, expected.items(), strict=True):
+            mean, half = np.mean(values), stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / math.sqrt(3)
+            (((_, low), (_, high)),) = bars.lines[2][0].get_segments()  # type: ignore[union-attr]
+            assert (bars.get_label(), low, high) == (name, pytest.approx(mean - half), pytest.approx(mean + half))
+    plt.close(figure)
+
+
 def test_no_order_of_kinds_is_so_good_that_p_is_nil() -> None:
     """The order that was found is one of those that might have been."""
     _, p, n = controls.rank_correlation([[(i, i)] for i in range(9)], seed=0, draws=99)

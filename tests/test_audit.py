@@ -107,6 +107,13 @@ def later_best(record: dict[str, Any]) -> None:
     record["best_epoch"] = epoch
 
 
+def crowded_bin(record: dict[str, Any]) -> None:
+    """All errors among the smallest digits, of which there are fewer."""
+    record |= {"test_error_50k": 20.0, "test_error_48k": 18.75}
+    record["by_scale"]["errors"] = [10000, 0, 0, 0, 0, 0, 0]
+    del record["correct"]
+
+
 def impossible_part(record: dict[str, Any]) -> None:
     record["test_error_48k"] = 100 * (round(record["test_error_50k"] * 500) + 1) / 48000
     del record["correct"]
@@ -134,6 +141,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "last first": (setting("last_epoch.test_error_48k", 5.0), "last_epoch.test_error_48k is 2400 images"),
     "scales": (shift_scales, "[7087, 7206, 7171, 7187, 7098, 7101, 7150]; realization 3 has [7088, 7205, 7171"),
     "errors": (last_one_more, "test_error_50k is"),
+    "bin": (crowded_bin, "by_scale.errors is [10000, 0, 0, 0, 0, 0, 0]; must be 0 to the images of each bin, [7088,"),
     "no scales": (setting("by_scale", "none"), "must hold edges (n + 1), images and errors (n each)"),
     "rate": (setting("history.20.learning_rate", 0.01), "of epoch 21 is 0.01; by the protocol it is 0.001"),
     "train time": (setting("timing.train_seconds", 1.0), "timing.train_seconds is 1; its epochs come to"),

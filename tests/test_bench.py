@@ -42,14 +42,20 @@ def test_gain_share_and_median_of_known_seconds(
     monkeypatch.setattr(bench._Step, "warm_up", lambda step: setattr(step, "flops", 3.6e12))
     monkeypatch.setattr(bench._Step, "timed", lambda step: next(seconds))
     monkeypatch.setattr(gauges, "matrix_peak", lambda device, precision: peaks[precision])
+    monkeypatch.setattr(gauges, "forget_peak_memory", lambda device: 1 << 30)  # in use before
+    monkeypatch.setattr(gauges, "peak_memory", lambda device: 5 << 29)
+    monkeypatch.setattr(gauges, "seconds_of", lambda work, device: [6.4, 64.0, 0.1])  # of 128 images
     bench.run(device="cpu", models=["mnist_cnn_28"], batch_size=2, output=output, rounds=3, ways=ways)
-    literal, fast = json.loads(output.read_text())["measurements"]
+    report = json.loads(output.read_text())
+    literal, fast = report["measurements"]
+    assert report["augmentation_seconds"] == pytest.approx(0.1), "of a batch"
+    assert literal["peak_bytes"] == fast["peak_bytes"] == 3 << 29
     assert [literal[f"{which}_seconds"] for which in ("fastest", "step", "slowest")] == [7, 9, 12]
     assert [fast[f"{which}_seconds"] for which in ("fastest", "step", "slowest")] == [1, 2, 4]
     assert (literal["gain"], fast["gain"]) == (1, 6)  # the middle one of 9/1, 12/2 and 7/4
     assert (literal["matrix_share"], fast["matrix_share"]) == pytest.approx((0.4, 0.225))
     shown = [line.split("│") for line in capsys.readouterr().out.splitlines() if "fast bf16" in line]
-    assert [cell.strip() for cell in shown[0][3:7]] == ["2000.0", "6.0x", "1", "22 %"]
+    assert [cell.strip() for cell in shown[0][3:8]] == ["2000.0", "6.0x", "1", "22 %", "1.50"]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,25 @@ def test_the_seconds_of_all_beginnings_add_up(tmp_path: Path, monkeypatch: pytes
         assert again.seconds_before == total
 
 
+def test_seconds_that_led_to_nothing_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("sesn_lib.store.checkpoint.time.perf_counter", lambda: clock[0])
+    checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY, every=0.0)
+    clock[0] += 7.0
+    checkpoint.save({"epoch": 3})
+    given: list[Any] = []
+
+    def train(state: Any) -> float:
+        given.append(state)
+        if state is not None:
+            raise ValueError("of another model")
+        return again.seconds_before
+
+    again = Checkpoint(tmp_path, GRID[0], IDENTITY)
+    assert again.resume(train) == 0.0
+    assert given == [{"epoch": 3}, None]
+
+
 def test_how_far_a_run_is_is_a_fraction(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY)
     checkpoint.note(15, 60)

@@ -14,7 +14,7 @@ from scipy import stats
 from test_controls import record_of
 from toy_cells import make_record
 
-from sesn_lib.analysis import controls, questions, results
+from sesn_lib.analysis import controls, mixed, questions, results
 from sesn_lib.analysis.controls import Controlled, RankCorrelation
 from sesn_lib.analysis.effects import clustered
 from sesn_lib.analysis.fared import fared, looks
@@ -116,6 +116,7 @@ def test_the_share_of_pairs() -> None:
     pairs = [(a > b) + 0.5 * (a == b) for a in values[positive] for b in values[~positive]]
     assert controls.auc(values, positive) == pytest.approx(np.mean(pairs))
     assert math.isnan(controls.auc(values, np.zeros(40, dtype=bool)))
+    assert math.isnan(controls.auc(values, np.ones(40, dtype=bool)))
     marked = probe([0, 3, 0, 0], by_digit=[9.0, 8.0, 7.0, *[1.0] * 7])
     assert controls.digit_auc(marked) == 1, "of the size nearest to the second"
     assert controls.digit_auc(probe([3, 2, 3, 3], by_digit=[1.0, 1.0, *[2.0] * 8])) == 0
@@ -151,6 +152,14 @@ def test_the_slope_of_the_lead_is_for_ten_times_the_images() -> None:
     assert controls.data_errors(runs, CNN) == {1000: {1: 7.0}, 2500: {}, 5000: {}, 10000: {0: 2.0, 1: 2.0, 2: 2.0}}
 
 
+def test_ratios_are_errors_of_sesn_for_each_of_the_cnn() -> None:
+    fewer = {"CNN": {1000: {0: 8.0, 1: 4.0}}, **{name: {1000: {0: 6.0, 1: 2.0, 2: 9.0}} for name in questions.SESN}}
+    assert questions.data_ratios(fewer).loc["SESN Vector", "1,000 images"] == "0.62 ± 0.18 (2)"
+    curves = {"CNN": {0: np.array([8.0, 2.0]), 1: np.array([4.0, 2.0])}, "SESN Scalar": {0: np.array([3.0, 1.0])}}
+    table = questions.size_ratios({"28": {**curves, "SESN Vector": {}}}, [0.5, 1.0])
+    assert (list(table.index), list(table.loc["SESN Scalar 28"])) == (["SESN Scalar 28"], ["0.50", "0.50"])
+
+
 def test_the_deviation_of_seeds_and_its_interval() -> None:
     seeds = [change for change in CHANGES if change.startswith("seed")]
     runs = controlled(run(CNN, change, 0, 2 + 0.1 * i) for i, change in enumerate(["unchanged", *seeds]))
@@ -162,6 +171,25 @@ def test_the_deviation_of_seeds_and_its_interval() -> None:
     assert low == pytest.approx(math.sqrt(total / stats.chi2.ppf(0.975, 6)))
     assert high == pytest.approx(math.sqrt(total / stats.chi2.ppf(0.025, 6)))
     assert controls.deviation_interval([[1.0]])[3] == 0
+
+
+def test_seeds_are_held_against_the_scatter_of_the_table() -> None:
+    """By its own interval, whose ends are near to or far from what the mixed model finds; neither by the estimate."""
+    ease, noise = np.array([0.4, -0.3, 0.5, -0.4, 0.1, -0.3]), np.array([2, -1, 1, -2, 1, -1]) / 10
+    table = {Cell(m, 1.0, r): 3 + ease[r] + s * noise[r] for m, s in ((CNN, 1), (VECTOR, -1)) for r in range(6)}
+    seed = mixed.fit(controlled([], table).table.by_regime()).seed
+    assert 0.1 < seed < 0.4
+    changes = ["unchanged", *(change for change in CHANGES if change.startswith("seed"))]
+    for spread, said in ((seed, "holds the model's"), (seed / 5, "excludes the model's"), (5 * seed, "excludes")):
+        errors = 3 + spread * np.array([1, -1, 1, -1, 1, -1])
+        runs = controlled((run(n, c, 0, e) for n in (CNN, VECTOR) for c, e in zip(changes, errors)), table)
+        frame, spreads = questions.seeds(runs)
+        std, low, high, df = spreads["seeds on realization 0"]
+        assert (std, df) == (pytest.approx(spread * math.sqrt(1.2)), 10)
+        assert frame.iloc[0, -1].startswith(said)
+        none: dict[str, list[Prediction]] = {"halves": [], "again": [], "gains": []}
+        row = fared(runs, none, [], [], [], [], spreads, looks(runs, [])).loc["5 seeds"]
+        assert (row["as predicted"], row["not as predicted"]) == ((1, 0) if low <= seed <= high else (0, 1))
 
 
 def test_best_less_last_is_a_mean_for_each_realization_of_full_runs() -> None:
@@ -218,6 +246,7 @@ def test_many_tests_make_a_verdict_harder() -> None:
     one = Prediction("x", values, high=0)
     assert judged([one]) == ["as predicted"]
     assert judged([one], family=12) == ["undecided"]
+    assert judged([one, *[Prediction("none made", values)] * 11]) == ["as predicted", *["–"] * 11]
     with pytest.raises(ValueError, match="the range is 1 to 0: it must go up"):
         Prediction("x", values, 1, 0)
 
@@ -379,3 +408,15 @@ def test_figures_are_drawn_with_and_without_runs(full: bool) -> None:
         assert bool(figure.axes[0].lines) or not full
         figure.canvas.draw()
         plt.close(figure)
+
+
+def test_bars_are_intervals_and_a_lead_is_below_zero() -> None:
+    errors = {"CNN": [7.0, 7.5, 7.4], "SESN Scalar": [6.0, 6.4, 6.6]}
+    figure = figures.errors_by_images({name: {1000: dict(enumerate(some))} for name, some in errors.items()})
+    less = [b - a for a, b in zip(errors["CNN"], errors["SESN Scalar"])]
+    for axis, expected in zip(figure.axes, (errors, {"SESN Scalar": less})):
+        for bars, (name, values) in zip(axis.containers, expected.items(), strict=True):
+            mean, half = np.mean(values), stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / math.sqrt(3)
+            (((_, low), (_, high)),) = bars.lines[2][0].get_segments()  # type: ignore[union-attr]
+            assert (bars.get_label(), low, high) == (name, pytest.approx(mean - half), pytest.approx(mean + half))
+    plt.close(figure)

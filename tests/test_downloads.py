@@ -212,6 +212,19 @@ def test_there_is_a_pause_before_another_attempt(server: Server, monkeypatch: py
     assert pauses == [0.0, 1.0, 4.0]
 
 
+def test_it_is_known_by_torchvisions_name(server: Server) -> None:
+    """Some of its servers refuse a client that they do not know."""
+    named: list[str | None] = []
+
+    def ask(handler: bad_server.Handler, body: bytes) -> None:
+        named.append(handler.headers["User-Agent"])
+        bad_server.good(handler, b"content")
+
+    server.script["/x"], target = [ask], io.BytesIO()
+    download.download([f"{server.url}/x"], target, lambda: None, limit=9, title="x", progress=False)
+    assert (target.getvalue(), named) == (b"content", ["pytorch/vision"])
+
+
 def test_a_full_disk_is_no_reason_to_ask_again(server: Server) -> None:
     class Full(io.BytesIO):
         def write(self, content: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -86,6 +87,15 @@ def alive(process: int) -> bool:
         return False
 
 
+def processes_with(word: str) -> list[int]:
+    """Process numbers by a word of their command lines."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            found += [int(path.parent.name)] if word.encode() in path.read_bytes().split(b"\0") else []
+    return found
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
     while not condition():
@@ -103,6 +113,8 @@ def test_a_server_is_started_and_ended_with_the_run(stand_in: Path) -> None:
         assert pipes == Path(os.environ[mps.LOGS])
         assert pipes.parent == stand_in / "tmp"
         assert provenance.sharing() == {"jobs": 4, "mps": True}
+        (watcher,) = (n for n in processes_with(str(pipes)) if n != os.getpid())
+        assert os.getpgid(watcher) != os.getpgrp(), "a Ctrl-C does not reach it"
     assert not alive(server)
     assert not pipes.exists()
     assert mps.PIPES not in os.environ

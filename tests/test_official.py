@@ -76,6 +76,8 @@ BAD: dict[str, tuple[Callable[[State], Any], str]] = {
     "our own keys": (lambda s: build(NAME).state_dict(), "this library's own keys: model.load_state_dict takes them"),
     "numbers": (lambda s: s | {"main.0.bias": 3}, "main.0.bias is 3: it must be a tensor"),
     "NaN": (lambda s: s | {"main.0.bias": torch.full((32,), torch.nan)}, "main.0.bias is a tensor with NaN"),
+    "one NaN": (lambda s: s | {"main.0.bias": torch.tensor([torch.nan] + [0.0] * 31)}, "main.0.bias is .* with NaN"),
+    "infinity": (lambda s: s | {"main.0.bias": torch.full((32,), -torch.inf)}, "main.0.bias is .* or infinity"),
     "no numbers": (lambda s: {k: v.to("meta") for k, v in s.items()}, "is on the meta device: it has a shape and no"),
     "sparse": (lambda s: s | {"main.0.bias": torch.zeros(32).to_sparse()}, "main.0.bias is .*sparse.* dense tensor"),
     "complex": (lambda s: s | {"main.0.bias": torch.zeros(32, dtype=torch.cfloat)}, "main.0.bias is torch.complex64"),

@@ -232,7 +232,8 @@ def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch
 
 def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
     content = motion.loop([lines(2.0), lines(2.0, 2), lines(2.0)])
-    assert PIL.Image.open(io.BytesIO(content)).n_frames == 3
+    picture = PIL.Image.open(io.BytesIO(content))
+    assert (picture.n_frames, picture.info["duration"], picture.info["loop"]) == (3, 120, 0)
     assert len(content) < motion.MOST_BYTES
     with pytest.raises(ValueError, match="1 frames does not move"):
         motion.loop([lines(2.0)])

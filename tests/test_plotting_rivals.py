@@ -39,6 +39,7 @@ def test_arrows_point_as_the_field_and_short_ones_are_left_out() -> None:
     (drawn,) = [child for child in figure.axes[0].get_children() if isinstance(child, Quiver)]
     assert (drawn.X.tolist(), drawn.Y.tolist()) == ([1], [2])
     assert (drawn.U.tolist(), drawn.V.tolist()) == ([3.0], [4.0])
+    assert 5 / drawn.scale == pytest.approx(1 / 12), "the longest one, of the panel's width"
     sparse = rivals.arrows({"f": (torch.rand(4, 4), field)}, every=2)  # column 1 is not drawn
     (none,) = [child for child in sparse.axes[0].get_children() if isinstance(child, Quiver)]
     assert len(none.X) == 0

@@ -120,7 +120,11 @@ def test_the_errors_of_layers_are_those_of_the_definition(name: str) -> None:
         maps = [torch.relu(m.amax(dim=2) if m.dim() == 5 else m) for m in maps]
         expected = equivariance.relative_error(equivariance.rescale(maps[0], 0.5), maps[1])
         logits = [model(normalise(x)) for x in (large, small)]
-    assert by_layer["1"] == pytest.approx(expected, rel=1e-4)
+        black = normalise(torch.zeros(1, 28, 28, dtype=torch.uint8))  # which lies beyond the frame of an image
+        plain, scaled = (normalise(x) for x in (large, small))
+        shrunk = equivariance.rescale(plain - black, 0.5) + black
+    assert by_layer["input"] == pytest.approx(equivariance.relative_error(shrunk, scaled), rel=1e-4)
+    assert by_layer["1"] == pytest.approx(expected, rel=1e-4), "and nothing beyond that of a map"
     torch.testing.assert_close(by_digit, equivariance.relative_errors(*logits).double(), rtol=1e-3, atol=1e-7)
     assert by_layer["logits"] == pytest.approx(by_digit.mean().item())
     same, _ = probes.layer_errors(model, large, large, 1.0)
@@ -160,6 +164,9 @@ def test_a_probe_says_what_the_network_reads(probed: dict[Any, dict[str, Any]], 
     assert probe["weights"] == json.loads((kept / f"{OTHER.name}.json").read_text())["sha256"]
     assert probe["factors"] == list(probes.FACTORS)
     assert len(probe["equivariance"]["by_digit"]) == DIGITS
+    pair: Any = (probes.at_size(digits(), factor, centre=14.0)[0] for factor in probes.PAIR)
+    by_layer, _ = probes.layer_errors(model, *pair, probes.PAIR[1] / probes.PAIR[0])  # type: ignore[arg-type]
+    assert probe["equivariance"]["by_layer"] == pytest.approx(by_layer, rel=1e-4), "about the centre of the grid"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +202,14 @@ def test_files_that_are_no_probes_are_passed_over(
     assert set(stored.load_all(tmp_path)) == {OTHER}
     assert caplog.text.count("unusable") == 2
     assert stored.load_all(tmp_path / "none") == {}
+
+
+def test_networks_of_a_realization_are_probed_together(tmp_path: Path) -> None:
+    """Their digits are made once, and are those of their own realization."""
+    cells = [Cell(model, 1.0, r) for r in (0, 1) for model in (CELL.model, OTHER.model)]
+    for cell in cells:
+        (tmp_path / f"{cell.name}.pt").touch()
+    assert probes.kept_cells(tmp_path) == cells
 
 
 # The command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import random
 import shutil
 import socket
@@ -104,6 +105,20 @@ def test_commit_and_dirty(checkout: Path) -> None:
     assert provenance.git_commit(checkout).dirty is False
     (checkout / "sesn_lib" / "new.py").write_text("more\n")
     assert provenance.git_commit(checkout) == (commit, True)
+
+
+def test_a_commit_is_as_old_as_itself_not_as_what_it_was_made_of(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that was moved onto another keeps its author's date, but its code is new."""
+    dates = {"GIT_AUTHOR_DATE": "1000000000 +0000", "GIT_COMMITTER_DATE": "1700000000 +0000"}
+    names = {f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = ["git", "-C", str(checkout), "commit", "-q", "--allow-empty", "-m", "moved"]
+    subprocess.run(command, check=True, env={**os.environ, **dates, **names})
+    monkeypatch.setattr(provenance, "_ROOT", checkout)
+    commit, _ = provenance.git_commit()
+    assert provenance.commit_time(str(commit)) == 1_700_000_000
+    assert provenance.commit_time("0" * 40) is provenance.commit_time("HEAD") is None
 
 
 def test_no_commit_is_borrowed_from_a_checkout_around(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,9 @@ def test_regrouped_runs(found: published.Published) -> None:
     assert cells["SESN Vector", "56+"].sample.values == found.runs["mnist_ses_vector_56p"][6:]
     bases = {name: cell.basis for name, cell in cells.items() if cell.basis != "order"}
     assert bases == {("SESN Scalar", "28+"): "inferred", ("SESN Vector", "56"): "start"}
+    scalar = found.runs["mnist_ses_scalar_28p"]
+    assert cells["SESN Scalar", "28+"].sample.values == scalar[-6:], "what is missing came before"
+    assert [published.boundary([2.0] * n)[0] for n in (5, 6, 9, 11, 12)] == [5, 6, 3, 6, 6]
 
 
 def test_missing_mean_by_hand() -> None:

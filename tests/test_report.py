@@ -107,12 +107,16 @@ def test_a_good_report_returns_zero_and_removes_what_it_left_before(built: tuple
     target = folder.parent / "again"
     (target / "mine").mkdir(parents=True)
     (target / "mine" / "kept.txt").write_text("not ours")
+    (target / "notebooks").mkdir()
+    for name in (".00_first.part.ipynb", ".mine.ipynb"):
+        (target / "notebooks" / name).touch()
     assert report.build(target, notebooks=folder.parent / "notebooks", console=Console(file=io.StringIO())) == 1
     assert (target / "01_second.html").exists()
     assert report.build(target, notebooks=source, console=Console(file=io.StringIO())) == 0
     assert not (target / "01_second.html").exists()
     assert (target / "mine" / "kept.txt").read_text() == "not ours"
     assert [p.name for p in target.rglob("*") if p.name.endswith((".tmp", ".part.ipynb"))] == []
+    assert (target / "notebooks" / ".mine.ipynb").exists()
 
 
 def test_an_unknown_profile_and_a_folder_without_notebooks_are_refused(tmp_path: Path) -> None:
@@ -452,5 +456,6 @@ def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> Non
     (tmp_path / "precious.txt").write_text("x")
     (target / report.MANIFEST).write_text(json.dumps({"files": ["../precious.txt", "/etc/hostname", 7]}))
     write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.")
-    report.render_site(target, [tmp_path / "00_a.ipynb"])
+    written = report.render_site(target, [tmp_path / "00_a.ipynb"])
     assert (tmp_path / "precious.txt").exists()
+    assert written[-1] == target / "index.html", "the front page links to pages that are there"

@@ -76,6 +76,7 @@ def start(folder: Path, number: int, jobs: int = 1) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        start_new_session=True,
     )
 
 
@@ -303,7 +304,10 @@ def test_a_runner_that_dies_holding_a_cell_does_not_block_it(tmp_path: Path) -> 
 def test_asked_to_stop_it_writes_checkpoints_and_ends(tmp_path: Path, number: signal.Signals, jobs: int) -> None:
     process = start(tmp_path, 20, jobs)
     wait_for(lambda: len(list((tmp_path / "results" / "runs").glob("*.json"))) > 1)
-    process.send_signal(number)
+    if number == signal.SIGINT:  # a Ctrl-C reaches the workers, too
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "Traceback" not in output

@@ -298,9 +298,13 @@ def test_a_full_disk_leaves_nothing_behind(
 
 
 def test_what_a_killed_writer_left_is_removed_and_what_one_at_work_has_is_not(tmp_path: Path) -> None:
-    left, other = tmp_path / ".a.1.tmp", tmp_path / ".b.1.tmp"
-    left.touch()
-    other.touch()
+    left, other, odd = tmp_path / ".a.1.tmp", tmp_path / ".b.1.tmp", tmp_path / ".[b].1.tmp"
+    for path in (left, other, odd):
+        path.touch()
+    with files.write_aside(tmp_path / "[b]"):
+        assert other.exists()
+        assert not odd.exists(), "a name is no pattern"
+    (tmp_path / "[b]").unlink()
     with files.write_aside(tmp_path / "a") as slow:
         assert not left.exists()
         slow.write(b"slow")

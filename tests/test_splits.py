@@ -91,3 +91,4 @@ def test_realizations_overlap() -> None:
         for a, b in combinations(plans, 2):
             common = len(np.intersect1d(a[split].indices, b[split].indices)) / len(a[split].indices)
             assert common == pytest.approx(splits.overlap("paper", split), abs=0.01)
+    assert splits.overlap("report", "test") == pytest.approx(48_000 / 60_000), "of its own pool"

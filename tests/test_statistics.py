@@ -191,3 +191,10 @@ def test_the_level_is_the_usual_one() -> None:
     assert (NOMINAL, LEVEL) == (0.05, 0.95)
     found = paired([0.1, 0.2, 0.3, 0.25])
     assert found.high - found.estimate == pytest.approx(stats.t.ppf(0.975, 3) * found.error)
+
+
+def test_no_order_drawn_at_random_is_so_good_that_p_is_nil() -> None:
+    """The order that was found is one of those that might have been."""
+    _, p = permuted_correlation(range(9), range(9), draws=99)
+    assert p >= 1 / 100
+    assert 100 * p == pytest.approx(round(100 * p))

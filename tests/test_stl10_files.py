@@ -81,6 +81,16 @@ def test_words_when_nothing_works(tiny: dict[str, bytes], tmp_path: Path) -> Non
         stl10.load(tmp_path / "data", "unlabeled")
 
 
+def test_labels_that_a_byte_cannot_hold_are_refused(tmp_path: Path) -> None:
+    """They are stored from 1 on, so 255 would come back as -1."""
+    images, labels = np.zeros((2, 3, 96, 96), dtype=np.uint8), np.array([0, 254])
+    stl10.write(tmp_path, "test", images, labels)
+    assert stl10.read(tmp_path, "test")[1].tolist() == [0, 254]
+    for wrong in (255, -1):
+        with pytest.raises(ValueError, match="they must be 0 to 254"):
+            stl10.write(tmp_path, "test", images, np.array([0, wrong]))
+
+
 @pytest.mark.parametrize("damage", ["short", "flipped"])
 def test_a_damaged_file_is_refused_named_and_fetched_again(
     tiny: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,23 @@ def test_the_content_is_synced_before_it_gets_its_name_and_the_folder_after(
     assert [folder for folder, _ in synced] == [False, True]
     assert [named is not None for _, named in synced] == [False, True]
     assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(("code", "serious"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_syncs_by_itself_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, serious: bool
+) -> None:
+    fsync = os.fsync
+
+    def refuse(handle: int) -> None:
+        if os.path.samestat(os.fstat(handle), tmp_path.stat()):
+            raise OSError(code, os.strerror(code))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error") if serious else nullcontext():
+        write_aside(tmp_path / "a.json", b"content", replace=True)
+    assert (tmp_path / "a.json").read_bytes() == b"content"
 
 
 def test_without_hard_links_records_are_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ def test_stl10_where_it_is_and_the_stand_in_elsewhere(tmp_path, monkeypatch):
     assert not found.genuine
     assert found.label == synthetic.LABEL
     assert len(found.train[0]) == len(found.test[1]) == 20
+    assert not any((image == found.train[0]).all(axis=(1, 2, 3)).any() for image in found.test[0])
     (tmp_path / "stl10_binary").mkdir()
     for name in checksums.STL10_FILES:
         (tmp_path / "stl10_binary" / name).write_bytes(b"")

@@ -30,6 +30,7 @@ def test_numbers_as_text() -> None:
     assert tables.interval(Difference(0.3)) == "+0.30"
     assert tables.interval(Difference(math.nan)) == "–"
     assert [tables.p_value(p) for p in (0.0001, 0.0123, 0.5, math.nan)] == ["< 0.001", "0.012", "0.50", "–"]
+    assert [tables.p_value(p) for p in (0.0994, 0.0996, 0.001)] == ["0.099", "0.10", "0.001"]
 
 
 def test_html_is_a_table_with_a_caption_and_escapes() -> None:

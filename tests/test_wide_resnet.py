@@ -235,7 +235,16 @@ def test_numbers_of_classes_and_pixels_are_real():
 
 
 @pytest.mark.parametrize(
-    "options", [{"depth": 15}, {"depth": 4}, {"widening": 0}, {"num_classes": 0}, {"input_size": 3}, {"dropout": 1.0}]
+    "options",
+    [
+        {"depth": 15},
+        {"depth": 13},
+        {"depth": 4},
+        {"widening": 0},
+        {"num_classes": 0},
+        {"input_size": 3},
+        {"dropout": 1.0},
+    ],
 )
 def test_bad_values_are_named(options):
     with pytest.raises(ValueError, match=str(next(iter(options.values())))):

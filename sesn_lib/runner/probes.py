@@ -92,17 +92,13 @@ def layer_errors(model: MNISTNet, large: Tensor, small: Tensor, scale: float) ->
 
     Returns: the error by layer (`store.probes.LAYERS`), and of each digit's logits, ``[N]``.
     """
-    engine, model.engine = model.engine, None
     found: dict[str, list[Tensor]] = {layer: [] for layer in probes.LAYERS}
-    try:
-        with torch.inference_mode():
-            for f, scaled in zip(large.split(250), small.split(250)):
-                maps = zip(probes.LAYERS, layer_maps(model, normalise(f)), layer_maps(model, normalise(scaled)))
-                for layer, plain, expected in maps:
-                    moved = plain if layer == "logits" else _moved(plain, scale, zero=layer == "input")
-                    found[layer].append(equivariance.relative_errors(moved, expected))
-    finally:
-        model.engine = engine
+    with torch.inference_mode():
+        for f, scaled in zip(large.split(250), small.split(250)):
+            maps = zip(probes.LAYERS, layer_maps(model, normalise(f)), layer_maps(model, normalise(scaled)))
+            for layer, plain, expected in maps:
+                moved = plain if layer == "logits" else _moved(plain, scale, zero=layer == "input")
+                found[layer].append(equivariance.relative_errors(moved, expected))
     errors = {layer: torch.cat(parts).double().cpu() for layer, parts in found.items()}
     return {layer: values.mean().item() for layer, values in errors.items()}, errors["logits"]
 

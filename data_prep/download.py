@@ -46,7 +46,9 @@ def download(
     Arguments: urls, addresses of the same file; target, a binary file, emptied before each attempt; fault, says in a
     few words what is wrong with the target's content, None if nothing is; limit, the most bytes that are taken; title,
     of the progress bar.
-    Raises Unavailable, naming each address and its last failure. `target` then holds nothing.
+
+    Raises:
+        Unavailable: naming each address and its last failure; `target` then holds nothing.
     """
     left, faults = list(urls), dict.fromkeys(urls, "not asked")
     for attempt, pause in enumerate((0.0, *PAUSES), start=1):

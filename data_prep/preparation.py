@@ -47,7 +47,10 @@ def prepare(
     """A verified realization; made and stored under `root` where it is not there yet, or damaged.
 
     Arguments: root, the data folder (default `files.data_folder()`); source, a folder to look for raw MNIST first.
-    Raises ValueError for an unknown protocol or realization, DataError if the data cannot be had or come out wrong.
+
+    Raises:
+        ValueError: an unknown protocol or realization.
+        DataError: the data cannot be had or come out wrong.
     """
     check(protocol, realization)
     folder = data_folder(root)
@@ -65,7 +68,11 @@ def originals(
     progress: bool = True,
 ) -> Split:
     """The MNIST digits behind a split of a realization, in its order, before they are scaled; `factors` is what the
-    realization scales each by. Arguments and errors as `prepare`; ValueError for an unknown split.
+    realization scales each by.
+
+    Raises:
+        ValueError: an unknown split, protocol or realization.
+        DataError: MNIST cannot be had.
     """
     check(protocol, realization)
     if split not in SPLITS:

@@ -101,7 +101,11 @@ def path_of(root: Path, realization: int, protocol: str) -> Path:
 
 
 def store(data: Realization, root: Path) -> None:
-    """Write the nine arrays as one compressed .npz, aside, then rename; raises DataError if the disk refuses."""
+    """Write the nine arrays as one compressed .npz, aside, then rename.
+
+    Raises:
+        DataError: the disk refuses.
+    """
     arrays: dict[str, Any] = {}
     for name, split in data.splits():
         arrays[f"{name}_images"] = split.images
@@ -183,8 +187,10 @@ def check_vacant(folder: Path) -> None:
 def export_png(data: Realization, folder: Path, *, done: Callable[[int], object] | None = None) -> str:
     """Write the authors' folder of PNG files as `folder` and return the MD5 of its files (see `png_md5`).
 
-    The files are written aside and the finished folder renamed. Raises DataError if `folder` exists and is not empty,
-    or the disk refuses.
+    The files are written aside and the finished folder renamed.
+
+    Raises:
+        DataError: `folder` exists and is not empty, or the disk refuses.
     """
     check_vacant(folder)
     ensure_folder(folder.parent)

@@ -113,6 +113,9 @@ def gaussian_images(
         seed: the same seed gives the same images.
         radius: of the disc of centres [pixel].
         widths: least and greatest width [pixel]; pixels do not resolve a Gaussian much below 1.
+
+    Raises:
+        ValueError: a value out of range.
     """
     check_whole(count=count, blobs=blobs)
     check_whole(0, seed=seed)
@@ -154,6 +157,9 @@ def shift_scales(x: Tensor, steps: float) -> Tensor:
     """Move a function on H [B, C, S, H, W] along its scale axis: `out[:, :, i] = x[:, :, i - steps]`, zero beyond.
 
     A fractional number of steps interpolates linearly between neighbouring scales.
+
+    Raises:
+        ValueError: x of another shape, steps that are no number.
     """
     check_number(steps=steps)
     if x.dim() != 5:
@@ -175,6 +181,9 @@ def scale_steps(scale: float, scales: Sequence[float]) -> float:
     """How many steps of a geometric scale axis a scaling by `scale` is: log s / log q, q the mean ratio of neighbours.
 
     Scales that were rounded to two decimals give 0.998 and the like: round where a whole step is meant.
+
+    Raises:
+        ValueError: a scale that is not positive, fewer than two scales.
     """
     check_number(0, scale=scale)
     axis = check_scales(scales)

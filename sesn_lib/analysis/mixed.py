@@ -70,7 +70,8 @@ class Mixed:
     def contrast(self, weights: Mapping[Hashable, float]) -> Difference:
         """The weighted sum of cell means; `n` of the result is the least number of runs of its cells, twice.
 
-        Raises ValueError unless the weights add up to zero: a level has other degrees of freedom than a difference.
+        Raises:
+            ValueError: the weights do not add up to zero: a level has other degrees of freedom than a difference.
         """
         if not math.isclose(sum(weights.values()), 0, abs_tol=1e-9):
             raise ValueError(f"the weights add up to {sum(weights.values())}: a contrast's must add up to 0")
@@ -131,7 +132,8 @@ def by_realization(model: Mixed, weights: Mapping[Hashable, float]) -> Differenc
     Where the model compares within realizations only, X and e are taken less their means within each, and V is 1. Where
     every cell of the contrast has the same realizations, that is Student's paired t-test over them, to the last digit.
 
-    Raises ValueError unless the weights add up to zero.
+    Raises:
+        ValueError: the weights do not add up to zero.
     """
     plain = model.contrast(weights)
     if not plain.tested:

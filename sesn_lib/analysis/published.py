@@ -160,7 +160,8 @@ def boundary(runs: Sequence[float]) -> tuple[int, str]:
 def missing_mean(runs: Sequence[float], pooled: Sample) -> tuple[float, float]:
     """Between which bounds the mean of the unpublished runs of a list lies, given the pooled mean, cut to two decimals.
 
-    Raises ValueError if no run is missing.
+    Raises:
+        ValueError: no run is missing.
     """
     missing = pooled.n - len(runs)
     if missing < 1:
@@ -170,7 +171,11 @@ def missing_mean(runs: Sequence[float], pooled: Sample) -> tuple[float, float]:
 
 
 def printed(value: float, how: str) -> float:
-    """A number as it stands in a table, at two decimals: "rounded" or "cut". Raises ValueError for another word."""
+    """A number as it stands in a table, at two decimals: "rounded" or "cut".
+
+    Raises:
+        ValueError: another word.
+    """
     if how not in ("rounded", "cut"):
         raise ValueError(f"numbers are rounded or cut, not {how!r}")
     return round(value, 2) if how == "rounded" else math.floor(value * 100) / 100

@@ -18,7 +18,11 @@ def words(values: Iterable[str] | None) -> list[str] | None:
 
 
 def numbers(values: Iterable[str] | None) -> list[float] | None:
-    """Likewise, as numbers."""
+    """Likewise, as numbers.
+
+    Raises:
+        ValueError: a word that is no number.
+    """
     found = words(values)
     try:
         return None if found is None else [float(word) for word in found]
@@ -27,7 +31,11 @@ def numbers(values: Iterable[str] | None) -> list[float] | None:
 
 
 def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
-    """Likewise, as whole numbers; `0-3` is a range."""
+    """Likewise, as whole numbers; `0-3` is a range.
+
+    Raises:
+        ValueError: a word that is neither a whole number nor a range; an empty range, or one that is too long.
+    """
     found = words(values)
     if found is None:
         return None

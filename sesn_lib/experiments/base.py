@@ -58,7 +58,11 @@ class AnyCell(ABC):
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """The cell of a name. Raises ValueError if it is not a name that a cell has."""
+        """The cell of a name.
+
+        Raises:
+            ValueError: it is not a name that a cell has.
+        """
         match = re.fullmatch(cls.PATTERN, name, re.ASCII)
         try:
             if match is None:
@@ -146,7 +150,11 @@ class Experiment(ABC, Generic[SettingsType]):
 
     @abstractmethod
     def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
-        """One cell, in the grid or not; None stands for the usual condition. Raises ValueError if there is none."""
+        """One cell, in the grid or not; None stands for the usual condition.
+
+        Raises:
+            ValueError: there is none.
+        """
 
     def select(
         self,

@@ -41,10 +41,13 @@ TEST_PART = 48000
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(BaseSettings):
-    """The paper's protocol by default. Raises ValueError on construction, naming the value and what would be right.
+    """The paper's protocol by default.
 
     `milestones`: the learning rate is multiplied by `gamma` after these epochs. `extra_scaling`: e of the scale
     augmentation, 1 for none.
+
+    Raises:
+        ValueError: an impossible value, named, with what would be right.
     """
 
     DATA = "paper"
@@ -126,7 +129,11 @@ class DrawnCell(AnyCell):
 
 @dataclass(frozen=True, order=True)
 class Cell(DrawnCell):
-    """One run of the experiment; `model` is one of those of `PART_MODELS`."""
+    """One run of the experiment; `model` is one of those of `PART_MODELS`.
+
+    Raises:
+        ValueError: an unknown model, and as `DrawnCell`.
+    """
 
     PATTERN = r"(\w+)" + DrawnCell.DRAW
     EXAMPLE = "a cell such as mnist_ses_vector_28-x0.5-r3"

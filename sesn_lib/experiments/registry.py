@@ -15,7 +15,11 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def experiment_named(name: str) -> Experiment:
-    """The experiment of this name. Raises ValueError, listing the names, if there is none."""
+    """The experiment of this name.
+
+    Raises:
+        ValueError: there is none; it lists the names.
+    """
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r:.80}; the experiments are {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
@@ -40,7 +44,11 @@ def experiment_with(model: str) -> Experiment:
 
 
 def experiment_of(cell: AnyCell) -> Experiment:
-    """The experiment that a cell is of. Raises ValueError for a cell of none."""
+    """The experiment that a cell is of.
+
+    Raises:
+        ValueError: a cell of none.
+    """
     for experiment in EXPERIMENTS.values():
         if type(cell) is experiment.cell:
             return experiment

@@ -165,7 +165,11 @@ def build_poster(
 
 
 def find_notebooks(folder: Path | str | None = None) -> list[Path]:
-    """The notebooks in reading order: those in `folder`, else those of the checkout; ValueError if there are none."""
+    """The notebooks in reading order: those in `folder`, else those of the checkout.
+
+    Raises:
+        ValueError: there are none.
+    """
     place = paths.notebooks() if folder is None else Path(folder)
     # A copy that an editor or a browser made of one is none: `07_datasets-Copy1.ipynb`, `07_datasets (1).ipynb`.
     found = sorted(path for path in place.glob("*.ipynb") if re.fullmatch(r"[0-9]{2}_\w+", path.stem))

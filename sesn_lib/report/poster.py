@@ -49,7 +49,12 @@ class Section:
 
 
 def printer() -> ModuleType:
-    """WeasyPrint. Raises ModuleNotFoundError without it, PosterError without the library that it needs."""
+    """WeasyPrint.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+        PosterError: the library that it needs is not.
+    """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # it prints a page
         try:
             import weasyprint
@@ -170,7 +175,11 @@ def layout(notebook: nbformat.NotebookNode, title: str, made: str) -> str:
 
 
 def pdf(page: str) -> bytes:
-    """One A4 page in PDF, in the largest type with which everything fits. Raises PosterError if nothing does."""
+    """One A4 page in PDF, in the largest type with which everything fits.
+
+    Raises:
+        PosterError: it does not fit even in the smallest.
+    """
     weasyprint = printer()
     from weasyprint.text.fonts import FontConfiguration
 

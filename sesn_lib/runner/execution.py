@@ -53,7 +53,11 @@ def task_of(experiment: Experiment) -> type[BaseTask]:
 
 
 def settings_of(cell: AnyCell, options: RunOptions | None = None) -> BaseSettings:
-    """The protocol for a cell, changed as the options say, with the cell's own seed. Raises ValueError."""
+    """The protocol for a cell, changed as the options say, with the cell's own seed.
+
+    Raises:
+        ValueError: a value that is impossible for this cell.
+    """
     from sesn_lib.provenance import cell_seed
 
     return replace(experiment_of(cell).settings_of(cell, options or RunOptions()), seed=cell_seed(cell))

@@ -80,7 +80,11 @@ class Checkpoint:
         return train(None)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Writes the state if it is time or if the run is to stop; a full disk costs the checkpoint, not the run."""
+        """Writes the state if it is time or if the run is to stop; a full disk costs the checkpoint, not the run.
+
+        Raises:
+            Interrupted: the run is to stop.
+        """
         import torch
 
         stopping = self.stop is not None and self.stop()

@@ -78,7 +78,12 @@ class Store:
         return path
 
     def load(self, cell: AnyCell) -> dict[str, Any]:
-        """The record of a cell. Raises FileNotFoundError if there is none, RecordError if the file is no record."""
+        """The record of a cell.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RecordError: the file is no record.
+        """
         return read_record(self.path(cell))
 
     def find(self, cell: AnyCell) -> dict[str, Any] | None:
@@ -226,7 +231,12 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record that a file holds. Raises RecordError if it is none, or that of another cell than the file's name."""
+    """The record that a file holds.
+
+    Raises:
+        RecordError: it holds none, or that of another cell than its name says.
+        FileNotFoundError: it is not there.
+    """
     record = _parse(path)
     cell = validate(record)
     if path.name != f"{cell.name}.json":

@@ -125,7 +125,11 @@ class BaseTask(ABC, Generic[SettingsType]):
     @classmethod
     @abstractmethod
     def load(cls, cell: AnyCell, settings: SettingsType, options: RunOptions, device: torch.device) -> tuple[Self, str]:
-        """The task of a cell, its data on the device, and their checksum. Raises DataError without data."""
+        """The task of a cell, its data on the device, and their checksum.
+
+        Raises:
+            DataError: there are no data.
+        """
 
     @classmethod
     @abstractmethod
@@ -135,7 +139,11 @@ class BaseTask(ABC, Generic[SettingsType]):
     @staticmethod
     @abstractmethod
     def fetch(cells: Iterable[AnyCell], options: RunOptions) -> None:
-        """Gets ready what the cells need, before several processes would each want to. Raises DataError."""
+        """Gets ready what the cells need, before several processes would each want to.
+
+        Raises:
+            DataError: they cannot be had.
+        """
 
     @staticmethod
     @abstractmethod

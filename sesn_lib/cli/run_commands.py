@@ -146,13 +146,7 @@ def run(
 
 
 def _send(
-    job: Job,
-    jobs: int,
-    cluster: Engine,
-    partition: str | None,
-    seconds: float | None,
-    gpu: bool,
-    retry_failed: bool,
+    job: Job, jobs: int, cluster: Engine, partition: str | None, seconds: float | None, gpu: bool, retry_failed: bool
 ) -> None:
     from sesn_lib.runner.cluster import submit
     from sesn_lib.runner.local import forget_failures

@@ -62,11 +62,7 @@ MANIFEST = ".sesn-report.json"
 
 
 def build(
-    output: Path | str,
-    profile: str = "quick",
-    *,
-    notebooks: Path | str | None = None,
-    console: Console | None = None,
+    output: Path | str, profile: str = "quick", *, notebooks: Path | str | None = None, console: Console | None = None
 ) -> int:
     """Execute all notebooks into `output`/notebooks and write the site, `output`/index.html.
 
@@ -91,20 +87,13 @@ def build(
     folder = Path(output).expanduser()
     _prepare(folder)
     console = console or Console(stderr=True)
-    from sesn_lib.report import execute
-
     say = partial(console.print, highlight=False, soft_wrap=True)
     start = time.perf_counter()
     outcomes = []
     for position, source in enumerate(sources, start=1):
-        parameters = dict(PROFILES[profile].get(source.stem, {}))
-        for name in FOLDERS.keys() & execute.parameter_names(source):
-            parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
         label = f"[{position}/{len(sources)}] {source.stem}"
         with _progress(console, label) as on_cell:
-            target, timeout = folder / "notebooks" / source.name, CELL_SECONDS[profile]
-            outcome = execute.run(source, target, parameters, timeout=timeout, on_cell=on_cell)
-        outcomes.append(outcome)
+            outcomes.append(outcome := _execute(source, folder, profile, on_cell))
         state = "[green]done[/]" if outcome.error is None else f"[red]failed[/], {escape(outcome.error)}"
         say(f"{escape(label)}: {state}, {outcome.seconds:.0f} s")
     with Heartbeat(lambda: "writing the pages", say):
@@ -117,6 +106,17 @@ def build(
     if failed:
         say(f"[red]did not run to their end:[/] {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def _execute(source: Path, folder: Path, profile: str, on_cell: Any) -> Outcome:
+    """One notebook into the report's folder, with the profile's parameters, writing nowhere but there."""
+    from sesn_lib.report import execute
+
+    parameters = dict(PROFILES[profile].get(source.stem, {}))
+    for name in FOLDERS.keys() & execute.parameter_names(source):
+        parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
+    target = folder / "notebooks" / source.name
+    return execute.run(source, target, parameters, timeout=CELL_SECONDS[profile], on_cell=on_cell)
 
 
 def build_poster(

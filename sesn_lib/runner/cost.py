@@ -36,12 +36,7 @@ LEAST_SECONDS, MOST_EPOCHS = 0.5, 10
 
 
 def measure(
-    experiment: Experiment,
-    model: str,
-    settings: BaseSettings | None = None,
-    *,
-    device: str = "auto",
-    epochs: int = 2,
+    experiment: Experiment, model: str, settings: BaseSettings | None = None, *, device: str = "auto", epochs: int = 2
 ) -> dict[str, Any]:
     """Times training steps on random images: augmentation, forward, backward, optimiser.
 
@@ -57,7 +52,6 @@ def measure(
     settings = settings or experiment.settings
     batch, batches = settings.batch_size, BATCHES[target.type]
     task = task_of(experiment).noise(settings, batch * batches, target)
-    precision = task.settings.precision
     generator = torch.Generator().manual_seed(0)
     if target.type == "cuda":
         gauges.forget_peak_memory(target)
@@ -76,7 +70,7 @@ def measure(
     return {
         "model": model,
         "parameters": trained_parameters(network),
-        "precision": precision,
+        "precision": task.settings.precision,
         "batch_size": batch,
         "micro_batch": getattr(settings, "micro_batch", None),
         "steps": (len(seconds) - 1) * batches,

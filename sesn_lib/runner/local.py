@@ -19,11 +19,7 @@ from sesn_lib.store.records import Store
 
 
 def run(
-    job: Job,
-    *,
-    jobs: int = 1,
-    retry_failed: bool = False,
-    notify: Callable[[Event], None] | None = None,
+    job: Job, *, jobs: int = 1, retry_failed: bool = False, notify: Callable[[Event], None] | None = None
 ) -> Summary:
     """Runs a job's missing cells, with `jobs` > 1 in as many processes.
 

@@ -54,8 +54,8 @@ def prepare(
     """
     check(protocol, realization)
     folder = data_folder(root)
-    found = realizations.load(folder, realization, protocol)
-    return found or _make(folder, realization, protocol, source, progress)
+    stored = realizations.load(folder, realization, protocol)
+    return stored or _make(folder, realization, protocol, source, progress)
 
 
 def originals(
@@ -151,9 +151,9 @@ def _stored(folder: Path, protocol: str, realization: int) -> Row | None:
 
 def _work(folder: Path, protocol: str, realization: int, png_md5: bool, progress: bool = False) -> Row:
     """Prepare one realization, in this process or another, and say how it came out."""
-    found = realizations.load(folder, realization, protocol)
-    made = found is None
-    data = found or _make(folder, realization, protocol, None, progress)
+    stored = realizations.load(folder, realization, protocol)
+    made = stored is None
+    data = stored or _make(folder, realization, protocol, None, progress)
     md5 = realizations.png_md5(data) if png_md5 or (made and protocol == "paper") else None
     return _row(folder, data, made, md5)
 

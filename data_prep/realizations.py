@@ -143,7 +143,7 @@ def _unpack(content: bytes, realization: int, protocol: str) -> Realization:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > _size_limit(protocol):  # before NumPy unpacks it
         raise ValueError(f"it unpacks to {unpacked} bytes, more than {_size_limit(protocol)}")
-    found = {}
+    unpacked_splits = {}
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         for name, count in SIZES[protocol].items():
             layout = (("images", (count, SIZE, SIZE), "u1"), ("labels", (count,), "u1"), ("factors", (count,), "f8"))
@@ -153,8 +153,8 @@ def _unpack(content: bytes, realization: int, protocol: str) -> Realization:
                 if array.shape != shape or array.dtype != np.dtype(code):
                     raise ValueError(f"{name} {kind} are {array.dtype} {list(array.shape)}, not {list(shape)}")
                 parts[kind] = array
-            found[name] = Split(parts["images"], parts["labels"].astype(np.int64), parts["factors"])
-    return Realization(protocol, realization, **found)
+            unpacked_splits[name] = Split(parts["images"], parts["labels"].astype(np.int64), parts["factors"])
+    return Realization(protocol, realization, **unpacked_splits)
 
 
 def _png_files(data: Realization) -> Iterator[tuple[str, bytes]]:

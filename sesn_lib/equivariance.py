@@ -38,25 +38,25 @@ Map = Callable[[Tensor], Tensor]
 # -- the relative error, defined once --------------------------------------------------------------
 
 
-def relative_errors(expected: Tensor, found: Tensor) -> Tensor:
+def relative_errors(expected: Tensor, actual: Tensor) -> Tensor:
     """`||expected - found||^2 / ||expected||^2` for each element of the first axis: two tensors [B, ...] -> [B].
 
     Raises:
         ValueError: shapes that differ; an element of `expected` that is zero throughout.
     """
-    check_floating(expected=expected, found=found)
-    if expected.shape != found.shape:
-        raise ValueError(f"shapes {list(expected.shape)} and {list(found.shape)} differ: they must be equal")
-    a, b = expected.detach().flatten(1), found.detach().flatten(1)
+    check_floating(expected=expected, actual=actual)
+    if expected.shape != actual.shape:
+        raise ValueError(f"shapes {list(expected.shape)} and {list(actual.shape)} differ: they must be equal")
+    a, b = expected.detach().flatten(1), actual.detach().flatten(1)
     norm = (a**2).sum(dim=1)
     if (norm == 0).any():
         raise ValueError(f"element {int((norm == 0).nonzero()[0])} of the expected tensor is zero throughout: no error")
     return ((a - b) ** 2).sum(dim=1) / norm
 
 
-def relative_error(expected: Tensor, found: Tensor) -> float:
+def relative_error(expected: Tensor, actual: Tensor) -> float:
     """Mean of `relative_errors` over the first axis."""
-    return relative_errors(expected, found).mean().item()
+    return relative_errors(expected, actual).mean().item()
 
 
 def group_error(function: Map, transform_in: Map, transform_out: Map, x: Tensor) -> float:

@@ -99,17 +99,17 @@ def seeded(seed: int) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on; ``cuda``, ``cudnn`` where this torch has them."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = torch.__version__ if package == "torch" else metadata.version(package)
+            installed[package] = torch.__version__ if package == "torch" else metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "absent"
+            installed[package] = "absent"
     if torch.version.cuda:
-        found["cuda"] = torch.version.cuda
+        installed["cuda"] = torch.version.cuda
         if torch.backends.cudnn.is_available():
-            found["cudnn"] = str(torch.backends.cudnn.version())
-    return found
+            installed["cudnn"] = str(torch.backends.cudnn.version())
+    return installed
 
 
 class Commit(NamedTuple):
@@ -160,18 +160,18 @@ def loaded_commit() -> Commit:
 
     Where there is none, a warning says why, once.
     """
-    found = git_commit()
-    if found.commit is None:
+    loaded = git_commit()
+    if loaded.commit is None:
         log.warning("the commit of this code is unknown: %s", unknown_commit())
-    return found
+    return loaded
 
 
 def commit_time(commit: str) -> float | None:
     """When a commit was made, in seconds since 1970; None where the history does not have it, or there is none."""
     if not re.fullmatch("[0-9a-f]{7,40}", commit):
         return None
-    found = git(_ROOT, "show", "-s", "--format=%ct", commit)
-    return float(found) if found else None
+    seconds = git(_ROOT, "show", "-s", "--format=%ct", commit)
+    return float(seconds) if seconds else None
 
 
 def git(root: Path, *arguments: str) -> str | None:

@@ -74,9 +74,9 @@ def load(folder: str | Path) -> Published:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         paper, report = content["paper"]["mnist_scale"], content["report"]
-        for name, found, expected in (("paper", paper, COLUMNS), ("report", report, VARIANTS)):
-            if tuple(found["columns"]) != expected:
-                raise ValueError(f"{path.name}: the columns of the {name} are {found['columns']}, not {list(expected)}")
+        for name, table, expected in (("paper", paper, COLUMNS), ("report", report, VARIANTS)):
+            if tuple(table["columns"]) != expected:
+                raise ValueError(f"{path.name}: the columns of the {name} are {table['columns']}, not {list(expected)}")
         return Published(
             paper={
                 (method, column): _summary(PAPER_RUNS, cell)
@@ -113,7 +113,7 @@ def margin(published: Published) -> float:
     """
     leads = []
     for column in COLUMNS:
-        at = {method: cell.mean for (method, found), cell in published.paper.items() if found == column}
+        at = {method: cell.mean for (method, where), cell in published.paper.items() if where == column}
         ours = min(at[row] for row in SESN_ROWS)
         leads.append(min(value for method, value in at.items() if method not in SESN_ROWS) - ours)
     return round(min(leads), 10)
@@ -135,7 +135,7 @@ class Regrouped:
 
 def regroup(published: Published) -> dict[tuple[str, str], Regrouped]:
     """The report's single runs as the paper groups them, where their order allows."""
-    found = {}
+    cells = {}
     for row in SESN_ROWS:
         for column in COLUMNS:
             model, scaling = REGIME[row, column]
@@ -143,8 +143,8 @@ def regroup(published: Published) -> dict[tuple[str, str], Regrouped]:
             split, basis = boundary(runs)
             sample = Sample.of(runs[:split] if scaling == 1.0 else runs[split:])
             if sample is not None:
-                found[row, column] = Regrouped(sample, basis)
-    return found
+                cells[row, column] = Regrouped(sample, basis)
+    return cells
 
 
 def boundary(runs: Sequence[float]) -> tuple[int, str]:

@@ -23,9 +23,9 @@ def numbers(values: Iterable[str] | None) -> list[float] | None:
     Raises:
         ValueError: a word that is no number.
     """
-    found = words(values)
+    listed = words(values)
     try:
-        return None if found is None else [float(word) for word in found]
+        return None if listed is None else [float(word) for word in listed]
     except ValueError as error:
         raise ValueError(f"{str(error).rpartition(': ')[2]} is no number") from None
 
@@ -36,11 +36,11 @@ def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
     Raises:
         ValueError: a word that is neither a whole number nor a range; an empty range, or one that is too long.
     """
-    found = words(values)
-    if found is None:
+    listed = words(values)
+    if listed is None:
         return None
     whole: list[int] = []
-    for word in found:
+    for word in listed:
         first, dash, last = word.partition("-")
         try:
             low, high = int(first), int(last if dash else first)

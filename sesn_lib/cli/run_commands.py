@@ -198,10 +198,10 @@ def probe(
     folder = results or paths.results() / CONTROLS.folder
     paths.check_folders({"--results": folder})
     count = probes.DIGITS if digits is None else digits
-    found = probes.probe_all(
+    written = probes.probe_all(
         cells, weights, folder, device=target, precision=precision, digits=count, data=data, say=typer.echo
     )
-    typer.echo(f"{len(found)} networks probed, see {found[0].parent}")
+    typer.echo(f"{len(written)} networks probed, see {written[0].parent}")
 
 
 def exit_with(failed: bool, interrupted: bool) -> None:

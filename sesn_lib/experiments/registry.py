@@ -33,14 +33,14 @@ def experiment_for(name: str | None, part: str | None) -> Experiment:
     """
     if name is not None:
         return experiment_named(name)
-    found = (experiment for experiment in EXPERIMENTS.values() if part in experiment.parts)
-    return next(found, mnist_scale.EXPERIMENT)
+    matching = (experiment for experiment in EXPERIMENTS.values() if part in experiment.parts)
+    return next(matching, mnist_scale.EXPERIMENT)
 
 
 def experiment_with(model: str) -> Experiment:
     """The experiment with a model of this name; the first one for a name that none knows, which it will refuse."""
-    found = (experiment for experiment in EXPERIMENTS.values() if model in experiment.models)
-    return next(found, mnist_scale.EXPERIMENT)
+    matching = (experiment for experiment in EXPERIMENTS.values() if model in experiment.models)
+    return next(matching, mnist_scale.EXPERIMENT)
 
 
 def experiment_of(cell: AnyCell) -> Experiment:

@@ -172,10 +172,10 @@ def find_notebooks(folder: Path | str | None = None) -> list[Path]:
     """
     place = paths.notebooks() if folder is None else Path(folder)
     # A copy that an editor or a browser made of one is none: `07_datasets-Copy1.ipynb`, `07_datasets (1).ipynb`.
-    found = sorted(path for path in place.glob("*.ipynb") if re.fullmatch(r"[0-9]{2}_\w+", path.stem))
-    if not found:
+    notebooks = sorted(path for path in place.glob("*.ipynb") if re.fullmatch(r"[0-9]{2}_\w+", path.stem))
+    if not notebooks:
         raise ValueError(f"there are no notebooks in {place}: start `sesn report` in a checkout of the project")
-    return found
+    return notebooks
 
 
 def render_site(
@@ -231,8 +231,8 @@ def _texts(sources: Sequence[Path]) -> list[Any]:
     from sesn_lib.report.pages import Page
 
     files = [source.parent / name for source in sources[:1] for name in TEXTS]
-    found = [(file, file.read_text(encoding="utf-8")) for file in files if file.is_file()]
-    return [Page(file.stem, new_notebook(cells=[new_markdown_cell(text)]), file.parent) for file, text in found]
+    texts = [(file, file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return [Page(file.stem, new_notebook(cells=[new_markdown_cell(text)]), file.parent) for file, text in texts]
 
 
 def _facts(environment: Mapping[str, Any], profile: str, outcomes: Sequence[Outcome] | None) -> list[tuple[str, str]]:

@@ -170,7 +170,7 @@ def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> tuple[s
         if record["environment"]["device"] == device:
             like.setdefault(record["cell"]["model"], []).append(record)
     costs = {}
-    for model, found in like.items():
-        whole = experiment.whole_protocols(cell_of(found[0]["cell"]))[0]
-        costs[model] = typical_cost(found, whole["epochs"], whole["train_images"])
+    for model, alike in like.items():
+        whole = experiment.whole_protocols(cell_of(alike[0]["cell"]))[0]
+        costs[model] = typical_cost(alike, whole["epochs"], whole["train_images"])
     return device, costs

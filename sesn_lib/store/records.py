@@ -169,7 +169,7 @@ class Store:
 
     def failures(self) -> list[dict[str, Any]]:
         """The noted failures of cells that have no record, by name of the cell."""
-        found = []
+        failures = []
         for path in self.files(self.failed):
             try:
                 failure = _read_failure(path)
@@ -179,8 +179,8 @@ class Store:
                 self._pass_over(path, str(error))
                 continue
             if not self.has(_cell(failure)):
-                found.append(failure)
-        return found
+                failures.append(failure)
+        return failures
 
     def has_failed(self, cell: AnyCell) -> bool:
         """Whether there is a note that the cell failed."""

@@ -252,7 +252,8 @@ def permuted_correlation(
     Of ranks it is Spearman's. The test is exact over all orders if these are at most `draws`; else over so many drawn
     at random, beside the order that was found. NaN for both where one side has no spread.
 
-    Raises ValueError for different numbers of values, or for what is no finite number.
+    Raises:
+        ValueError: different numbers of values, one that is no finite number.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} values against {len(b)}: there must be as many on both sides")

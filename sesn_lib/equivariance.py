@@ -196,16 +196,9 @@ def scale_steps(scale: float, scales: Sequence[float]) -> float:
 
 
 def errors(
-    function: Map,
-    images: GaussianImages | Tensor,
-    scale: float,
-    *,
-    steps: float | None = None,
-    size: int = 65,
-    crop: int = 0,
-    method: str = "samples",
-    resample: str = "cubic",
-) -> Tensor:
+    function: Map, images: GaussianImages | Tensor, scale: float, *, steps: float | None = None, size: int = 65,
+    crop: int = 0, method: str = "samples", resample: str = "cubic",
+) -> Tensor:  # fmt: skip
     """The equivariance error of each image, `||L_s Phi(f) - Phi(L_s f)||^2 / ||L_s Phi(f)||^2`; [N].
 
     Only what is known on both sides is compared: scales and positions that L_s brings in from beyond the scale axis or
@@ -242,16 +235,9 @@ def errors(
 
 
 def error(
-    function: Map,
-    images: GaussianImages | Tensor,
-    scale: float,
-    *,
-    steps: float | None = None,
-    size: int = 65,
-    crop: int = 0,
-    method: str = "samples",
-    resample: str = "cubic",
-) -> float:
+    function: Map, images: GaussianImages | Tensor, scale: float, *, steps: float | None = None, size: int = 65,
+    crop: int = 0, method: str = "samples", resample: str = "cubic",
+) -> float:  # fmt: skip
     """The paper's measure Delta: the mean of `errors`, which see for the arguments."""
     options = {"steps": steps, "size": size, "crop": crop, "method": method, "resample": resample}
     return errors(function, images, scale, **options).mean().item()  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sesn_lib.data.splits import Split
     from sesn_lib.training.evaluation import Evaluation
-    from sesn_lib.training.loop import BaseTask, EpochReport, FitResult
+    from sesn_lib.training.task import BaseTask, EpochReport, FitResult
 
 log = logging.getLogger(__name__)
 

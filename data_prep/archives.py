@@ -19,7 +19,10 @@ def members(path: Path, limit: int) -> Generator[tuple[str, IO[bytes]]]:
     """(name, content) of each regular file, in the archive's order; folders, links and devices are passed over.
 
     A content is to be read before the next one is asked for, in pieces of at most `PIECE` bytes. Unpacked, the archive
-    may have `limit` bytes. Raises tarfile.ReadError, here or while a content is read, if it is damaged or larger.
+    may have `limit` bytes.
+
+    Raises:
+        tarfile.ReadError: here or while a content is read: it is damaged or larger.
     """
     try:
         with _Unpacked(path, limit) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:

@@ -46,20 +46,22 @@ def download(
     Arguments: urls, addresses of the same file; target, a binary file, emptied before each attempt; fault, says in a
     few words what is wrong with the target's content, None if nothing is; limit, the most bytes that are taken; title,
     of the progress bar.
-    Raises Unavailable, naming each address and its last failure. `target` then holds nothing.
+
+    Raises:
+        Unavailable: naming each address and its last failure; `target` then holds nothing.
     """
     left, faults = list(urls), dict.fromkeys(urls, "not asked")
     for attempt, pause in enumerate((0.0, *PAUSES), start=1):
         time.sleep(pause if left else 0.0)
         for url in list(left):
-            found = _attempt(url, target, limit, title, progress, left) or fault()
-            if found is None:
+            problem = _attempt(url, target, limit, title, progress, left) or fault()
+            if problem is None:
                 return
             if url in left:
-                log.info("attempt %d: %s: %s", attempt, url, found)
-            faults[url] = found
+                log.info("attempt %d: %s: %s", attempt, url, problem)
+            faults[url] = problem
             _empty(target)
-    raise Unavailable("; ".join(f"{url}: {found}" for url, found in faults.items()))
+    raise Unavailable("; ".join(f"{url}: {problem}" for url, problem in faults.items()))
 
 
 def _attempt(url: str, target: IO[bytes], limit: int, title: str, progress: bool, left: list[str]) -> str | None:

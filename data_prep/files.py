@@ -51,7 +51,11 @@ def reason(error: OSError) -> str:
 
 
 def ensure_folder(folder: Path) -> Path:
-    """Make `folder` where it does not exist and check that it can be written to; raises DataError."""
+    """Make `folder` where it does not exist and check that it can be written to.
+
+    Raises:
+        DataError: it cannot be made or written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,7 +68,11 @@ def ensure_folder(folder: Path) -> Path:
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytes | None:
-    """The file's content (at most `limit` bytes), None where there is no such file; raises DataError if unreadable."""
+    """The file's content (at most `limit` bytes), None where there is no such file.
+
+    Raises:
+        DataError: there is one that cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return file.read() if limit is None else file.read(limit)
@@ -78,8 +86,10 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes | None:
 def write_aside(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that becomes `path` when the block ends without an exception, and vanishes otherwise.
 
-    Readers and other writers of `path` see the old content or the new, never a part of it. A failing disk (full, no
-    permission) raises DataError.
+    Readers and other writers of `path` see the old content or the new, never a part of it.
+
+    Raises:
+        DataError: a failing disk: full, no permission.
     """
     ensure_folder(path.parent)
     try:
@@ -97,7 +107,10 @@ def aside_of(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
     """A new file beside `path`, `.<name>.<random>.tmp`, and its path; removed when the block ends, unless renamed.
 
     The block holds a lock on it, which the system drops with the process: by that the files of writers that were killed
-    are told from those of writers at work, and removed. Raises OSError.
+    are told from those of writers at work, and removed.
+
+    Raises:
+        OSError: it cannot be written.
     """
     _remove_leftovers(path)
     while True:

@@ -151,8 +151,8 @@ class FileSet:
     def unpack(self, archive: Path) -> None:
         """Take what is right from an archive."""
         try:
-            with closing(members(archive, self.limit)) as found:
-                for path, content in found:
+            with closing(members(archive, self.limit)) as contents:
+                for path, content in contents:
                     name = path.removeprefix("./").removeprefix(f"{self.inside}/")
                     if name in self.missing and (fault := self.accept(name, content)):
                         self.refused.append(f"{name} {fault}")

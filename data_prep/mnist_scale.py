@@ -44,7 +44,10 @@ class MNISTScale(VisionDataset):
     Attributes: `data` uint8 [N, 28, 28], `targets` int64 [N], `factors` float64 [N], `classes`.
 
     Arguments: as `prepare`; split, one of train, val, test; with `download` false, absent data are not made.
-    Raises ValueError for an unknown split, protocol or realization, DataError if the data are absent.
+
+    Raises:
+        ValueError: an unknown split, protocol or realization.
+        DataError: the data are absent.
     """
 
     classes = tuple(str(digit) for digit in range(10))

@@ -47,12 +47,15 @@ def prepare(
     """A verified realization; made and stored under `root` where it is not there yet, or damaged.
 
     Arguments: root, the data folder (default `files.data_folder()`); source, a folder to look for raw MNIST first.
-    Raises ValueError for an unknown protocol or realization, DataError if the data cannot be had or come out wrong.
+
+    Raises:
+        ValueError: an unknown protocol or realization.
+        DataError: the data cannot be had or come out wrong.
     """
     check(protocol, realization)
     folder = data_folder(root)
-    found = realizations.load(folder, realization, protocol)
-    return found or _make(folder, realization, protocol, source, progress)
+    stored = realizations.load(folder, realization, protocol)
+    return stored or _make(folder, realization, protocol, source, progress)
 
 
 def originals(
@@ -65,7 +68,11 @@ def originals(
     progress: bool = True,
 ) -> Split:
     """The MNIST digits behind a split of a realization, in its order, before they are scaled; `factors` is what the
-    realization scales each by. Arguments and errors as `prepare`; ValueError for an unknown split.
+    realization scales each by.
+
+    Raises:
+        ValueError: an unknown split, protocol or realization.
+        DataError: MNIST cannot be had.
     """
     check(protocol, realization)
     if split not in SPLITS:
@@ -144,9 +151,9 @@ def _stored(folder: Path, protocol: str, realization: int) -> Row | None:
 
 def _work(folder: Path, protocol: str, realization: int, png_md5: bool, progress: bool = False) -> Row:
     """Prepare one realization, in this process or another, and say how it came out."""
-    found = realizations.load(folder, realization, protocol)
-    made = found is None
-    data = found or _make(folder, realization, protocol, None, progress)
+    stored = realizations.load(folder, realization, protocol)
+    made = stored is None
+    data = stored or _make(folder, realization, protocol, None, progress)
     md5 = realizations.png_md5(data) if png_md5 or (made and protocol == "paper") else None
     return _row(folder, data, made, md5)
 

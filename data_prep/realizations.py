@@ -101,7 +101,11 @@ def path_of(root: Path, realization: int, protocol: str) -> Path:
 
 
 def store(data: Realization, root: Path) -> None:
-    """Write the nine arrays as one compressed .npz, aside, then rename; raises DataError if the disk refuses."""
+    """Write the nine arrays as one compressed .npz, aside, then rename.
+
+    Raises:
+        DataError: the disk refuses.
+    """
     arrays: dict[str, Any] = {}
     for name, split in data.splits():
         arrays[f"{name}_images"] = split.images
@@ -139,7 +143,7 @@ def _unpack(content: bytes, realization: int, protocol: str) -> Realization:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > _size_limit(protocol):  # before NumPy unpacks it
         raise ValueError(f"it unpacks to {unpacked} bytes, more than {_size_limit(protocol)}")
-    found = {}
+    unpacked_splits = {}
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         for name, count in SIZES[protocol].items():
             layout = (("images", (count, SIZE, SIZE), "u1"), ("labels", (count,), "u1"), ("factors", (count,), "f8"))
@@ -149,8 +153,8 @@ def _unpack(content: bytes, realization: int, protocol: str) -> Realization:
                 if array.shape != shape or array.dtype != np.dtype(code):
                     raise ValueError(f"{name} {kind} are {array.dtype} {list(array.shape)}, not {list(shape)}")
                 parts[kind] = array
-            found[name] = Split(parts["images"], parts["labels"].astype(np.int64), parts["factors"])
-    return Realization(protocol, realization, **found)
+            unpacked_splits[name] = Split(parts["images"], parts["labels"].astype(np.int64), parts["factors"])
+    return Realization(protocol, realization, **unpacked_splits)
 
 
 def _png_files(data: Realization) -> Iterator[tuple[str, bytes]]:
@@ -183,8 +187,10 @@ def check_vacant(folder: Path) -> None:
 def export_png(data: Realization, folder: Path, *, done: Callable[[int], object] | None = None) -> str:
     """Write the authors' folder of PNG files as `folder` and return the MD5 of its files (see `png_md5`).
 
-    The files are written aside and the finished folder renamed. Raises DataError if `folder` exists and is not empty,
-    or the disk refuses.
+    The files are written aside and the finished folder renamed.
+
+    Raises:
+        DataError: `folder` exists and is not empty, or the disk refuses.
     """
     check_vacant(folder)
     ensure_folder(folder.parent)

@@ -25,11 +25,7 @@ UNPACKED_LIMIT = 4 << 30  # and of what is in it, 3.1e9
 
 
 def load(
-    root: str | Path | None = None,
-    split: str = "train",
-    *,
-    source: str | Path | None = None,
-    progress: bool = True,
+    root: str | Path | None = None, split: str = "train", *, source: str | Path | None = None, progress: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 3, 96, 96] (red, green, blue; row, column) and labels int64 [N], 0 to 9, of `train` or `test`.
 

@@ -84,9 +84,9 @@ def make(root: str | Path | None = None, *, each: int = 4, seed: int = 0) -> Pat
 def pictures(each: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """`each` pictures of every class, class by class: uint8 [10 each, 3, 96, 96], labels int64 [10 each]."""
     random = np.random.default_rng(seed)
-    found = [_photograph(name, random) for name in CLASSES[:2] for _ in range(each)]
-    found += [_coloured(_TEXTURES[name](random), random) for name in CLASSES[2:] for _ in range(each)]
-    images = np.stack(found).transpose(0, 3, 1, 2)
+    drawn = [_photograph(name, random) for name in CLASSES[:2] for _ in range(each)]
+    drawn += [_coloured(_TEXTURES[name](random), random) for name in CLASSES[2:] for _ in range(each)]
+    images = np.stack(drawn).transpose(0, 3, 1, 2)
     return np.ascontiguousarray(images), np.repeat(np.arange(len(CLASSES)), each)
 
 

@@ -107,7 +107,11 @@ def check_choice(choices: Iterable[str], **values: Any) -> None:
 
 
 def check_epochs(name: str, epochs: Any) -> tuple[int, ...]:
-    """The epochs as a tuple. Raises ValueError unless they are whole numbers from 1 that increase; none is allowed."""
+    """The epochs as a tuple.
+
+    Raises:
+        ValueError: not whole numbers from 1 that increase; none is allowed.
+    """
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
         raise ValueError(f"{name} is {shown(epochs)}: it must be a sequence of epochs such as (20, 40)")
     marks = tuple(epochs)
@@ -135,7 +139,11 @@ def check_flag(**values: Any) -> None:
 
 
 def check_scales(scales: Any) -> tuple[float, ...]:
-    """The scales as floats. Raises ValueError unless they are a sequence of positive numbers that increase."""
+    """The scales as floats.
+
+    Raises:
+        ValueError: not a sequence of positive numbers that increase.
+    """
     listed = scales.tolist() if hasattr(scales, "tolist") else scales
     if isinstance(listed, str | bytes) or not isinstance(listed, Iterable) or not hasattr(listed, "__getitem__"):
         raise ValueError(f"scales is {shown(scales)}: it must be a sequence of numbers such as [1.0, 1.4, 2.0]")
@@ -166,7 +174,11 @@ def check_floating(least_axes: int = 1, **values: Any) -> None:
 
 
 def check_device(name: str) -> tuple[str, str]:
-    """The kind and the number (empty for none) in ``cpu``, ``cuda`` or ``cuda:N``; raises DeviceError for others."""
+    """The kind and the number (empty for none) in ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DeviceError: another name.
+    """
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (name != kind and not (kind == "cuda" and index.isdecimal())):
         raise DeviceError(f"device is {name!r}: it must be 'auto', 'cpu', 'cuda' or 'cuda:N'")

@@ -38,25 +38,25 @@ Map = Callable[[Tensor], Tensor]
 # -- the relative error, defined once --------------------------------------------------------------
 
 
-def relative_errors(expected: Tensor, found: Tensor) -> Tensor:
+def relative_errors(expected: Tensor, actual: Tensor) -> Tensor:
     """`||expected - found||^2 / ||expected||^2` for each element of the first axis: two tensors [B, ...] -> [B].
 
     Raises:
         ValueError: shapes that differ; an element of `expected` that is zero throughout.
     """
-    check_floating(expected=expected, found=found)
-    if expected.shape != found.shape:
-        raise ValueError(f"shapes {list(expected.shape)} and {list(found.shape)} differ: they must be equal")
-    a, b = expected.detach().flatten(1), found.detach().flatten(1)
+    check_floating(expected=expected, actual=actual)
+    if expected.shape != actual.shape:
+        raise ValueError(f"shapes {list(expected.shape)} and {list(actual.shape)} differ: they must be equal")
+    a, b = expected.detach().flatten(1), actual.detach().flatten(1)
     norm = (a**2).sum(dim=1)
     if (norm == 0).any():
         raise ValueError(f"element {int((norm == 0).nonzero()[0])} of the expected tensor is zero throughout: no error")
     return ((a - b) ** 2).sum(dim=1) / norm
 
 
-def relative_error(expected: Tensor, found: Tensor) -> float:
+def relative_error(expected: Tensor, actual: Tensor) -> float:
     """Mean of `relative_errors` over the first axis."""
-    return relative_errors(expected, found).mean().item()
+    return relative_errors(expected, actual).mean().item()
 
 
 def group_error(function: Map, transform_in: Map, transform_out: Map, x: Tensor) -> float:
@@ -113,6 +113,9 @@ def gaussian_images(
         seed: the same seed gives the same images.
         radius: of the disc of centres [pixel].
         widths: least and greatest width [pixel]; pixels do not resolve a Gaussian much below 1.
+
+    Raises:
+        ValueError: a value out of range.
     """
     check_whole(count=count, blobs=blobs)
     check_whole(0, seed=seed)
@@ -154,6 +157,9 @@ def shift_scales(x: Tensor, steps: float) -> Tensor:
     """Move a function on H [B, C, S, H, W] along its scale axis: `out[:, :, i] = x[:, :, i - steps]`, zero beyond.
 
     A fractional number of steps interpolates linearly between neighbouring scales.
+
+    Raises:
+        ValueError: x of another shape, steps that are no number.
     """
     check_number(steps=steps)
     if x.dim() != 5:
@@ -175,6 +181,9 @@ def scale_steps(scale: float, scales: Sequence[float]) -> float:
     """How many steps of a geometric scale axis a scaling by `scale` is: log s / log q, q the mean ratio of neighbours.
 
     Scales that were rounded to two decimals give 0.998 and the like: round where a whole step is meant.
+
+    Raises:
+        ValueError: a scale that is not positive, fewer than two scales.
     """
     check_number(0, scale=scale)
     axis = check_scales(scales)
@@ -187,16 +196,9 @@ def scale_steps(scale: float, scales: Sequence[float]) -> float:
 
 
 def errors(
-    function: Map,
-    images: GaussianImages | Tensor,
-    scale: float,
-    *,
-    steps: float | None = None,
-    size: int = 65,
-    crop: int = 0,
-    method: str = "samples",
-    resample: str = "cubic",
-) -> Tensor:
+    function: Map, images: GaussianImages | Tensor, scale: float, *, steps: float | None = None, size: int = 65,
+    crop: int = 0, method: str = "samples", resample: str = "cubic",
+) -> Tensor:  # fmt: skip
     """The equivariance error of each image, `||L_s Phi(f) - Phi(L_s f)||^2 / ||L_s Phi(f)||^2`; [N].
 
     Only what is known on both sides is compared: scales and positions that L_s brings in from beyond the scale axis or
@@ -233,16 +235,9 @@ def errors(
 
 
 def error(
-    function: Map,
-    images: GaussianImages | Tensor,
-    scale: float,
-    *,
-    steps: float | None = None,
-    size: int = 65,
-    crop: int = 0,
-    method: str = "samples",
-    resample: str = "cubic",
-) -> float:
+    function: Map, images: GaussianImages | Tensor, scale: float, *, steps: float | None = None, size: int = 65,
+    crop: int = 0, method: str = "samples", resample: str = "cubic",
+) -> float:  # fmt: skip
     """The paper's measure Delta: the mean of `errors`, which see for the arguments."""
     options = {"steps": steps, "size": size, "crop": crop, "method": method, "resample": resample}
     return errors(function, images, scale, **options).mean().item()  # type: ignore[arg-type]

@@ -157,19 +157,9 @@ class ConvTH(_SteerableConv):
     ) -> None:
         check_whole(in_channels=in_channels, out_channels=out_channels)
         super().__init__(
-            (out_channels, in_channels),
-            kernel_size,
-            effective_size,
-            scales,
-            basis=basis,
-            mult=mult,
-            max_order=max_order,
-            stride=stride,
-            padding=padding,
-            bias=bias,
-            method=method,
-            **others,
-        )
+            (out_channels, in_channels), kernel_size, effective_size, scales, basis=basis, mult=mult,
+            max_order=max_order, stride=stride, padding=padding, bias=bias, method=method, **others,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(self, x, "BCHW", self.weight, C=self.in_channels)
@@ -224,19 +214,9 @@ class ConvHH(_SteerableConv):
         if scale_extent > (most := len(check_scales(scales))):
             raise ValueError(f"scale_extent is {scale_extent}: it must be at most {most}, the number of scales")
         super().__init__(
-            (out_channels, in_channels, scale_extent),
-            kernel_size,
-            effective_size,
-            scales,
-            basis=basis,
-            mult=mult,
-            max_order=max_order,
-            stride=stride,
-            padding=padding,
-            bias=bias,
-            method=method,
-            **others,
-        )
+            (out_channels, in_channels, scale_extent), kernel_size, effective_size, scales, basis=basis, mult=mult,
+            max_order=max_order, stride=stride, padding=padding, bias=bias, method=method, **others,
+        )  # fmt: skip
 
     @property
     def scale_extent(self) -> int:

@@ -64,7 +64,10 @@ def seed_everything(seed: int, deterministic: bool = True) -> int:
     """Seeds ``random``, NumPy's legacy state and torch (every device); returns the seed.
 
     `deterministic` also makes cuDNN choose deterministic algorithms, and the same ones each time. The CPU is
-    deterministic as it is. Raises ValueError unless 0 <= seed < 2**32 (NumPy's range).
+    deterministic as it is.
+
+    Raises:
+        ValueError: a seed outside of NumPy's range, 0 <= seed < 2**32.
     """
     check_whole(0, most=2**32 - 1, seed=seed)
     seed = int(seed)
@@ -96,17 +99,17 @@ def seeded(seed: int) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on; ``cuda``, ``cudnn`` where this torch has them."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = torch.__version__ if package == "torch" else metadata.version(package)
+            installed[package] = torch.__version__ if package == "torch" else metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "absent"
+            installed[package] = "absent"
     if torch.version.cuda:
-        found["cuda"] = torch.version.cuda
+        installed["cuda"] = torch.version.cuda
         if torch.backends.cudnn.is_available():
-            found["cudnn"] = str(torch.backends.cudnn.version())
-    return found
+            installed["cudnn"] = str(torch.backends.cudnn.version())
+    return installed
 
 
 class Commit(NamedTuple):
@@ -157,18 +160,18 @@ def loaded_commit() -> Commit:
 
     Where there is none, a warning says why, once.
     """
-    found = git_commit()
-    if found.commit is None:
+    loaded = git_commit()
+    if loaded.commit is None:
         log.warning("the commit of this code is unknown: %s", unknown_commit())
-    return found
+    return loaded
 
 
 def commit_time(commit: str) -> float | None:
     """When a commit was made, in seconds since 1970; None where the history does not have it, or there is none."""
     if not re.fullmatch("[0-9a-f]{7,40}", commit):
         return None
-    found = git(_ROOT, "show", "-s", "--format=%ct", commit)
-    return float(found) if found else None
+    seconds = git(_ROOT, "show", "-s", "--format=%ct", commit)
+    return float(seconds) if seconds else None
 
 
 def git(root: Path, *arguments: str) -> str | None:
@@ -189,10 +192,13 @@ def _ask_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
-    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` as a device that exists here, else DeviceError.
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` as a device that exists here.
 
     A GPU is told to compute in the precision that is asked for: by default cuDNN rounds the factors of float32
     convolutions to TF32, and long sums of bf16 products may be added up in bf16.
+
+    Raises:
+        DeviceError: there is no such device here.
     """
     text = str(name)
     if text == "auto":
@@ -213,7 +219,11 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def use_threads(threads: int | None) -> None:
-    """Sets torch's number of threads on the CPU; None leaves it. Raises ValueError for an impossible one."""
+    """Sets torch's number of threads on the CPU; None leaves it.
+
+    Raises:
+        ValueError: a number of threads that cannot be started.
+    """
     if threads is not None:
         check_threads(threads)
         torch.set_num_threads(threads)

@@ -32,7 +32,8 @@ from sesn_lib.store.records import Store, deterministic_part, validate
 from sesn_lib.training import loop
 from sesn_lib.training import mnist_scale as training
 from sesn_lib.training.evaluation import Evaluation, evaluate
-from sesn_lib.training.loop import Diverged, FitResult
+from sesn_lib.training.loop import Diverged
+from sesn_lib.training.task import FitResult
 
 CELL = Cell("mnist_cnn_28", 0.5, 1)
 

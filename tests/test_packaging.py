@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("pip install -e . && sesn report", "pip install -e '.[test]' && pytest")
-MOST_LINES = 320
+MOST_LINES = 315
 
 # Bottom first: a module imports from lines above its own; those of one line may know each other, but not in a circle.
 ORDER = {

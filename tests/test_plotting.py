@@ -20,7 +20,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from sesn_lib.basis import Basis, hermite_a  # noqa: E402
 from sesn_lib.plotting import filters, groups, style, training  # noqa: E402
-from sesn_lib.training.loop import EpochReport  # noqa: E402
+from sesn_lib.training.task import EpochReport  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("clean_figures")
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from sesn_lib import provenance, report
 from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_IMAGES
-from sesn_lib.report import execute, formulas
+from sesn_lib.report import execute, formulas, site
 from sesn_lib.report.finish import finish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,7 +222,7 @@ def test_what_is_text_stays_text_on_a_page(tmp_path: Path, monkeypatch: pytest.M
         page = BeautifulSoup((tmp_path / "out" / name).read_text(), "html.parser")
         assert page.select("img[src=x]") == []
     front = BeautifulSoup((tmp_path / "out" / "index.html").read_text(), "html.parser")
-    assert (front.h1.get_text(), front.select_one(".lead").get_text()) == (report.TITLE, report.LEAD)
+    assert (front.h1.get_text(), front.select_one(".lead").get_text()) == (report.TITLE, site.LEAD)
     assert front.select_one(".cards a").get_text().strip().endswith(f"A {bad} B")
     assert "00_a stopped before the end" in front.select_one(".stopped").get_text()
     assert front.select_one(".cards .small").get_text() == "stopped after 1 s · 1 min to read · notebook"
@@ -454,7 +454,7 @@ def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> Non
     target = tmp_path / "out"
     target.mkdir()
     (tmp_path / "precious.txt").write_text("x")
-    (target / report.MANIFEST).write_text(json.dumps({"files": ["../precious.txt", "/etc/hostname", 7]}))
+    (target / site.MANIFEST).write_text(json.dumps({"files": ["../precious.txt", "/etc/hostname", 7]}))
     write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.")
     written = report.render_site(target, [tmp_path / "00_a.ipynb"])
     assert (tmp_path / "precious.txt").exists()

@@ -16,7 +16,7 @@ from sesn_lib.runner import execution
 from sesn_lib.store.checkpoint import Interrupted
 from sesn_lib.store.schema import deterministic_part, validate
 from sesn_lib.training import loop
-from sesn_lib.training.loop import FitResult
+from sesn_lib.training.task import FitResult
 
 CELL = STL10Cell("wrn_16_8", 0)
 

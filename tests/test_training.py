@@ -18,8 +18,9 @@ from sesn_lib.training import loop
 from sesn_lib.training import mnist_scale as training
 from sesn_lib.training import state as state_of_training
 from sesn_lib.training.evaluation import Evaluation, evaluate
-from sesn_lib.training.loop import Diverged, EpochReport, FitResult
+from sesn_lib.training.loop import Diverged
 from sesn_lib.training.state import stream
+from sesn_lib.training.task import EpochReport, FitResult
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -69,7 +69,7 @@ class Bars(Experiment):
     error = "bar_error"
     folder = "bars"
 
-    RECORD: ClassVar[Rules] = {"bar_error": PERCENT}
+    RECORD_RULES: ClassVar[Rules] = {"bar_error": PERCENT}
 
     def cell_for(self, model: str, scaling: float | None, realization: int) -> BarCell:
         return BarCell(model, int(scaling or 0), realization)

@@ -14,7 +14,7 @@ from sesn_lib.data.splits import DeviceSplit, first
 from sesn_lib.experiments.base import AnyCell
 from sesn_lib.experiments.settings import BaseSettings, RunOptions
 from sesn_lib.training.evaluation import evaluate
-from sesn_lib.training.loop import BaseTask, FitResult, Outcome, Row, Step
+from sesn_lib.training.task import BaseTask, FitResult, Outcome, Row, Step
 
 
 def bars(count: int, noise: int, seed: int) -> DeviceSplit:

@@ -169,10 +169,10 @@ def size_word(given: Answer) -> str:
 
 def answer(questions: Sequence[Question], by: OurRuns | Samples, paper: Samples) -> list[Answer]:
     """The questions, which are one family of tests, before one body of evidence."""
-    found = [_answer(question, by, paper) for question in questions]
-    p = holm([charged(larger_p(a), a.looks) if a.runs >= LEAST else NAN for a in found], family=len(found))
-    p_gap = holm([charged(a.gap.p, a.looks) if a.runs >= LEAST else NAN for a in found], family=len(found))
-    return [replace(a, p=p, p_gap=q) for a, p, q in zip(found, p, p_gap)]
+    answers = [_answer(question, by, paper) for question in questions]
+    p = holm([charged(larger_p(a), a.looks) if a.runs >= LEAST else NAN for a in answers], family=len(answers))
+    p_gap = holm([charged(a.gap.p, a.looks) if a.runs >= LEAST else NAN for a in answers], family=len(answers))
+    return [replace(a, p=p, p_gap=q) for a, p, q in zip(answers, p, p_gap)]
 
 
 def larger_p(given: Answer) -> float:
@@ -190,15 +190,15 @@ def _answer(question: Question, by: OurRuns | Samples, paper: Samples) -> Answer
         nothing = Difference(NAN)
         return Answer(question, used, nothing, nothing, nothing, nothing, nothing, 1, 0)
     weights = _mean(rows)
-    found, theirs = by.estimate(weights), paper.estimate(weights)
+    ours, theirs = by.estimate(weights), paper.estimate(weights)
     return Answer(
         question,
         used,
-        found,
+        ours,
         by.by_model(weights),
         theirs,
-        minus(found, theirs),
-        ratio(found, theirs),
+        minus(ours, theirs),
+        ratio(ours, theirs),
         by.looks(rows),
         min(count for count, u in zip(shared, used) if u),
     )

@@ -78,13 +78,13 @@ def _errors_and_kinds(results: Results, model: str, scaling: float) -> dict[int,
 
 
 def _references(results: Results, model: str) -> dict[tuple[str, float], dict[int, tuple[float, str]]]:
-    found = {}
+    references = {}
     for other in MODELS:
         for scaling in SCALINGS:
             runs = _errors_and_kinds(results, other, scaling)
             if other != model and set(runs) == set(REALIZATIONS) and len({kind for _, kind in runs.values()}) == 1:
-                found[other, scaling] = runs
-    return found
+                references[other, scaling] = runs
+    return references
 
 
 def _between(values: Mapping[int, tuple[Any, ...]], place: int) -> Difference:
@@ -109,8 +109,8 @@ def lead_over_cnn(by_precision: Mapping[str, Results], rows: Iterable[str], colu
     for precision, results in by_precision.items():
         for cell, record in results.records.items():
             if record["protocol"]["precision"] != precision:
-                found = record["protocol"]["precision"]
-                raise ValueError(f"the record of {cell} is in {found}: it must be in {precision}")
+                other = record["protocol"]["precision"]
+                raise ValueError(f"the record of {cell} is in {other}: it must be in {precision}")
         cnn = results.condition("CNN", column)
         leads = {}
         for row in chosen:

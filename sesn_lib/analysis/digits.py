@@ -47,14 +47,14 @@ def pool_of_digits(root: str | Path | None = None) -> dict[int, np.ndarray] | No
 
 def gains(results: Results, a: TableCell, b: TableCell) -> dict[int, np.ndarray]:
     """Realization -> a's error minus b's on each test image, int8 [N] of -1, 0, 1; where both records know it."""
-    by_run = {(cell.model, cell.extra_scaling, cell.realization): found for cell, found in results.everything.items()}
-    found = {}
+    by_run = {(cell.model, cell.extra_scaling, cell.realization): record for cell, record in results.everything.items()}
+    gained = {}
     for realization in REALIZATIONS:
         pair = [by_run.get((*REGIMES[name], realization), {}) for name in (a, b)]
         if all("correct" in record for record in pair):
             first, second = (np.array(decode(r["correct"], r["test_images"]), np.int8) for r in pair)
-            found[realization] = second - first
-    return found
+            gained[realization] = second - first
+    return gained
 
 
 def discordant(results: Results, a: TableCell, b: TableCell) -> float | None:
@@ -63,7 +63,7 @@ def discordant(results: Results, a: TableCell, b: TableCell) -> float | None:
     return float(np.mean(shares)) if shares else None
 
 
-def common_variance(found: Mapping[int, np.ndarray], pool: Pool) -> float | None:
+def common_variance(by_realization: Mapping[int, np.ndarray], pool: Pool) -> float | None:
     """The covariance of two realizations' differences through the digits that they share, in squared percent.
 
     With g_ri the gain of digit i in realization r, it is sum_i (g_ri - mean_r)(g_si - mean_s) / N^2 over the digits i
@@ -71,7 +71,7 @@ def common_variance(found: Mapping[int, np.ndarray], pool: Pool) -> float | None
     """
     size = max((max(digits) for digits in pool.values()), default=0) + 1
     centred = []
-    for realization, gain in found.items():
+    for realization, gain in by_realization.items():
         spread = np.zeros(size)
         spread[pool[realization]] = 100 * (gain - gain.mean()) / len(gain)
         centred.append(spread)
@@ -89,7 +89,7 @@ def hidden(first: float, second: float, share: float | None = None, images: int 
 
 def tightness(results: Results, pool: Pool) -> list[float]:
     """Common variance over its bound, of every two cells of a column that know their digits in two realizations."""
-    found = []
+    ratios = []
     for column in COLUMNS:
         for rows in combinations(ALL_ROWS, 2):
             a, b = ((row, column) for row in rows)
@@ -97,8 +97,8 @@ def tightness(results: Results, pool: Pool) -> list[float]:
             common = common_variance(gain, pool)
             if common is not None:
                 alone = np.mean([100**2 * np.var(some) / len(some) for some in gain.values()])
-                found.append(common / float(alone * overlap("paper", "test")))
-    return found
+                ratios.append(common / float(alone * overlap("paper", "test")))
+    return ratios
 
 
 def own_correlation(results: Results, pool: Pool) -> list[float]:
@@ -111,15 +111,15 @@ def own_correlation(results: Results, pool: Pool) -> list[float]:
         if "correct" in record:
             right = np.array(decode(record["correct"], record["test_images"]))
             runs.setdefault((cell.model, cell.extra_scaling), {})[cell.realization] = ~right
-    found = []
+    correlations = []
     for wrong in runs.values():
         pairs = []
         for a, b in combinations(wrong, 2):
             _, first, second = np.intersect1d(pool[a], pool[b], assume_unique=True, return_indices=True)
             pairs.append(float(np.corrcoef(wrong[a][first], wrong[b][second])[0, 1]))
         if pairs:
-            found.append(float(np.mean(pairs)))
-    return found
+            correlations.append(float(np.mean(pairs)))
+    return correlations
 
 
 def digits_table(ours: OurRuns, pool: Pool | None = None) -> pd.DataFrame:
@@ -134,9 +134,9 @@ def digits_table(ours: OurRuns, pool: Pool | None = None) -> pd.DataFrame:
         for row in SESN_ROWS:
             for other in (name for name in ALL_ROWS if name not in SESN_ROWS):
                 pair = (row, column), (other, column)
-                found, share = _lead(ours, *pair), discordant(ours.results, *pair)
-                if found.n[0] >= LEAST and (other == "CNN" or share is not None):
-                    rows[f"{row} {column} before {other}"] = _line(ours.results, pair, found, share, pool)
+                lead, share = _lead(ours, *pair), discordant(ours.results, *pair)
+                if lead.n[0] >= LEAST and (other == "CNN" or share is not None):
+                    rows[f"{row} {column} before {other}"] = _line(ours.results, pair, lead, share, pool)
     columns = ["difference", "standard error seen", "hidden in common digits", "both", "difference / both"]
     columns.append("known from")
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("comparison")
@@ -149,7 +149,7 @@ def _lead(ours: OurRuns, a: TableCell, b: TableCell) -> Difference:
 
 
 def _line(
-    results: Results, pair: tuple[TableCell, TableCell], found: Difference, share: float | None, pool: Pool | None
+    results: Results, pair: tuple[TableCell, TableCell], lead: Difference, share: float | None, pool: Pool | None
 ) -> list[str]:
     known = gains(results, *pair)
     common = common_variance(known, pool) if pool else None
@@ -157,10 +157,10 @@ def _line(
     images = next((len(gain) for gain in known.values()), SIZES["paper"]["test"])
     errors = [float(np.mean(list(results.condition(*cell).values()))) for cell in pair]
     unseen = math.sqrt(max(common, 0.0)) if common is not None else hidden(errors[0], errors[1], share, images)
-    both = math.hypot(found.error, unseen)
+    both = math.hypot(lead.error, unseen)
     source = f"digits of {len(known)} realization{'s' * (len(known) > 1)}" if known else "the two errors"
     most, least = ("", "") if exact else ("at most ", "at least ")
     return [
-        signed(found.estimate), number(found.error, 3), most + number(unseen, 3), most + number(both, 3),
-        least + number(abs(found.estimate) / both, 1), source,
+        signed(lead.estimate), number(lead.error, 3), most + number(unseen, 3), most + number(both, 3),
+        least + number(abs(lead.estimate) / both, 1), source,
     ]  # fmt: skip

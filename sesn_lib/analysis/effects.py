@@ -19,7 +19,7 @@ def minus(a: Difference, b: Difference) -> Difference:
     Without a standard error on either side there is an estimate and no test.
     """
     estimate, n = a.estimate - b.estimate, (a.n[0], b.n[0])
-    parts = [(found.error**2, found.df) for found in (a, b)]
+    parts = [(side.error**2, side.df) for side in (a, b)]
     if not all(math.isfinite(part) and df > 0 for part, df in parts):
         return Difference(estimate, n=n, method="no spread")
     return student(estimate, math.sqrt(parts[0][0] + parts[1][0]), _satterthwaite(parts), n, "Satterthwaite")
@@ -54,8 +54,8 @@ def ratio(a: Difference, b: Difference) -> Difference:
         inner, step = centre, a.error / abs(b.estimate)
         while beyond(inner + sign * step) < 0 and step < 1e6:
             inner, step = inner + sign * step, 2 * step
-        found = step < 1e6
-        ends.append(float(optimize.brentq(beyond, inner, inner + sign * step)) if found else sign * math.inf)
+        bounded = step < 1e6
+        ends.append(float(optimize.brentq(beyond, inner, inner + sign * step)) if bounded else sign * math.inf)
     return Difference(centre, ends[0], ends[1], n=n, method="Fieller")
 
 
@@ -71,8 +71,8 @@ def charged(p: float, looks: int) -> float:
 
 def clustered(values: Mapping[int, Sequence[float]]) -> Difference:
     """Student's t over the means of clusters, here realizations: what they share is in every value of a cluster."""
-    found = paired([float(np.mean(group)) for group in values.values() if len(group)])
-    return replace(found, method="clustered t") if found.method == "paired t" else found
+    tested = paired([float(np.mean(group)) for group in values.values() if len(group)])
+    return replace(tested, method="clustered t") if tested.method == "paired t" else tested
 
 
 def fitted_mean(samples: Sequence[Sample], correlation: float) -> Difference:

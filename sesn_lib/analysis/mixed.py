@@ -70,7 +70,8 @@ class Mixed:
     def contrast(self, weights: Mapping[Hashable, float]) -> Difference:
         """The weighted sum of cell means; `n` of the result is the least number of runs of its cells, twice.
 
-        Raises ValueError unless the weights add up to zero: a level has other degrees of freedom than a difference.
+        Raises:
+            ValueError: the weights do not add up to zero: a level has other degrees of freedom than a difference.
         """
         if not math.isclose(sum(weights.values()), 0, abs_tol=1e-9):
             raise ValueError(f"the weights add up to {sum(weights.values())}: a contrast's must add up to 0")
@@ -131,12 +132,13 @@ def by_realization(model: Mixed, weights: Mapping[Hashable, float]) -> Differenc
     Where the model compares within realizations only, X and e are taken less their means within each, and V is 1. Where
     every cell of the contrast has the same realizations, that is Student's paired t-test over them, to the last digit.
 
-    Raises ValueError unless the weights add up to zero.
+    Raises:
+        ValueError: the weights do not add up to zero.
     """
     plain = model.contrast(weights)
     if not plain.tested:
         return plain
-    places = [(c, r, y) for c, found in enumerate(model.runs.values()) for r, y in found.items()]
+    places = [(c, r, y) for c, errors in enumerate(model.runs.values()) for r, y in errors.items()]
     which, group, values = (np.array(column) for column in zip(*places))
     fixed = np.eye(len(model.runs))[which.astype(int)]
     realizations = [group == r for r in np.unique(group)]
@@ -171,8 +173,8 @@ def _root_of_inverse(matrix: np.ndarray) -> np.ndarray:
     """The symmetric square root of the pseudo-inverse of a matrix that is positive semidefinite."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     roots = np.array([value**-0.5 if value > 1e-9 * values.max() else 0.0 for value in values])
-    found: np.ndarray = (vectors * roots) @ vectors.T
-    return found
+    root: np.ndarray = (vectors * roots) @ vectors.T
+    return root
 
 
 def heterogeneity(runs: Runs, kind: Callable[[Any], Hashable]) -> tuple[float, tuple[int, int], float]:
@@ -181,7 +183,7 @@ def heterogeneity(runs: Runs, kind: Callable[[Any], Hashable]) -> tuple[float, t
     The F-test of least squares with a constant for each realization of each kind against one with a constant for each
     realization. NaN where there is nothing to test.
     """
-    places = [(c, kind(c), r, y) for c, found in runs.items() for r, y in found.items()]
+    places = [(c, kind(c), r, y) for c, errors in runs.items() for r, y in errors.items()]
     if not places:
         return NAN, (0, 0), NAN
     cells, kinds, group, values = zip(*places)
@@ -205,12 +207,12 @@ def _reml(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they warn of is asked of the result
         try:
-            found = MixedLM(values, fixed, groups=group).fit(reml=True, method="powell")
+            fitted = MixedLM(values, fixed, groups=group).fit(reml=True, method="powell")
         except (np.linalg.LinAlgError, ValueError):
             return None
         k = fixed.shape[1]
-        covariance = np.asarray(found.cov_params())[:k, :k]
-    between = float(np.asarray(found.cov_re)[0, 0])
-    if not (found.converged and np.isfinite(covariance).all() and between > BOUNDARY * found.scale > 0):
+        covariance = np.asarray(fitted.cov_params())[:k, :k]
+    between = float(np.asarray(fitted.cov_re)[0, 0])
+    if not (fitted.converged and np.isfinite(covariance).all() and between > BOUNDARY * fitted.scale > 0):
         return None
-    return np.asarray(found.fe_params), covariance, math.sqrt(between), math.sqrt(found.scale)
+    return np.asarray(fitted.fe_params), covariance, math.sqrt(between), math.sqrt(fitted.scale)

@@ -31,8 +31,10 @@ def gaps_that_fit(runs: Sequence[float], between: float, outer: str) -> list[tup
         between: what parts high from low errors.
         outer: "scaling": six runs of one condition, then six of the other; "realization": the two in turns.
 
-    Returns: (place, length) of the gap, places from 0; whichever condition is the high one. Raises ValueError for
-    another `outer`.
+    Returns: (place, length) of the gap, places from 0; whichever condition is the high one.
+
+    Raises:
+        ValueError: another `outer`.
     """
     orders = {
         "scaling": [place >= PAPER_RUNS for place in range(REPORT_RUNS)],

@@ -33,6 +33,9 @@ class Prediction:
         tested: p of the outside and of the inside, where the test is not Student's t at the ends.
         share: whether what was found is a percentage, which has no sign.
         named: whether it is one of the tests that its question names although nothing was predicted; it is of zero.
+
+    Raises:
+        ValueError: a range that does not go up.
     """
 
     what: str

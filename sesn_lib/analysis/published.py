@@ -74,9 +74,9 @@ def load(folder: str | Path) -> Published:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         paper, report = content["paper"]["mnist_scale"], content["report"]
-        for name, found, expected in (("paper", paper, COLUMNS), ("report", report, VARIANTS)):
-            if tuple(found["columns"]) != expected:
-                raise ValueError(f"{path.name}: the columns of the {name} are {found['columns']}, not {list(expected)}")
+        for name, table, expected in (("paper", paper, COLUMNS), ("report", report, VARIANTS)):
+            if tuple(table["columns"]) != expected:
+                raise ValueError(f"{path.name}: the columns of the {name} are {table['columns']}, not {list(expected)}")
         return Published(
             paper={
                 (method, column): _summary(PAPER_RUNS, cell)
@@ -113,7 +113,7 @@ def margin(published: Published) -> float:
     """
     leads = []
     for column in COLUMNS:
-        at = {method: cell.mean for (method, found), cell in published.paper.items() if found == column}
+        at = {method: cell.mean for (method, where), cell in published.paper.items() if where == column}
         ours = min(at[row] for row in SESN_ROWS)
         leads.append(min(value for method, value in at.items() if method not in SESN_ROWS) - ours)
     return round(min(leads), 10)
@@ -135,7 +135,7 @@ class Regrouped:
 
 def regroup(published: Published) -> dict[tuple[str, str], Regrouped]:
     """The report's single runs as the paper groups them, where their order allows."""
-    found = {}
+    cells = {}
     for row in SESN_ROWS:
         for column in COLUMNS:
             model, scaling = REGIME[row, column]
@@ -143,8 +143,8 @@ def regroup(published: Published) -> dict[tuple[str, str], Regrouped]:
             split, basis = boundary(runs)
             sample = Sample.of(runs[:split] if scaling == 1.0 else runs[split:])
             if sample is not None:
-                found[row, column] = Regrouped(sample, basis)
-    return found
+                cells[row, column] = Regrouped(sample, basis)
+    return cells
 
 
 def boundary(runs: Sequence[float]) -> tuple[int, str]:
@@ -160,7 +160,8 @@ def boundary(runs: Sequence[float]) -> tuple[int, str]:
 def missing_mean(runs: Sequence[float], pooled: Sample) -> tuple[float, float]:
     """Between which bounds the mean of the unpublished runs of a list lies, given the pooled mean, cut to two decimals.
 
-    Raises ValueError if no run is missing.
+    Raises:
+        ValueError: no run is missing.
     """
     missing = pooled.n - len(runs)
     if missing < 1:
@@ -170,7 +171,11 @@ def missing_mean(runs: Sequence[float], pooled: Sample) -> tuple[float, float]:
 
 
 def printed(value: float, how: str) -> float:
-    """A number as it stands in a table, at two decimals: "rounded" or "cut". Raises ValueError for another word."""
+    """A number as it stands in a table, at two decimals: "rounded" or "cut".
+
+    Raises:
+        ValueError: another word.
+    """
     if how not in ("rounded", "cut"):
         raise ValueError(f"numbers are rounded or cut, not {how!r}")
     return round(value, 2) if how == "rounded" else math.floor(value * 100) / 100

@@ -51,8 +51,8 @@ class Results:
     def errors(self, model: str, scaling: float, images: str = "50k") -> dict[int, float]:
         """Realization -> test error in percent of one model under one training condition."""
         cells = (Cell(model, scaling, realization) for realization in REALIZATIONS)
-        found = ((cell, self.records.get(cell) or self.rivals.get(cell)) for cell in cells)
-        return {cell.realization: float(record[f"test_error_{images}"]) for cell, record in found if record}
+        known = ((cell, self.records.get(cell) or self.rivals.get(cell)) for cell in cells)
+        return {cell.realization: float(record[f"test_error_{images}"]) for cell, record in known if record}
 
     def condition(self, row: str, column: str) -> dict[int, float]:
         """Realization -> error for a cell of the paper's table."""
@@ -65,10 +65,10 @@ class Results:
 
     def by_regime(self) -> dict[Hashable, dict[int, float]]:
         """(model, extra_scaling) -> realization -> error, where there are runs."""
-        found: dict[Hashable, dict[int, float]] = {}
+        regimes: dict[Hashable, dict[int, float]] = {}
         for cell, record in self.records.items():
-            found.setdefault((cell.model, cell.extra_scaling), {})[cell.realization] = float(record["test_error_50k"])
-        return found
+            regimes.setdefault((cell.model, cell.extra_scaling), {})[cell.realization] = float(record["test_error_50k"])
+        return regimes
 
     def by_age(self) -> list[Cell]:
         """The cells in the order in which their runs finished."""
@@ -84,10 +84,10 @@ def load(folder: str | Path) -> Results:
     store = Store(folder)
     table = set(GRID) | set(RIVALS)
     others = set(EXPERIMENT.cells(ALL)) - table  # of other parts, which are no part of this table
-    found = {cell: record for cell, record in store.records_of(Cell).items() if cell not in others}
-    counted = {cell: record for cell, record in found.items() if record["complete"] and cell in table}
+    every = {cell: record for cell, record in store.records_of(Cell).items() if cell not in others}
+    counted = {cell: record for cell, record in every.items() if record["complete"] and cell in table}
     records, rivals = ({c: r for c, r in counted.items() if (c in RIVALS) == other} for other in (False, True))
-    partial = tuple(cell for cell in found if cell not in counted)
+    partial = tuple(cell for cell in every if cell not in counted)
     failed = {cell: error for cell, error in store.failures_of(Cell).items() if cell not in others}
     damaged = tuple(f"{path.name}: {reason}" for path, reason in store.damaged)
     return Results(records, rivals, partial, failed, damaged)
@@ -103,13 +103,13 @@ def looks(folder: str | Path) -> dict[str, tuple[int, ...]]:
     """
     path = Path(folder) / "looks.yml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    found = {}
+    counted = {}
     for key in ("table", "precision", "rivals", "controls"):
         counts = content.get(key) if isinstance(content, dict) else None
         if not isinstance(counts, list) or not all(is_whole(n, 1) for n in counts) or counts != sorted(set(counts)):
             raise ValueError(f"{path.name}: {key} is {counts}: it must be a list of numbers of runs that increase")
-        found[key] = tuple(counts)
-    return found
+        counted[key] = tuple(counts)
+    return counted
 
 
 def nth_look(before: Sequence[int], count: int) -> int:
@@ -148,11 +148,11 @@ def _compare(
     """Cells are (name, ours, theirs, difference, runs of the emptiest group)."""
     corrected = holm([d.p if runs >= LEAST else math.nan for *_, d, runs in cells], family=len(cells))
     same = holm([d.equivalent(margin) if runs >= LEAST else math.nan for *_, d, runs in cells], family=len(cells))
-    found = []
+    comparisons = []
     for (name, ours, theirs, d, _), p, q in zip(cells, corrected, same):
         said = "no run yet" if ours is None or theirs is None else _verdict(p, q)
-        found.append(Comparison(name, ours, theirs, d, p, q, said))
-    return found
+        comparisons.append(Comparison(name, ours, theirs, d, p, q, said))
+    return comparisons
 
 
 def _verdict(differs: float, same: float) -> str:
@@ -167,8 +167,8 @@ def compare_conditions(
 ) -> list[Comparison]:
     """Each cell of the paper's table, by Welch's test; missing cells of ours stay in the family of tests."""
     names = [(row, column) for row in rows for column in COLUMNS]
-    found = {n: difference(ours.get(n), theirs.get(n)) for n in names}
-    return _compare([(n, ours.get(n), theirs.get(n), d, min(d.n)) for n, d in found.items()], margin)
+    differences = {n: difference(ours.get(n), theirs.get(n)) for n in names}
+    return _compare([(n, ours.get(n), theirs.get(n), d, min(d.n)) for n, d in differences.items()], margin)
 
 
 def compare_pooled(results: Results, published: Published, margin: float) -> list[Comparison]:
@@ -186,13 +186,13 @@ def compare_pooled(results: Results, published: Published, margin: float) -> lis
         half = len(REALIZATIONS)
         samples = [Sample.of(group) for group in (*groups, runs[:half], runs[half:])]
         if len(runs) == theirs.n and all(samples):
-            found = contrast([s for s in samples if s], [0.5, 0.5, -0.5, -0.5])
+            gap = contrast([s for s in samples if s], [0.5, 0.5, -0.5, -0.5])
         else:
-            found = difference(ours, theirs)
+            gap = difference(ours, theirs)
         if ours is not None and len(set(map(len, groups))) > 1:
             # A pooled mean of unequally filled conditions is not the report's quantity: there is nothing to subtract.
-            found = Difference(math.nan, n=found.n, method="conditions unequally filled")
-        cells.append(((model,), ours, theirs, found, min(map(len, groups))))
+            gap = Difference(math.nan, n=gap.n, method="conditions unequally filled")
+        cells.append(((model,), ours, theirs, gap, min(map(len, groups))))
     return _compare(cells, margin)
 
 
@@ -226,13 +226,13 @@ class Aggregation:
 
 def aggregation(published: Published) -> list[Aggregation]:
     """The decomposition for the cells whose runs can be told apart."""
-    found = []
+    parts = []
     for (row, column), cell in regroup(published).items():
         model, _ = REGIME[row, column]
         pooled = float(np.mean(published.runs[model]))
         table, paper = published.report[model].mean, published.paper[row, column].mean
-        found.append(Aggregation(row, column, model, cell.basis, table, pooled, cell.sample.mean, paper))
-    return found
+        parts.append(Aggregation(row, column, model, cell.basis, table, pooled, cell.sample.mean, paper))
+    return parts
 
 
 # 48,000 against 50,000 images
@@ -268,11 +268,11 @@ def precision_pairs(float32: Results, bf16: Results) -> dict[Cell, tuple[float, 
         if cell not in bf16.records:
             continue
         both = {"float32": record, "bf16": bf16.records[cell]}
-        for name, found in both.items():
-            if found["protocol"]["precision"] != name:
-                raise ValueError(f"the record of {cell} is in {found['protocol']['precision']}: it must be in {name}")
+        for name, one in both.items():
+            if one["protocol"]["precision"] != name:
+                raise ValueError(f"the record of {cell} is in {one['protocol']['precision']}: it must be in {name}")
         for key in ("seed", "data_checksum"):
-            values = [found[key] for found in both.values()]
+            values = [one[key] for one in both.values()]
             if values[0] != values[1]:
                 raise ValueError(f"the records of {cell} have the {key} {values[0]} and {values[1]}: must be equal")
         pairs[cell] = (float(record["test_error_50k"]), float(bf16.records[cell]["test_error_50k"]))
@@ -289,8 +289,8 @@ def compare_precisions(pairs: Mapping[Cell, tuple[float, float]], margin: float,
     groups: dict[int, list[float]] = {}
     for cell, (a, b) in pairs.items():
         groups.setdefault(cell.realization, []).append(b - a)
-    found = clustered(groups)
-    whole = _compare([(("bf16 against float32",), Sample.of(rounded), Sample.of(full), found, len(groups))], margin)[0]
+    change = clustered(groups)
+    whole = _compare([(("bf16 against float32",), Sample.of(rounded), Sample.of(full), change, len(groups))], margin)[0]
     p, q = charged(whole.corrected, looks), charged(whole.equivalent, looks)
     if whole.verdict in ("differs", "the same", "undecided"):
         whole = replace(whole, corrected=p, equivalent=q, verdict=_verdict(p, q))

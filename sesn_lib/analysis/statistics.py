@@ -28,7 +28,11 @@ NAN = math.nan
 
 @dataclass(frozen=True)
 class Sample:
-    """n values by their mean and sample standard deviation (divisor n - 1; NaN for n = 1); the values if known."""
+    """n values by their mean and sample standard deviation (divisor n - 1; NaN for n = 1); the values if known.
+
+    Raises:
+        ValueError: no value, a mean that is no number, a standard deviation below zero.
+    """
 
     n: int
     mean: float
@@ -140,7 +144,8 @@ def difference(a: Sample | None, b: Sample | None) -> Difference:
 def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Difference:
     """The weighted sum of independent means, with Satterthwaite's degrees of freedom; two weights +1, -1 are Welch's.
 
-    Raises ValueError unless there is one weight per sample.
+    Raises:
+        ValueError: not one weight per sample.
     """
     if len(samples) != len(weights):
         raise ValueError(f"{len(samples)} samples and {len(weights)} weights: there must be one for each")
@@ -184,6 +189,9 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
     Arguments:
         family: number of tests that are planned, at least the number of p-values. Tests that cannot be done yet count
             as p = 1, so that a verdict does not get harder to reach as runs arrive. None: those done.
+
+    Raises:
+        ValueError: a p outside of 0 to 1; a family smaller than what was tested.
     """
     for p in p_values:
         if not (math.isnan(p) or 0 <= p <= 1):
@@ -207,7 +215,8 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
 def variance_parts(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
     """(within, between) sums of squares; they add up to (n - 1) s^2 of all values pooled.
 
-    Raises ValueError for no values at all.
+    Raises:
+        ValueError: no values at all.
     """
     arrays = [_finite(g) for g in groups if len(g)]
     if not arrays:
@@ -222,6 +231,9 @@ def order_p(values: Sequence[float], first: int) -> float:
     """How often chance alone puts so large a mean before so small a one: the exact one-sided permutation test.
 
     The share, among all ways to choose `first` of the values, of those whose mean is at least that of the first ones.
+
+    Raises:
+        ValueError: nothing on one of the two sides.
     """
     _finite(values)
     if not is_whole(first, 1, len(values) - 1):
@@ -240,7 +252,8 @@ def permuted_correlation(
     Of ranks it is Spearman's. The test is exact over all orders if these are at most `draws`; else over so many drawn
     at random, beside the order that was found. NaN for both where one side has no spread.
 
-    Raises ValueError for different numbers of values, or for what is no finite number.
+    Raises:
+        ValueError: different numbers of values, one that is no finite number.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} values against {len(b)}: there must be as many on both sides")

@@ -77,7 +77,7 @@ def beside_table(results: Results, published: Published) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
 
 
-def comparison_table(found: Sequence[Comparison], theirs: str, ours: str = "ours") -> pd.DataFrame:
+def comparison_table(comparisons: Sequence[Comparison], theirs: str, ours: str = "ours") -> pd.DataFrame:
     """Comparisons cell by cell: both sides, the difference with its interval, the tests, the verdict."""
     rows = [
         {
@@ -91,21 +91,21 @@ def comparison_table(found: Sequence[Comparison], theirs: str, ours: str = "ours
             "p, same": p_value(c.equivalent),
             "verdict": c.verdict,
         }
-        for c in found
+        for c in comparisons
     ]
     return pd.DataFrame(rows).set_index("cell")
 
 
-def tally(found: Sequence[Comparison]) -> str:
+def tally(comparisons: Sequence[Comparison]) -> str:
     """How many cells of a comparison have which verdict, in words."""
-    counts = Counter(c.verdict for c in found)
+    counts = Counter(c.verdict for c in comparisons)
     return ", ".join(f"{word}: {counts[word]}" for word in ("differs", "the same", "undecided", "no run yet"))
 
 
-def numbers(found: Sequence[Comparison]) -> pd.DataFrame:
+def numbers(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """The same without rounding, for a file."""
     rows = []
-    for c in found:
+    for c in comparisons:
         row: dict[str, object] = {"cell": " ".join(c.name)}
         for side, sample in (("ours", c.ours), ("theirs", c.theirs)):
             for key in ("n", "mean", "std"):
@@ -127,24 +127,24 @@ def whole_table(
     """
     cells = by_condition(results)
     enough = [cell for cell in theirs if cell in cells and cells[cell].n >= LEAST]
-    found: list[tuple[str, int, Difference]] = []
+    means: list[tuple[str, int, Difference]] = []
     for which, rows in (("all networks", ROWS), ("the plain CNN", ROWS[:1]), ("SESN", SESN_ROWS)):
         chosen = [cell for cell in enough if cell[0] in rows]
         runs = [results.condition(*cell) for cell in chosen]
         common = sorted(set.intersection(*map(set, runs))) if runs else []
         ours = paired([float(np.mean([errors[r] for errors in runs])) for r in common])
         their = fitted_mean([theirs[cell] for cell in chosen], model.correlation)
-        if chosen and len(chosen) not in {cells for _, cells, _ in found}:  # the report has no CNN: all is SESN
-            found.append((which, len(chosen), minus(ours, their)))
-    return found
+        if chosen and len(chosen) not in {cells for _, cells, _ in means}:  # the report has no CNN: all is SESN
+            means.append((which, len(chosen), minus(ours, their)))
+    return means
 
 
-def whole_text(found: Sequence[tuple[str, int, Difference]], name: str, margin: float) -> str:
+def whole_text(means: Sequence[tuple[str, int, Difference]], name: str, margin: float) -> str:
     """What `whole_table` found, a line each."""
-    if not found:
+    if not means:
         return f"no cell has {LEAST} runs yet: nothing can be said about the table as a whole"
     lines = []
-    for which, cells, d in found:
+    for which, cells, d in means:
         differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (d.p, d.equivalent(margin))))
         lines.append(
             f"{which}, ours minus {name}, mean over {cells} cells, n = {d.n[0]} realizations: {interval(d, 3)}; "
@@ -179,15 +179,15 @@ def cost_table(results: Results) -> pd.DataFrame:
 
 def error_against_time(results: Results) -> dict[str, dict[tuple[str, str], tuple[float, Sample]]]:
     """Device -> cell of the paper's table -> (minutes of its fastest run, the errors of all), as in `cost_table`."""
-    found: dict[str, dict[tuple[str, str], tuple[float, Sample]]] = {}
+    points: dict[str, dict[tuple[str, str], tuple[float, Sample]]] = {}
     for device in sorted({str(record["environment"]["device"]) for record in results.records.values()}):
         for name, regime in REGIME.items():
             runs = [r for r in _records(results, regime) if r["environment"]["device"] == device]
             errors = Sample.of([float(r["test_error_50k"]) for r in runs])
             if errors is not None:
                 minutes = min(map(training_seconds, runs)) / 60
-                found.setdefault(device, {})[name] = (minutes, errors)
-    return found
+                points.setdefault(device, {})[name] = (minutes, errors)
+    return points
 
 
 def _records(results: Results, regime: tuple[str, float]) -> list[Mapping[str, Any]]:

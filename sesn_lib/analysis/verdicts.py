@@ -120,11 +120,7 @@ def how_tested(given: Sequence[Answer]) -> pd.DataFrame:
 def comparisons_table(findings: Findings) -> pd.DataFrame:
     """Verdict and difference of every comparison of every claim, per source."""
     rows = [
-        [
-            a.question.claim,
-            a.question.where,
-            *(_said(source, findings.comparisons[source][i]) for source in OURS_FIRST),
-        ]
+        [a.question.claim, a.question.where, *(_said(source, findings.comparisons[source][i]) for source in OURS_FIRST)]
         for i, a in enumerate(findings.comparisons[US])
     ]
     return pd.DataFrame(rows, columns=["claim", "comparison", *OURS_FIRST])

@@ -90,19 +90,19 @@ def hermite_b(
 
 
 def _type_a(size: int, scales: Sequence[float], effective_size: int) -> np.ndarray:
-    found = _check(size, scales, effective_size)
+    scales = _check(size, scales, effective_size)
     orders = [(n, m) for m in range(effective_size) for n in range(effective_size)]
-    return _sample(size, found, [(1.0, n, m) for n, m in orders])
+    return _sample(size, scales, [(1.0, n, m) for n, m in orders])
 
 
 def _type_b(size: int, scales: Sequence[float], effective_size: int, mult: float, max_order: int) -> np.ndarray:
-    found = _check(size, scales, effective_size)
+    scales = _check(size, scales, effective_size)
     check_number(1, mult=mult)
     check_whole(0, max_order=max_order)
     listed = (
         (float(mult) ** -k, n, m) for k in count() for m in range(max_order + 1) for n in range(max_order + 1 - m)
     )
-    return _sample(size, found, list(islice(listed, effective_size**2)))
+    return _sample(size, scales, list(islice(listed, effective_size**2)))
 
 
 def disco(size: int, scales: Sequence[float], effective_size: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -136,27 +136,29 @@ def disco(size: int, scales: Sequence[float], effective_size: int, *, dtype: tor
 
 
 def _disco(size: int, scales: Sequence[float], effective_size: int) -> np.ndarray:
-    found = _check(size, scales, effective_size)
+    scales = _check(size, scales, effective_size)
     if effective_size % 2 == 0:
         raise ValueError(f"effective_size is {effective_size}: it must be odd, so that a filter has a centre pixel")
     first = np.eye(effective_size**2).reshape(-1, effective_size, effective_size)
     known: dict[int, np.ndarray] = {0: first}
-    for multiples_of in ((0,), range(len(found))):  # of the first scale, then of any
-        for j in range(1, len(found)):
-            exact = next((i for i in multiples_of if i in known and i < j and _whole_ratio(found[j] / found[i])), None)
+    for multiples_of in ((0,), range(len(scales))):  # of the first scale, then of any
+        for j in range(1, len(scales)):
+            exact = next(
+                (i for i in multiples_of if i in known and i < j and _whole_ratio(scales[j] / scales[i])), None
+            )
             if j in known or (exact is None and multiples_of == (0,)):
                 continue
             if exact is not None:
-                known[j] = dilated(known[exact], round(found[j] / found[exact]))
+                known[j] = dilated(known[exact], round(scales[j] / scales[exact]))
             else:
-                width = support(size, found[j], max(found))
-                known[j] = consistent({found[j] / found[i]: kernels for i, kernels in known.items()}, width)
-    functions = np.zeros((effective_size**2, len(found), size, size))
+                width = support(size, scales[j], max(scales))
+                known[j] = consistent({scales[j] / scales[i]: kernels for i, kernels in known.items()}, width)
+    functions = np.zeros((effective_size**2, len(scales), size, size))
     for j, kernels in known.items():
         margin = (size - kernels.shape[-1]) // 2
         if margin < 0:
             raise ValueError(
-                f"kernel size is {size}: scale {found[j]} of {found} has filters of {kernels.shape[-1]} pixels, so "
+                f"kernel size is {size}: scale {scales[j]} of {scales} has filters of {kernels.shape[-1]} pixels, so "
                 "it must be at least that"
             )
         functions[:, j, margin : size - margin, margin : size - margin] = kernels
@@ -170,14 +172,14 @@ def _whole_ratio(ratio: float) -> bool:
 def _check(size: int, scales: Sequence[float], effective_size: int) -> tuple[float, ...]:
     """The scales as floats; raises ValueError for what no basis has."""
     _check_size(size)
-    found = check_scales(scales)
+    checked = check_scales(scales)
     check_whole(effective_size=effective_size)
     if effective_size > size:
         raise ValueError(
             f"effective_size is {effective_size}: it must be at most {size}, the kernel size: {size}x{size} pixels "
             "have no more independent functions"
         )
-    return found
+    return checked
 
 
 def _check_size(size: int) -> None:

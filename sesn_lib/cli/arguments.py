@@ -18,21 +18,29 @@ def words(values: Iterable[str] | None) -> list[str] | None:
 
 
 def numbers(values: Iterable[str] | None) -> list[float] | None:
-    """Likewise, as numbers."""
-    found = words(values)
+    """Likewise, as numbers.
+
+    Raises:
+        ValueError: a word that is no number.
+    """
+    listed = words(values)
     try:
-        return None if found is None else [float(word) for word in found]
+        return None if listed is None else [float(word) for word in listed]
     except ValueError as error:
         raise ValueError(f"{str(error).rpartition(': ')[2]} is no number") from None
 
 
 def whole_numbers(values: Iterable[str] | None) -> list[int] | None:
-    """Likewise, as whole numbers; `0-3` is a range."""
-    found = words(values)
-    if found is None:
+    """Likewise, as whole numbers; `0-3` is a range.
+
+    Raises:
+        ValueError: a word that is neither a whole number nor a range; an empty range, or one that is too long.
+    """
+    listed = words(values)
+    if listed is None:
         return None
     whole: list[int] = []
-    for word in found:
+    for word in listed:
         first, dash, last = word.partition("-")
         try:
             low, high = int(first), int(last if dash else first)

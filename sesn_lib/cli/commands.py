@@ -85,11 +85,7 @@ def status(
 
 
 @app.command()
-def collect(
-    experiment: option.Experiment = None,
-    part: option.Part = None,
-    results: option.Results = None,
-) -> None:
+def collect(experiment: option.Experiment = None, part: option.Part = None, results: option.Results = None) -> None:
     """Write results.yml, the table of test errors, from the records."""
     from sesn_lib.store.records import collect as collect_records
 

@@ -179,15 +179,15 @@ def show_audit(folder: Path) -> bool:
     """
     from sesn_lib.runner.audit import audit  # which imports torch
 
-    found = audit(folder)
-    for line in (*found.notes, *found.problems):
+    result = audit(folder)
+    for line in (*result.notes, *result.problems):
         print(" ".join(line.split()))
-    records = f"{found.checked} record{'s' if found.checked != 1 else ''} checked"
-    if found.problems:
-        print(f"{records}, {len(found.problems)} problem{'s' if len(found.problems) != 1 else ''}", file=sys.stderr)
+    records = f"{result.checked} record{'s' if result.checked != 1 else ''} checked"
+    if result.problems:
+        print(f"{records}, {len(result.problems)} problem{'s' if len(result.problems) != 1 else ''}", file=sys.stderr)
     else:
-        print(f"{records}, nothing wrong" + (f", {len(found.notes)} not to be told here" if found.notes else ""))
-    return not found.problems
+        print(f"{records}, nothing wrong" + (f", {len(result.notes)} not to be told here" if result.notes else ""))
+    return not result.problems
 
 
 def _axes(status: Status) -> tuple[list[str], list[float | None], int]:

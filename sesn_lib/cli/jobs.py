@@ -61,11 +61,11 @@ def _check_protocol(store: Store, cells: Iterable[AnyCell], experiment: Experime
         record = store.find(cell)
         if record is None:
             continue
-        found = {**record["protocol"], "test_images": record["test_images"]}
+        stored = {**record["protocol"], "test_images": record["test_images"]}
         for key, value in experiment.protocol(experiment.settings_of(cell, options), options).items():
-            if found.get(key) != value:
+            if stored.get(key) != value:
                 raise ValueError(
-                    f"{store.path(cell)} is of a run with {key} {found.get(key)}, not {value}; name another --results"
+                    f"{store.path(cell)} is of a run with {key} {stored.get(key)}, not {value}; name another --results"
                 )
 
 

@@ -146,13 +146,7 @@ def run(
 
 
 def _send(
-    job: Job,
-    jobs: int,
-    cluster: Engine,
-    partition: str | None,
-    seconds: float | None,
-    gpu: bool,
-    retry_failed: bool,
+    job: Job, jobs: int, cluster: Engine, partition: str | None, seconds: float | None, gpu: bool, retry_failed: bool
 ) -> None:
     from sesn_lib.runner.cluster import submit
     from sesn_lib.runner.local import forget_failures
@@ -204,10 +198,10 @@ def probe(
     folder = results or paths.results() / CONTROLS.folder
     paths.check_folders({"--results": folder})
     count = probes.DIGITS if digits is None else digits
-    found = probes.probe_all(
+    written = probes.probe_all(
         cells, weights, folder, device=target, precision=precision, digits=count, data=data, say=typer.echo
     )
-    typer.echo(f"{len(found)} networks probed, see {found[0].parent}")
+    typer.echo(f"{len(written)} networks probed, see {written[0].parent}")
 
 
 def exit_with(failed: bool, interrupted: bool) -> None:

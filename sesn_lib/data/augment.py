@@ -60,7 +60,8 @@ class Draws:
     def sample(cls, count: int, generator: torch.Generator, *, size: int = 96) -> Draws:
         """Uniform draws for images of size x size pixels; a CPU generator gives the same ones for every device.
 
-        Raises ValueError for a count below 0 or a size below 1.
+        Raises:
+            ValueError: a count below 0 or a size below 1.
         """
         check_whole(0, count=count)
         check_whole(size=size)

@@ -31,7 +31,8 @@ _TRUNCATION_SLACK = 1e-9  # see `rescale`
 class Split:
     """Images uint8 ``[N, ...]`` and labels ``int64 [N]``, both on one device.
 
-    Raises ValueError for other types, unequal lengths or two devices.
+    Raises:
+        ValueError: other types, unequal lengths, two devices.
     """
 
     images: Tensor
@@ -64,7 +65,11 @@ class Split:
         return self.images.device
 
     def first(self, count: int) -> Self:
-        """The first `count` images. Raises ValueError unless 1 <= count <= N."""
+        """The first `count` images.
+
+        Raises:
+            ValueError: a count below 1 or above N.
+        """
         check_whole(most=len(self), count=count)
         return self[:count]
 
@@ -83,7 +88,11 @@ class DeviceSplit(Split):
 
 
 def first(split: AnySplit, count: int | None, name: str) -> AnySplit:
-    """The first `count` images of a split, all for None. Raises ValueError, naming the option, for another number."""
+    """The first `count` images of a split, all for None.
+
+    Raises:
+        ValueError: naming the option: there are not so many.
+    """
     if count is None:
         return split
     check_whole(most=len(split), **{name: count})
@@ -128,7 +137,10 @@ def rescale(images: Tensor, factors: Tensor, *, centre: float | None = None) -> 
         centre: c in pixels, the point that stays, along both axes; ``n / 2 + 1/2`` when left out (14.5 for 28 pixels),
             as in the data set itself.
 
-    Returns: ``uint8 [B, n, n]``. Raises ValueError for other shapes, types or factors.
+    Returns: ``uint8 [B, n, n]``.
+
+    Raises:
+        ValueError: other shapes, types or factors.
     """
     if images.dtype != torch.uint8 or images.ndim != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images are {described(images)}: they must be uint8 [B, n, n]")

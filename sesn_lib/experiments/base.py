@@ -58,7 +58,11 @@ class AnyCell(ABC):
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """The cell of a name. Raises ValueError if it is not a name that a cell has."""
+        """The cell of a name.
+
+        Raises:
+            ValueError: it is not a name that a cell has.
+        """
         match = re.fullmatch(cls.PATTERN, name, re.ASCII)
         try:
             if match is None:
@@ -108,7 +112,7 @@ class Experiment(ABC, Generic[SettingsType]):
         error: the key of a record that holds the test error in percent.
         table_header: comment at the head of the table of errors that `store.collect` writes.
         folder: of its results, below the folder where those of the first experiment are.
-        RECORD, PROTOCOL, EPOCH, TIMING: rules for its records, beside those for all records.
+        RECORD_RULES, PROTOCOL_RULES, EPOCH_RULES, TIMING_RULES: for its records, beside those for all records.
     """
 
     name: str
@@ -126,10 +130,10 @@ class Experiment(ABC, Generic[SettingsType]):
     table_header = ""
     folder = ""
 
-    RECORD: ClassVar[Rules]
-    PROTOCOL: ClassVar[Rules] = {}
-    EPOCH: ClassVar[Rules] = {}
-    TIMING: ClassVar[Rules] = {}
+    RECORD_RULES: ClassVar[Rules]
+    PROTOCOL_RULES: ClassVar[Rules] = {}
+    EPOCH_RULES: ClassVar[Rules] = {}
+    TIMING_RULES: ClassVar[Rules] = {}
 
     def cells(self, part: str | None = None) -> tuple[AnyCell, ...]:
         """The cells of a part of the grid in running order, of the first by default, of every part for `ALL`.
@@ -146,7 +150,11 @@ class Experiment(ABC, Generic[SettingsType]):
 
     @abstractmethod
     def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
-        """One cell, in the grid or not; None stands for the usual condition. Raises ValueError if there is none."""
+        """One cell, in the grid or not; None stands for the usual condition.
+
+        Raises:
+            ValueError: there is none.
+        """
 
     def select(
         self,

@@ -89,7 +89,11 @@ def network_of(model: str) -> str:
 
 @dataclass(frozen=True, order=True)
 class Control(DrawnCell):
-    """One run; `model` is one of `MODELS`, e.g. `mnist_cnn_28@n1000`."""
+    """One run; `model` is one of `MODELS`, e.g. `mnist_cnn_28@n1000`.
+
+    Raises:
+        ValueError: an unknown control, and as `DrawnCell`.
+    """
 
     TAG = "controls"
     PATTERN = r"(\w+@[\w.-]+)" + DrawnCell.DRAW

@@ -19,7 +19,11 @@ LONGEST = 10_000
 
 
 def encode(correct: Iterable[bool]) -> str:
-    """The text for ``correct [N]``, of which `decode` is the inverse. Raises ValueError for no image at all."""
+    """The text for ``correct [N]``, of which `decode` is the inverse.
+
+    Raises:
+        ValueError: no image at all.
+    """
     bits = "".join("1" if right else "0" for right in correct)
     check_whole(images=len(bits))
     size = -(-len(bits) // 8)

@@ -41,10 +41,13 @@ TEST_PART = 48000
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(BaseSettings):
-    """The paper's protocol by default. Raises ValueError on construction, naming the value and what would be right.
+    """The paper's protocol by default.
 
     `milestones`: the learning rate is multiplied by `gamma` after these epochs. `extra_scaling`: e of the scale
     augmentation, 1 for none.
+
+    Raises:
+        ValueError: an impossible value, named, with what would be right.
     """
 
     DATA = "paper"
@@ -126,7 +129,11 @@ class DrawnCell(AnyCell):
 
 @dataclass(frozen=True, order=True)
 class Cell(DrawnCell):
-    """One run of the experiment; `model` is one of those of `PART_MODELS`."""
+    """One run of the experiment; `model` is one of those of `PART_MODELS`.
+
+    Raises:
+        ValueError: an unknown model, and as `DrawnCell`.
+    """
 
     PATTERN = r"(\w+)" + DrawnCell.DRAW
     EXAMPLE = "a cell such as mnist_ses_vector_28-x0.5-r3"
@@ -169,15 +176,15 @@ class MNISTScale(Experiment[Settings]):
 # one list per model, extra_scaling 1.0 first and realizations in order, the shape in which others published theirs.
 """
 
-    RECORD: ClassVar[Rules] = {
+    RECORD_RULES: ClassVar[Rules] = {
         "best_epoch": whole(1),
         "val_accuracy": FRACTION,
         "test_error_50k": PERCENT,
         "test_error_48k": PERCENT,
     }
-    EPOCH: ClassVar[Rules] = {"val_loss": number(), "val_accuracy": FRACTION}
-    TIMING: ClassVar[Rules] = {"evaluation_seconds": SECONDS}
-    LAST_EPOCH: ClassVar[Rules] = {"test_error_50k": PERCENT, "test_error_48k": PERCENT}
+    EPOCH_RULES: ClassVar[Rules] = {"val_loss": number(), "val_accuracy": FRACTION}
+    TIMING_RULES: ClassVar[Rules] = {"evaluation_seconds": SECONDS}
+    LAST_EPOCH_RULES: ClassVar[Rules] = {"test_error_50k": PERCENT, "test_error_48k": PERCENT}
 
     def cell_for(self, model: str, scaling: float | None, realization: int) -> AnyCell:
         return Cell(model, 1.0 if scaling is None else scaling, realization)
@@ -214,10 +221,10 @@ class MNISTScale(Experiment[Settings]):
         if not isinstance(last, dict):
             raise RecordError(f"last_epoch cannot be {short(last)}")
         if "last_epoch" in record:
-            check(last, self.LAST_EPOCH, "last_epoch.")
+            check(last, self.LAST_EPOCH_RULES, "last_epoch.")
         if record["best_epoch"] == len(record["history"]):  # then it is the same network
             for key, value in last.items():
-                if key in self.LAST_EPOCH and value != record[key]:
+                if key in self.LAST_EPOCH_RULES and value != record[key]:
                     raise RecordError(f"last_epoch.{key} is {value}, but {key} of that same epoch is {record[key]}")
 
     def _check_correct(self, record: Mapping[str, Any]) -> None:

@@ -15,7 +15,11 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def experiment_named(name: str) -> Experiment:
-    """The experiment of this name. Raises ValueError, listing the names, if there is none."""
+    """The experiment of this name.
+
+    Raises:
+        ValueError: there is none; it lists the names.
+    """
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r:.80}; the experiments are {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
@@ -29,18 +33,22 @@ def experiment_for(name: str | None, part: str | None) -> Experiment:
     """
     if name is not None:
         return experiment_named(name)
-    found = (experiment for experiment in EXPERIMENTS.values() if part in experiment.parts)
-    return next(found, mnist_scale.EXPERIMENT)
+    matching = (experiment for experiment in EXPERIMENTS.values() if part in experiment.parts)
+    return next(matching, mnist_scale.EXPERIMENT)
 
 
 def experiment_with(model: str) -> Experiment:
     """The experiment with a model of this name; the first one for a name that none knows, which it will refuse."""
-    found = (experiment for experiment in EXPERIMENTS.values() if model in experiment.models)
-    return next(found, mnist_scale.EXPERIMENT)
+    matching = (experiment for experiment in EXPERIMENTS.values() if model in experiment.models)
+    return next(matching, mnist_scale.EXPERIMENT)
 
 
 def experiment_of(cell: AnyCell) -> Experiment:
-    """The experiment that a cell is of. Raises ValueError for a cell of none."""
+    """The experiment that a cell is of.
+
+    Raises:
+        ValueError: a cell of none.
+    """
     for experiment in EXPERIMENTS.values():
         if type(cell) is experiment.cell:
             return experiment

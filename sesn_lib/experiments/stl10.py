@@ -148,14 +148,14 @@ class STL10(Experiment[Recipe]):
     )
     folder = "stl10"
 
-    RECORD: ClassVar[Rules] = {"reported_epoch": whole(1), "test_error": PERCENT, "evaluations": is_a(list)}
-    PROTOCOL: ClassVar[Rules] = {
+    RECORD_RULES: ClassVar[Rules] = {"reported_epoch": whole(1), "test_error": PERCENT, "evaluations": is_a(list)}
+    PROTOCOL_RULES: ClassVar[Rules] = {
         "momentum": number(0),
         "augmentation": text,
         "validation_images": whole(0),
         "selection": text,
     }
-    EVALUATION: ClassVar[Rules] = {"epoch": whole(1), "test_error": PERCENT, "test_loss": number()}
+    EVALUATION_RULES: ClassVar[Rules] = {"epoch": whole(1), "test_error": PERCENT, "test_loss": number()}
 
     def cell_for(self, model: str, scaling: float | None, realization: int) -> STL10Cell:
         if scaling is not None:
@@ -205,7 +205,7 @@ class STL10(Experiment[Recipe]):
         for count, evaluation in enumerate(record["evaluations"], start=1):
             if not isinstance(evaluation, dict):
                 raise RecordError(f"evaluations: number {count} cannot be {short(evaluation)}")
-            check(evaluation, self.EVALUATION, f"evaluations: number {count}: ")
+            check(evaluation, self.EVALUATION_RULES, f"evaluations: number {count}: ")
         epoch = record["reported_epoch"]
         errors = [evaluation["test_error"] for evaluation in record["evaluations"] if evaluation["epoch"] == epoch]
         if errors != [record["test_error"]]:

@@ -139,16 +139,16 @@ def _check_settings(name: str, layer: nn.Module, like: nn.Module) -> None:
 
 
 def _settings(layer: nn.Module) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in vars(layer).items():
         if key[0] != "_" and key not in FREE and not isinstance(value, Tensor):
             pair = isinstance(layer, nn.MaxPool2d | nn.Conv2d) and isinstance(value, tuple) and len(set(value)) == 1
-            found[key] = value[0] if pair else value
+            settings[key] = value[0] if pair else value
     if isinstance(layer, _SteerableConv):
-        found["padding"] = "size // 2" if layer.padding == layer.basis.size // 2 else layer.padding
+        settings["padding"] = "size // 2" if layer.padding == layer.basis.size // 2 else layer.padding
     if isinstance(layer, ConvHH):
-        found["scale_extent"] = layer.scale_extent
-    return {key: _comparable(value) for key, value in found.items()}
+        settings["scale_extent"] = layer.scale_extent
+    return {key: _comparable(value) for key, value in settings.items()}
 
 
 def _told(value: Any) -> str:

@@ -119,17 +119,17 @@ class ResampledFirstLayers:
         """Maps [H, W, C', B], the maximum of each 2 x 2 window: one a scale if `apart`, else one of all scales."""
         columns = images[:, 0].to(weight.dtype).permute(2, 1, 0).reshape(INPUT_SIZE, -1)
         whole: list[Tensor] = []
-        found = []
+        outputs = []
         for scale in self.scales:
             maps = scale(columns, weight)
             if apart or any(scale.margins):
-                found.append(_framed(max_pool(maps, 1), scale.margins))
+                outputs.append(_framed(max_pool(maps, 1), scale.margins))
             else:
                 whole += maps
         if apart:
-            return found
-        found.append(max_pool(whole, 1).transpose(1, 2))
-        return [max_pool(found, 1)] if len(found) > 1 else found
+            return outputs
+        outputs.append(max_pool(whole, 1).transpose(1, 2))
+        return [max_pool(outputs, 1)] if len(outputs) > 1 else outputs
 
 
 def _framed(pooled: Tensor, margins: tuple[int, int]) -> Tensor:

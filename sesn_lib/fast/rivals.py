@@ -134,20 +134,20 @@ class ScaleInvariantEngine(ResampledEngine):
     kind = kanazawa.ScaleInvariantConv
 
     def plans(self, size: int, block: int) -> list[Plan]:
-        found = []
+        plans = []
         for scale in kanazawa.SCALES:
             if scale == 1:
-                found.append(Plan(np.eye(size), np.eye(size)))
+                plans.append(Plan(np.eye(size), np.eye(size)))
                 continue
             there, back = int(size * scale), int(size * (1 / scale))
             before = fit(there, size) @ corner_aligned(size, there)
             after = corner_aligned(size, back)
             if back >= size:
-                found.append(Plan(before, fit(back, size) @ after))
+                plans.append(Plan(before, fit(back, size) @ after))
                 continue
             margin = (size - back) // 2
-            found.append(Plan(before, after, margin=(margin, size - back - margin)))
-        return found
+            plans.append(Plan(before, after, margin=(margin, size - back - margin)))
+        return plans
 
 
 class LengthEngine(ResampledEngine):
@@ -191,13 +191,13 @@ class _Columns(_Convolution):
     def weights(self, dtype: torch.dtype) -> list[Tensor]:
         weight = self.weights_of_layer()
         norm = weight.abs().sum(dim=(2, 3))
-        found = []
+        weights = []
         for rows, counts in self._rows:
             count, row = counts.like(weight), rows.like(weight)
             resized = (row @ weight @ row.t()).abs()
             kept = norm / (count @ resized @ count)
-            found.append((weight.flatten(2) * kept[..., None]).to(dtype))
-        return found
+            weights.append((weight.flatten(2) * kept[..., None]).to(dtype))
+        return weights
 
 
 class _ColumnsFirst(_FirstLayer):

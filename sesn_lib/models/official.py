@@ -162,13 +162,13 @@ def _official_names(model: nn.Module) -> dict[str, str]:
 
 def _constants(model: nn.Module) -> dict[str, Tensor]:
     """What their checkpoints hold beside what is trained, by their keys, as it is in our model; in float64."""
-    found = {}
+    constants = {}
     for name, module in model.named_modules():
         if isinstance(module, Basis):
-            found[_official_name(model, name)] = module.constant.exact
+            constants[_official_name(model, name)] = module.constant.exact
         for suffix, value in getattr(module, "constants", {}).items():
-            found[_official_name(model, f"{name}.{suffix}")] = value
-    return found
+            constants[_official_name(model, f"{name}.{suffix}")] = value
+    return constants
 
 
 def _official_name(model: nn.Module, name: str) -> str:

@@ -57,12 +57,12 @@ def errors_by_images(networks: Mapping[str, Mapping[int, Mapping[int, float]]]) 
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.7))
     cnn = networks["CNN"]
-    for shift, (name, found) in zip((0.97, 1.0, 1.03), networks.items()):
-        samples = {n: sample for n, runs in found.items() if (sample := Sample.of(list(runs.values())))}
+    for shift, (name, by_count) in zip((0.97, 1.0, 1.03), networks.items()):
+        samples = {n: sample for n, runs in by_count.items() if (sample := Sample.of(list(runs.values())))}
         _bars(left, samples, name, shift)
         leads = {
             n: sample
-            for n, runs in found.items()
+            for n, runs in by_count.items()
             if name != "CNN" and (sample := Sample.of([runs[r] - cnn[n][r] for r in runs.keys() & cnn[n].keys()]))
         }
         _bars(right, leads, name, shift)
@@ -101,11 +101,11 @@ def equivariance_and_error(points: Mapping[str, Mapping[str, Sequence[tuple[floa
         points: panel -> kind of network -> (equivariance error, test error in percent) of its runs.
     """
     figure, axes = plt.subplots(1, len(points), figsize=(9.8, 4.2), sharey=True, squeeze=False)
-    kinds = sorted({kind for found in points.values() for kind in found})
+    kinds = sorted({kind for by_kind in points.values() for kind in by_kind})
     marks = "os^DvPX<>*hp"
-    for axis, (title, found) in zip(axes[0], points.items()):
+    for axis, (title, by_kind) in zip(axes[0], points.items()):
         for index, kind in enumerate(kinds):
-            pairs = np.array(found.get(kind, ())).reshape(-1, 2)
+            pairs = np.array(by_kind.get(kind, ())).reshape(-1, 2)
             base = next((name for name in COLOURS if kind.startswith(name)), "CNN")
             axis.plot(*pairs.T, marks[index % len(marks)], color=COLOURS[base], alpha=0.85, label=kind)
         axis.set(title=title, xlabel="equivariance error")

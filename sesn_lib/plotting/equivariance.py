@@ -37,8 +37,8 @@ def paths(image: Any, scaled: Any, rows: Rows, scale: float) -> Figure:
         scale: s.
     """
     figure, axes = plt.subplots(len(rows), 5, figsize=(10.2, 2.35 * len(rows)), squeeze=False)
-    for line, (name, (expected, found, error)) in zip(axes, rows.items()):
-        a, b = array(expected), array(found)
+    for line, (name, (expected, actual, error)) in zip(axes, rows.items()):
+        a, b = array(expected), array(actual)
         style.panel(line[0], array(image), "$f$")
         style.panel(line[1], array(scaled), f"$L_s f$, $s={scale:.2f}$")
         style.panel(line[2], a, "$L_s F(f)$", limit=peak(a))

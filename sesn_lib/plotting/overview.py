@@ -64,8 +64,8 @@ def measured_error(plain: Tensor, scaled: Tensor) -> float:
     middle = slice(SIZE // 2 - half, SIZE // 2 + half + 1)
     first = SIZE // 2 - 2 * half
     expected = plain[1:-1, middle, middle]
-    found = scaled[2:, first : first + 4 * half + 1 : 2, first : first + 4 * half + 1 : 2]
-    return relative_error(expected[None], found[None])
+    actual = scaled[2:, first : first + 4 * half + 1 : 2, first : first + 4 * half + 1 : 2]
+    return relative_error(expected[None], actual[None])
 
 
 def draw() -> Figure:

@@ -128,8 +128,8 @@ def claims(answers: Mapping[str, Sequence[Answer]]) -> Figure:
     figure, axis = plt.subplots(figsize=(8.2, 1.3 + 0.28 * len(questions)))
     for offset, (source, (colour, marker)) in zip((0.25, 0.0, -0.25), look.items()):
         for index, given in enumerate(answers.get(source, ())):
-            place, found = len(questions) - 1 - index + offset, given.found
-            style.interval(axis, (found.estimate, found.low, found.high), place, colour, marker, source)
+            place, effect = len(questions) - 1 - index + offset, given.found
+            style.interval(axis, (effect.estimate, effect.low, effect.high), place, colour, marker, source)
             if given.partial:
                 axis.plot(given.paper.estimate, place, "D", color=style.PAPER, label=like, markersize=8.5, **RING)
     for index, (above, below) in enumerate(pairwise(questions)):
@@ -234,14 +234,14 @@ def error_by_scale(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]
     for axis in axes.flat[len(groups) :]:
         axis.axis("off")
     for axis, (title, rows) in zip(axes.flat, groups.items()):
-        for row, found in rows.items():
-            edges = np.asarray(found[0]["edges"], dtype=float)
-            rates = [100 * np.asarray(f["errors"], dtype=float) / np.asarray(f["images"], dtype=float) for f in found]
-            spread = np.std(rates, axis=0, ddof=1) if len(found) > 1 else None
+        for row, runs in rows.items():
+            edges = np.asarray(runs[0]["edges"], dtype=float)
+            rates = [100 * np.asarray(f["errors"], dtype=float) / np.asarray(f["images"], dtype=float) for f in runs]
+            spread = np.std(rates, axis=0, ddof=1) if len(runs) > 1 else None
             middle, marker = (edges[1:] + edges[:-1]) / 2, "s" if "Scalar" in row else "o"
             axis.errorbar(
                 middle, np.mean(rates, axis=0), spread, fmt=f"{marker}-", color=style.ROWS[row], elinewidth=1,
-                label=f"{row} (n = {len(found)})",
+                label=f"{row} (n = {len(runs)})",
             )  # fmt: skip
         axis.set(xlabel="scale factor of the digit", title=title)
         style.log_ticks(axis, "y", [0.5, 1, 2, 3, 5, 10, 20])

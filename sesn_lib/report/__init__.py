@@ -6,13 +6,11 @@ does without them.
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sesn_lib import paths
-from sesn_lib.runner.budget import format_duration
+from sesn_lib.report.site import TITLE, facts, render_site
 from sesn_lib.runner.heartbeat import Heartbeat
 from sesn_lib.store.atomic import write_aside
 
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from sesn_lib.report.execute import Outcome
 
 __all__ = ["PROFILES", "build", "build_poster", "find_notebooks", "render_site"]
-
-log = logging.getLogger(__name__)
 
 PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "quick": {},
@@ -49,24 +45,9 @@ FOLDERS: Mapping[str, str] = {"results": ".", "tables_folder": "tables"}
 """Parameters that say where a notebook writes: in a report, to these folders below its own, not the published ones."""
 CELL_SECONDS: Mapping[str, int | None] = {"quick": 1800, "full": None}
 
-TITLE = "Scale-Equivariant Steerable Networks: a reproducibility report"
-LEAD = (
-    "A network whose filters come in several sizes by construction should read small digits as well as large ones. "
-    "The paper by Sosnovik, Szmaja and Smeulders (ICLR 2020) says that it does, and by how much. These pages derive "
-    "the method, check every step by a number, and repeat the experiment."
-)
-VERSIONS = ("python", "torch", "numpy", "pillow")
-TEXTS = ("symbols.md",)
-FIGURE = Path("figures/idea.png")
-MANIFEST = ".sesn-report.json"
-
 
 def build(
-    output: Path | str,
-    profile: str = "quick",
-    *,
-    notebooks: Path | str | None = None,
-    console: Console | None = None,
+    output: Path | str, profile: str = "quick", *, notebooks: Path | str | None = None, console: Console | None = None
 ) -> int:
     """Execute all notebooks into `output`/notebooks and write the site, `output`/index.html.
 
@@ -91,20 +72,13 @@ def build(
     folder = Path(output).expanduser()
     _prepare(folder)
     console = console or Console(stderr=True)
-    from sesn_lib.report import execute
-
     say = partial(console.print, highlight=False, soft_wrap=True)
     start = time.perf_counter()
     outcomes = []
     for position, source in enumerate(sources, start=1):
-        parameters = dict(PROFILES[profile].get(source.stem, {}))
-        for name in FOLDERS.keys() & execute.parameter_names(source):
-            parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
         label = f"[{position}/{len(sources)}] {source.stem}"
         with _progress(console, label) as on_cell:
-            target, timeout = folder / "notebooks" / source.name, CELL_SECONDS[profile]
-            outcome = execute.run(source, target, parameters, timeout=timeout, on_cell=on_cell)
-        outcomes.append(outcome)
+            outcomes.append(outcome := _execute(source, folder, profile, on_cell))
         state = "[green]done[/]" if outcome.error is None else f"[red]failed[/], {escape(outcome.error)}"
         say(f"{escape(label)}: {state}, {outcome.seconds:.0f} s")
     with Heartbeat(lambda: "writing the pages", say):
@@ -117,6 +91,17 @@ def build(
     if failed:
         say(f"[red]did not run to their end:[/] {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def _execute(source: Path, folder: Path, profile: str, on_cell: Any) -> Outcome:
+    """One notebook into the report's folder, with the profile's parameters, writing nowhere but there."""
+    from sesn_lib.report import execute
+
+    parameters = dict(PROFILES[profile].get(source.stem, {}))
+    for name in FOLDERS.keys() & execute.parameter_names(source):
+        parameters[name] = os.path.relpath(folder.resolve() / FOLDERS[name], _root(source.parent))
+    target = folder / "notebooks" / source.name
+    return execute.run(source, target, parameters, timeout=CELL_SECONDS[profile], on_cell=on_cell)
 
 
 def build_poster(
@@ -156,8 +141,8 @@ def build_poster(
     if outcome.path is None or outcome.error is not None:
         console.print(f"{source.stem}: [red]failed[/], {escape(str(outcome.error))}", highlight=False, soft_wrap=True)
         return 1
-    facts = dict(_facts(provenance.environment(), "quick", None))
-    made = f"Printed by sesn report --poster on {datetime.now(UTC):%Y-%m-%d} from commit {facts['Commit']}."
+    told = dict(facts(provenance.environment(), "quick", None))
+    made = f"Printed by sesn report --poster on {datetime.now(UTC):%Y-%m-%d} from commit {told['Commit']}."
     content = poster.pdf(poster.layout(nbformat.read(outcome.path, as_version=4), TITLE, made))
     write_aside(folder / "poster.pdf", content, replace=True)
     console.print(f"the poster is {escape(str(folder / 'poster.pdf'))}", highlight=False, soft_wrap=True)
@@ -165,83 +150,17 @@ def build_poster(
 
 
 def find_notebooks(folder: Path | str | None = None) -> list[Path]:
-    """The notebooks in reading order: those in `folder`, else those of the checkout; ValueError if there are none."""
+    """The notebooks in reading order: those in `folder`, else those of the checkout.
+
+    Raises:
+        ValueError: there are none.
+    """
     place = paths.notebooks() if folder is None else Path(folder)
     # A copy that an editor or a browser made of one is none: `07_datasets-Copy1.ipynb`, `07_datasets (1).ipynb`.
-    found = sorted(path for path in place.glob("*.ipynb") if re.fullmatch(r"[0-9]{2}_\w+", path.stem))
-    if not found:
+    notebooks = sorted(path for path in place.glob("*.ipynb") if re.fullmatch(r"[0-9]{2}_\w+", path.stem))
+    if not notebooks:
         raise ValueError(f"there are no notebooks in {place}: start `sesn report` in a checkout of the project")
-    return found
-
-
-def render_site(
-    folder: Path, sources: Sequence[Path], outcomes: Sequence[Outcome] | None = None, *, profile: str = "quick"
-) -> list[Path]:
-    """Write the HTML pages of some notebooks into `folder`; returns the files written.
-
-    Arguments:
-        sources: the notebooks; they are also where relative links start.
-        outcomes: of their execution, in the same order; None shows the notebooks as they are stored.
-    """
-    import nbformat
-
-    from sesn_lib import provenance
-    from sesn_lib.report.pages import Page, Site, render
-
-    pages, extra = [], {}
-    for index, source in enumerate(sources):
-        outcome = None if outcomes is None else outcomes[index]
-        executed = source if outcome is None or outcome.path is None else outcome.path
-        page = Page(source.stem, nbformat.read(executed, as_version=4), source.parent)
-        page.source = f"notebooks/{source.name}"
-        extra[page.source] = executed.read_bytes()
-        if outcome is not None:
-            page.error = outcome.error
-            page.state = f"{'ran' if outcome.error is None else 'stopped after'} {format_duration(outcome.seconds)}"
-        pages.append(page)
-    environment = provenance.environment()
-    site = Site(
-        pages=pages,
-        title=TITLE,
-        short_title="SESN, reproduced?",
-        lead=LEAD,
-        profile=profile,
-        built=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        facts=_facts(environment, profile, outcomes),
-        stopped=[page.name for page in pages if page.error],
-        extra=_texts(sources),
-    )
-    figure = sources[0].parent / FIGURE if sources else FIGURE
-    if figure.is_file():
-        from sesn_lib.plotting.overview import ALT, CAPTION
-
-        site.figure, site.figure_alt, site.figure_caption = f"figures/{figure.name}", ALT, CAPTION
-        extra[site.figure] = figure.read_bytes()
-    return _publish(folder, {**render(site), **extra})
-
-
-def _texts(sources: Sequence[Path]) -> list[Any]:
-    """The pages beside the notebooks that are text alone."""
-    from nbformat.v4 import new_markdown_cell, new_notebook
-
-    from sesn_lib.report.pages import Page
-
-    files = [source.parent / name for source in sources[:1] for name in TEXTS]
-    found = [(file, file.read_text(encoding="utf-8")) for file in files if file.is_file()]
-    return [Page(file.stem, new_notebook(cells=[new_markdown_cell(text)]), file.parent) for file, text in found]
-
-
-def _facts(environment: Mapping[str, Any], profile: str, outcomes: Sequence[Outcome] | None) -> list[tuple[str, str]]:
-    commit = str(environment.get("git_commit") or "unknown")[:12]
-    facts = [
-        ("Profile", f"{profile} ({'short training' if profile == 'quick' else 'training by the protocol'})"),
-        ("Device", str(environment["device"])),
-        ("Commit", f"{commit}, with changes" if environment.get("git_dirty") else commit),
-        ("Versions", ", ".join(f"{name} {environment[name]}" for name in VERSIONS if name in environment)),
-    ]
-    if outcomes is not None:
-        facts.insert(1, ("Time", format_duration(sum(outcome.seconds for outcome in outcomes))))
-    return facts
+    return notebooks
 
 
 def _root(notebooks: Path) -> Path:
@@ -259,29 +178,6 @@ def _prepare(folder: Path) -> None:
             pass
     for left in (folder / "notebooks").glob(".*.part.ipynb"):
         left.unlink(missing_ok=True)
-
-
-def _publish(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write the site's files, the front page last, and remove what an earlier report left there."""
-    names = sorted(files, key=lambda name: (name == "index.html", name))
-    before = _manifest(folder)
-    write_aside(folder / MANIFEST, json.dumps({"files": sorted({*names, *before})}, indent=1).encode(), replace=True)
-    written = []
-    for name in names:
-        write_aside(folder / name, files[name], replace=True)
-        written.append(folder / name)
-    for name in before - set(names):
-        (folder / name).unlink(missing_ok=True)
-    write_aside(folder / MANIFEST, json.dumps({"files": names}, indent=1).encode(), replace=True)
-    return written
-
-
-def _manifest(folder: Path) -> set[str]:
-    try:
-        names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return {name for name in names if isinstance(name, str) and ".." not in name and not Path(name).is_absolute()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
 
 
 @contextmanager

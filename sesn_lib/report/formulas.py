@@ -131,12 +131,12 @@ def markdown(source: str, formula: Callable[[str, bool], str]) -> str:
 
 def letters(pages: Iterable[str]) -> set[str]:
     """Every character that the `<math>` elements of some HTML pages draw, slanted forms of single letters included."""
-    found: set[str] = set()
+    drawn: set[str] = set()
     for page in pages:
         for formula in re.findall(r"<math\b.*?</math>", page, re.DOTALL):
-            found.update(html.unescape(re.sub(r"<[^>]*>", "", formula)))
-            found.update("√" if "<msqrt" in formula or "<mroot" in formula else "")  # drawn without being written
-    return found | {styledstr(letter, _STYLES["italic"]) for letter in found}
+            drawn.update(html.unescape(re.sub(r"<[^>]*>", "", formula)))
+            drawn.update("√" if "<msqrt" in formula or "<mroot" in formula else "")  # drawn without being written
+    return drawn | {styledstr(letter, _STYLES["italic"]) for letter in drawn}
 
 
 def font_face(characters: set[str]) -> str:

@@ -36,7 +36,7 @@ def collect(notebook: nbformat.NotebookNode, key: str) -> dict[str, Extra]:
 
     Returns: file name of the picture on the site, as nbconvert makes it from `key` -> extra.
     """
-    found = {}
+    extras = {}
     for place, cell in enumerate(notebook.cells):
         for number, output in enumerate(cell.get("outputs", [])):
             data, notes = output.get("data", {}), output.get("metadata", {})
@@ -48,8 +48,8 @@ def collect(notebook: nbformat.NotebookNode, key: str) -> dict[str, Extra]:
             elif wide:
                 extra.narrow = pieces(base64.b64decode(data["image/png"]), int(note["width"]))
             if extra.narrow or extra.loop:
-                found[f"figures/{key}_{place}_{number}.png"] = extra
-    return found
+                extras[f"figures/{key}_{place}_{number}.png"] = extra
+    return extras
 
 
 def pieces(content: bytes, width: int, most: int = PHONE) -> list[bytes]:

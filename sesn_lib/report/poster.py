@@ -49,7 +49,12 @@ class Section:
 
 
 def printer() -> ModuleType:
-    """WeasyPrint. Raises ModuleNotFoundError without it, PosterError without the library that it needs."""
+    """WeasyPrint.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+        PosterError: the library that it needs is not.
+    """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # it prints a page
         try:
             import weasyprint
@@ -93,7 +98,7 @@ def sections(notebook: nbformat.NotebookNode) -> tuple[Mapping[str, str], list[S
     head = {r[0].get_text().strip(): r[1].decode_contents() for r in rows if len(r) == 2}
     promise = soup.find("p")
     head["promise"] = promise.decode_contents() if promise else ""
-    found: list[Section] = []
+    parts: list[Section] = []
     area = AREAS[0]
     for cell in cells:
         tags = set(cell.metadata.get("tags", []))
@@ -103,21 +108,21 @@ def sections(notebook: nbformat.NotebookNode) -> tuple[Mapping[str, str], list[S
         if cell.cell_type == "markdown":
             for element in _markdown(cell.source).contents:
                 if getattr(element, "name", None) == "h2":
-                    found.append(Section(element.get_text().strip(), area))
+                    parts.append(Section(element.get_text().strip(), area))
                 elif str(element).strip():
-                    _last(found, cell).append(str(element))
+                    _last(parts, cell).append(str(element))
         elif cell.cell_type == "code":
             shown = [text for output in cell.outputs for text in _output(output)]
             if shown:
                 inner = "".join(shown)
-                _last(found, cell).append(f'<div class="key">{inner}</div>' if "poster-key" in tags else inner)
-    return head, found
+                _last(parts, cell).append(f'<div class="key">{inner}</div>' if "poster-key" in tags else inner)
+    return head, parts
 
 
-def _last(found: Sequence[Section], cell: Any) -> list[str]:
-    if not found:
+def _last(parts: Sequence[Section], cell: Any) -> list[str]:
+    if not parts:
         raise PosterError(f"a poster begins with a heading of the second level; cell {cell.id} comes before any")
-    return found[-1].blocks
+    return parts[-1].blocks
 
 
 def _markdown(source: str) -> BeautifulSoup:
@@ -163,14 +168,18 @@ def _table(source: str) -> str:
 
 def layout(notebook: nbformat.NotebookNode, title: str, made: str) -> str:
     """The poster of an executed notebook as an HTML page; `made` says where it comes from."""
-    head, found = sections(notebook)
+    head, parts = sections(notebook)
     environment = Environment(loader=FileSystemLoader(TEMPLATES / "sesn"), autoescape=select_autoescape(default=True))
-    areas = {area: [section for section in found if section.area == area] for area in AREAS}
+    areas = {area: [section for section in parts if section.area == area] for area in AREAS}
     return environment.get_template("poster.html.j2").render(title=title, head=head, areas=areas, made=made)
 
 
 def pdf(page: str) -> bytes:
-    """One A4 page in PDF, in the largest type with which everything fits. Raises PosterError if nothing does."""
+    """One A4 page in PDF, in the largest type with which everything fits.
+
+    Raises:
+        PosterError: it does not fit even in the smallest.
+    """
     weasyprint = printer()
     from weasyprint.text.fonts import FontConfiguration
 

@@ -61,25 +61,25 @@ def audit(folder: Path, *, repository: Path | None = None) -> Audit:
     store = Store(folder)
     if not store.runs.is_dir():
         store.runs = store.folder
-    found, records = Audit(), {}
+    result, records = Audit(), {}
     for path in store.files():
-        found.checked += 1
+        result.checked += 1
         try:
             records[path] = read_record(path)
         except RecordError as error:
-            found.problems.append(f"{path.name}: {error}; must be a record as of sesn_lib.store.schema")
-    if not found.checked:
+            result.problems.append(f"{path.name}: {error}; must be a record as of sesn_lib.store.schema")
+    if not result.checked:
         raise ValueError(f"no records in {store.runs}: --results must name a folder of records, or one with runs/")
     commits = _Commits(repository or REPOSITORY)
     for path, record in records.items():
         cell = cell_named(path.stem)
         assert cell is not None, "by Store.files"
         for rule in _RULES:
-            found.problems += [f"{path.name}: {line}" for line in _judged(rule, record, cell)]
+            result.problems += [f"{path.name}: {line}" for line in _judged(rule, record, cell)]
         for wrong, line in commits.look(record):
-            (found.problems if wrong else found.notes).append(f"{path.name}: {line}")
-    found.problems += _duplicates({path.name: record for path, record in records.items()})
-    return found
+            (result.problems if wrong else result.notes).append(f"{path.name}: {line}")
+    result.problems += _duplicates({path.name: record for path, record in records.items()})
+    return result
 
 
 # One record

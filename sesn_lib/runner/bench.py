@@ -100,41 +100,26 @@ def run(
     from rich.console import Console
 
     provenance.use_threads(threads)
-    check_whole(2, batch_size=batch_size)
-    check_whole(rounds=rounds)
-    for way in ways or ():
-        check_choice(WAYS, way=way)
+    _check(batch_size, rounds, ways or (), names := list(DEFAULT_MODELS if models is None else models))
     target = provenance.resolve_device(device)
     ways, jobs = ways or ways_on(target), bench_jobs.jobs_to_time(jobs, target)
     wanted = sorted({WAYS[way].precision for way in ways}, reverse=True)
     for name in wanted:
         warn_if_slow(name, device)
-    names = list(DEFAULT_MODELS if models is None else models)
-    for name in names:
-        _network(name)  # refuse an unknown name before anything is measured
     if output is not None:
         check_folders({"--output: the folder": output.parent})
     console = Console()
-    peaks = dict.fromkeys(wanted, 0.0)
     augmentation = _augmentation_seconds(target, batch_size)
     if target.type == "cuda":  # what its libraries keep for themselves is counted to no network
         _Step(names[0], ways[-1], target, batch_size).warm_up()
     rows: list[Measurement] = []
+    peaks = dict.fromkeys(wanted, 0.0)
     for name in names:
         with console.status(name) if console.is_terminal else Heartbeat(lambda: name, to_stderr):  # noqa: B023
             # Beside each network anew: a peak taken while something else runs would flatter every share.
             peaks = {name: max(peak, gauges.matrix_peak(target, name)) for name, peak in peaks.items()}
             rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways)
-    report = {
-        "device": provenance.device_description(target),
-        "machine": platform.machine(),
-        "environment": provenance.environment(target),
-        "batch_size": batch_size,
-        "rounds": rounds,
-        "matrix_peak_flops": peaks,
-        "augmentation_seconds": augmentation,
-        "measurements": [asdict(row) | {"matrix_share": _matrix_share(row, peaks)} for row in rows],
-    }
+    report = _report(target, batch_size, rounds, peaks, augmentation, rows)
     console.print(_table(rows, report))
     if output is not None:
         output.write_text(json.dumps(report, indent=1) + "\n")
@@ -142,6 +127,33 @@ def run(
     if jobs:
         bench_jobs.run(models, jobs, target, output, console)
     return 0
+
+
+def _report(
+    device: torch.device, batch_size: int, rounds: int, peaks: dict[str, float], augmentation: float,
+    rows: Sequence[Measurement],
+) -> dict[str, Any]:  # fmt: skip
+    """What the JSON file holds."""
+    return {
+        "device": provenance.device_description(device),
+        "machine": platform.machine(),
+        "environment": provenance.environment(device),
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "matrix_peak_flops": peaks,
+        "augmentation_seconds": augmentation,
+        "measurements": [asdict(row) | {"matrix_share": _matrix_share(row, peaks)} for row in rows],
+    }
+
+
+def _check(batch_size: int, rounds: int, ways: Sequence[str], names: Sequence[str]) -> None:
+    """Refuses what cannot be measured before anything is."""
+    check_whole(2, batch_size=batch_size)
+    check_whole(rounds=rounds)
+    for way in ways:
+        check_choice(WAYS, way=way)
+    for name in names:
+        _network(name)
 
 
 def ways_on(device: torch.device) -> tuple[str, ...]:
@@ -152,14 +164,7 @@ def ways_on(device: torch.device) -> tuple[str, ...]:
 
 
 @memory.kept()
-def measure(
-    name: str,
-    device: torch.device,
-    *,
-    batch_size: int,
-    rounds: int,
-    ways: Sequence[str],
-) -> list[Measurement]:
+def measure(name: str, device: torch.device, *, batch_size: int, rounds: int, ways: Sequence[str]) -> list[Measurement]:
     """Measure one network in the given ways, taking turns; memory is kept, as in training."""
     steps: dict[str, _Step] = {}
     seconds: dict[str, list[float]] = {way: [] for way in ways}

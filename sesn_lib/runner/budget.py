@@ -15,7 +15,11 @@ _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `540`, `540s`, `9m`, `1.5h`, `1h30m`, `2d`. Raises ValueError for anything else."""
+    """Seconds of `540`, `540s`, `9m`, `1.5h`, `1h30m`, `2d`.
+
+    Raises:
+        ValueError: anything else.
+    """
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
     spelled = re.sub(r"\s", "", "".join(number + unit for number, unit in parts))
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -78,27 +78,15 @@ def submit(
         ValueError: submitit or the cluster's commands are not there.
         RunnerError: a local runner failed.
     """
-    try:
-        import submitit
-    except ImportError:
-        raise ValueError("a cluster needs submitit; install it with: pip install submitit") from None
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
     results = job.results.resolve()
     job = replace(job, results=results, checkpoints=job.checkpoints and job.checkpoints.resolve(), deadline=None)
-    logs = results / "runs" / ".locks" / "cluster"
-    logs.mkdir(parents=True, exist_ok=True)
-    try:
-        executor = submitit.AutoExecutor(folder=logs, cluster=engine)
-    except RuntimeError as error:  # e.g. no srun here
-        raise ValueError(f"cannot submit to {engine}: {error}") from None
+    executor = _executor(results / "runs" / ".locks" / "cluster", engine)
     minutes = DEFAULT_MINUTES if seconds is None else max(1, int((seconds + LAST_WORDS) / 60 + 0.999))
-    parameters: dict[str, Any] = {"name": "sesn", "timeout_min": minutes}
-    if engine == "slurm":
-        parameters |= {"gpus_per_node": int(gpu), "cpus_per_task": 4, "mem_gb": 16}
-        if partition is not None:
-            parameters["slurm_partition"] = partition
-    executor.update_parameters(**parameters)
+    machine = {"gpus_per_node": int(gpu), "cpus_per_task": 4, "mem_gb": 16} if engine == "slurm" else {}
+    place = {"slurm_partition": partition} if partition is not None and engine == "slurm" else {}
+    executor.update_parameters(name="sesn", timeout_min=minutes, **machine, **place)
     if seconds is None and engine == "slurm":
         seconds = DEFAULT_MINUTES * 60 - LAST_WORDS
     # Where the library is used from a checkout without being installed, the processes must find it.
@@ -114,6 +102,19 @@ def submit(
                 raise RunnerError(f"job {one.job_id} failed: {_cause(error)}; its log: {one.paths.stderr}") from error
             say(f"job {one.job_id}: {len(summary.finished)} finished, {len(summary.failed)} failed")
     return submitted
+
+
+def _executor(logs: Path, engine: str) -> Any:
+    """What submitit submits with; ValueError without it, or without the engine's commands."""
+    try:
+        import submitit
+    except ImportError:
+        raise ValueError("a cluster needs submitit; install it with: pip install submitit") from None
+    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        return submitit.AutoExecutor(folder=logs, cluster=engine)
+    except RuntimeError as error:  # e.g. no srun here
+        raise ValueError(f"cannot submit to {engine}: {error}") from None
 
 
 def _cause(error: Exception) -> str:

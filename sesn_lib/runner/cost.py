@@ -36,12 +36,7 @@ LEAST_SECONDS, MOST_EPOCHS = 0.5, 10
 
 
 def measure(
-    experiment: Experiment,
-    model: str,
-    settings: BaseSettings | None = None,
-    *,
-    device: str = "auto",
-    epochs: int = 2,
+    experiment: Experiment, model: str, settings: BaseSettings | None = None, *, device: str = "auto", epochs: int = 2
 ) -> dict[str, Any]:
     """Times training steps on random images: augmentation, forward, backward, optimiser.
 
@@ -57,7 +52,6 @@ def measure(
     settings = settings or experiment.settings
     batch, batches = settings.batch_size, BATCHES[target.type]
     task = task_of(experiment).noise(settings, batch * batches, target)
-    precision = task.settings.precision
     generator = torch.Generator().manual_seed(0)
     if target.type == "cuda":
         gauges.forget_peak_memory(target)
@@ -76,7 +70,7 @@ def measure(
     return {
         "model": model,
         "parameters": trained_parameters(network),
-        "precision": precision,
+        "precision": task.settings.precision,
         "batch_size": batch,
         "micro_batch": getattr(settings, "micro_batch", None),
         "steps": (len(seconds) - 1) * batches,
@@ -173,11 +167,13 @@ def _speed(experiment: str, model: str, settings: BaseSettings, device: str, thr
 def load_measurements(path: str | Path) -> list[dict[str, Any]]:
     """The measurements in a file, none if there is no such file; in the models' order, the same device together."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        measured = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     models = [model for experiment in EXPERIMENTS.values() for model in experiment.models]
-    return sorted(found, key=lambda one: (one["environment"]["device"], one["precision"], models.index(one["model"])))
+    return sorted(
+        measured, key=lambda one: (one["environment"]["device"], one["precision"], models.index(one["model"]))
+    )
 
 
 def add_measurement(path: str | Path, measurement: dict[str, Any]) -> None:
@@ -214,21 +210,21 @@ def speeds(
             settings = replace(experiment.settings, batch_size=batch_size, precision=kind)
             try:
                 with Heartbeat(lambda: f"{name}, {kind}", to_stderr):  # noqa: B023
-                    found = measure(experiment, name, settings, device=device)
+                    measured = measure(experiment, name, settings, device=device)
             except torch.OutOfMemoryError:
                 console.print(f"{name}, {kind}, batch {batch_size}: the device's memory does not hold it")
                 continue
-            console.print(_line(experiment, found), soft_wrap=True)
+            console.print(_line(experiment, measured), soft_wrap=True)
             if output is not None:
-                add_measurement(output, found)
+                add_measurement(output, measured)
 
 
-def _line(experiment: Experiment, found: dict[str, Any]) -> str:
-    name, speed, memory = found["model"], found["images_per_second"], found["peak_bytes"]
+def _line(experiment: Experiment, measured: dict[str, Any]) -> str:
+    name, speed, memory = measured["model"], measured["images_per_second"], measured["peak_bytes"]
     counted = task_of(experiment).counted(name)
     return (
-        f"{name}, {found['precision']}, batch {found['batch_size']}: {speed:.3g} images/s, "
+        f"{name}, {measured['precision']}, batch {measured['batch_size']}: {speed:.3g} images/s, "
         + ("" if counted is None else f"{speed * counted.step_flops / 1e12:.2g} TFLOP/s, ")
         + ("" if memory is None else f"{memory / 2**30:.1f} GiB, ")
-        + f"a full run {format_duration(estimate(experiment, name, speed))} on {found['environment']['device']}"
+        + f"a full run {format_duration(estimate(experiment, name, speed))} on {measured['environment']['device']}"
     )

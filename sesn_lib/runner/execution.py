@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sesn_lib.data.splits import Split
     from sesn_lib.training.evaluation import Evaluation
-    from sesn_lib.training.loop import BaseTask, EpochReport, FitResult
+    from sesn_lib.training.task import BaseTask, EpochReport, FitResult
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,11 @@ def task_of(experiment: Experiment) -> type[BaseTask]:
 
 
 def settings_of(cell: AnyCell, options: RunOptions | None = None) -> BaseSettings:
-    """The protocol for a cell, changed as the options say, with the cell's own seed. Raises ValueError."""
+    """The protocol for a cell, changed as the options say, with the cell's own seed.
+
+    Raises:
+        ValueError: a value that is impossible for this cell.
+    """
     from sesn_lib.provenance import cell_seed
 
     return replace(experiment_of(cell).settings_of(cell, options or RunOptions()), seed=cell_seed(cell))
@@ -110,18 +114,14 @@ def train_cell(
         Interrupted: `stop` said so.
     """
     from sesn_lib import provenance
-    from sesn_lib.training.counting import trained_parameters
 
     start = time.perf_counter()
     options = options or RunOptions()
     provenance.use_threads(options.threads)
     device = provenance.resolve_device(options.device)
     environment = provenance.environment(device)  # now, not in hours: of the code that runs
-    chosen = settings_of(cell, options)
-    if settings is not None:
-        chosen = replace(settings, seed=chosen.seed)
-    experiment = experiment_of(cell)
-    task, checksum = task_of(experiment).load(cell, chosen, options, device)
+    chosen = replace(settings or settings_of(cell, options), seed=provenance.cell_seed(cell))
+    task, checksum = task_of(experiment_of(cell)).load(cell, chosen, options, device)
     protocol = task.settings.protocol(len(task.train))
     identity = {"cell": cell.as_dict(), "protocol": protocol, "data": checksum, "device_type": device.type}
     checkpoint = Checkpoint(options.checkpoints, cell, identity, every=options.checkpoint_seconds, stop=stop)
@@ -129,27 +129,31 @@ def train_cell(
     trained = time.perf_counter()
     outcome = task.outcome(model, result)
     finished = time.perf_counter()
+    timing = {
+        "train_seconds": sum(epoch["seconds"] for epoch in result.history),
+        **({} if outcome.evaluation is None else {"evaluation_seconds": finished - trained}),
+        "wall_seconds": checkpoint.seconds_before + finished - start,
+        "finished": now(),
+    }
+    said = {**outcome.says, "history": result.history, "data_checksum": checksum, "environment": environment}
+    return Trained(
+        _record(cell, task, protocol, model) | said | {"timing": timing}, model, outcome.evaluation, task.test
+    )
+
+
+def _record(cell: AnyCell, task: BaseTask, protocol: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """How a record begins: what was trained, and by what."""
+    from sesn_lib.training.counting import trained_parameters
+
     assert task.test is not None
-    testing = {} if outcome.evaluation is None else {"evaluation_seconds": finished - trained}
-    record = {
+    return {
         "schema": SCHEMA,
         "cell": cell.as_dict(),
-        "seed": chosen.seed,
+        "seed": task.settings.seed,
         "protocol": protocol,
-        "complete": experiment.is_complete(protocol, len(task.test), cell),
+        "complete": experiment_of(cell).is_complete(protocol, len(task.test), cell),
         "parameters": trained_parameters(model),
-        **outcome.says,
-        "history": result.history,
-        "data_checksum": checksum,
-        "environment": environment,
-        "timing": {
-            "train_seconds": sum(epoch["seconds"] for epoch in result.history),
-            **testing,
-            "wall_seconds": checkpoint.seconds_before + finished - start,
-            "finished": now(),
-        },
     }
-    return Trained(record, model, outcome.evaluation, task.test)
 
 
 def _fit(

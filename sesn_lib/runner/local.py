@@ -19,11 +19,7 @@ from sesn_lib.store.records import Store
 
 
 def run(
-    job: Job,
-    *,
-    jobs: int = 1,
-    retry_failed: bool = False,
-    notify: Callable[[Event], None] | None = None,
+    job: Job, *, jobs: int = 1, retry_failed: bool = False, notify: Callable[[Event], None] | None = None
 ) -> Summary:
     """Runs a job's missing cells, with `jobs` > 1 in as many processes.
 
@@ -38,6 +34,7 @@ def run(
         RunnerError: nothing can be run, or nothing can be written.
         DataError: the data cannot be had.
         DeviceError: the device is not there.
+        ValueError: fewer than one job.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
@@ -61,7 +58,11 @@ def run(
 
 
 def forget_failures(job: Job) -> None:
-    """Lets a job's cells be tried again that failed before. Raises RunnerError where that cannot be written."""
+    """Lets a job's cells be tried again that failed before.
+
+    Raises:
+        RunnerError: that cannot be written.
+    """
     store = Store(job.results)
     try:
         for cell in job.cells:

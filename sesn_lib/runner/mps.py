@@ -104,28 +104,28 @@ def _asked(query: str, name: str) -> list[list[str]]:
     return [[word.strip() for word in line.split(",")] for line in lines]
 
 
-def check_room(found: Card | None, device: str) -> None:
+def check_room(card: Card | None, device: str) -> None:
     """Refuses a card that others have filled.
 
     Raises:
         ValueError: what is free, and who holds the rest as far as known.
     """
-    if found is None or found.free >= LEAST_BYTES:
+    if card is None or card.free >= LEAST_BYTES:
         return
     holders = [
         f"process {number} ({Path(name).name}) holds {'some' if size is None else f'{size / GIB:.1f} GiB'}"
-        for number, name, size in sorted(found.users, key=lambda user: -(user[2] or 0))[:3]
+        for number, name, size in sorted(card.users, key=lambda user: -(user[2] or 0))[:3]
     ]
     raise ValueError(
-        f"{device} has {found.free / GIB:.1f} of {found.total / GIB:.1f} GiB free, a run needs at least "
+        f"{device} has {card.free / GIB:.1f} of {card.total / GIB:.1f} GiB free, a run needs at least "
         f"{LEAST_BYTES / GIB:.0f} GiB: {', '.join(holders) or 'it is not told who holds the rest'}; "
         "wait for it or name another --device"
     )
 
 
-def jobs_on(found: Card | None, cells: int) -> int:
+def jobs_on(card: Card | None, cells: int) -> int:
     """How many jobs a GPU is given by default if they can work at once: four, or as many as have room and work."""
-    room = USUAL_JOBS if found is None else found.free // JOB_BYTES
+    room = USUAL_JOBS if card is None else card.free // JOB_BYTES
     return max(1, min(USUAL_JOBS, room, cells))
 
 

@@ -74,9 +74,12 @@ def _main(job: Job, pipe: Connection) -> None:
 
 
 def run_pool(job: Job, jobs: int, tell: Callable[[Event], None], stop: threading.Event) -> None:
-    """Runs a job in `jobs` processes until all have ended. Raises what stopped a worker, once the others have stopped.
+    """Runs a job in `jobs` processes until all have ended.
 
     Arguments: as `worker.work`; `stop` may be set by a signal handler at any time.
+
+    Raises:
+        RunnerError: and whatever else stopped a worker, once the others have stopped.
     """
     store = Store(job.results)
     deaths: Counter[AnyCell] = Counter()

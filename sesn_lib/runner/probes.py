@@ -92,14 +92,14 @@ def layer_errors(model: MNISTNet, large: Tensor, small: Tensor, scale: float) ->
 
     Returns: the error by layer (`store.probes.LAYERS`), and of each digit's logits, ``[N]``.
     """
-    found: dict[str, list[Tensor]] = {layer: [] for layer in probes.LAYERS}
+    by_layer: dict[str, list[Tensor]] = {layer: [] for layer in probes.LAYERS}
     with torch.inference_mode():
         for f, scaled in zip(large.split(250), small.split(250)):
             maps = zip(probes.LAYERS, layer_maps(model, normalise(f)), layer_maps(model, normalise(scaled)))
             for layer, plain, expected in maps:
                 moved = plain if layer == "logits" else _moved(plain, scale, zero=layer == "input")
-                found[layer].append(equivariance.relative_errors(moved, expected))
-    errors = {layer: torch.cat(parts).double().cpu() for layer, parts in found.items()}
+                by_layer[layer].append(equivariance.relative_errors(moved, expected))
+    errors = {layer: torch.cat(parts).double().cpu() for layer, parts in by_layer.items()}
     return {layer: values.mean().item() for layer, values in errors.items()}, errors["logits"]
 
 
@@ -191,18 +191,18 @@ def probe_all(
         if cell.repetition not in prepared:
             prepared = {cell.repetition: _Digits(data, cell.repetition, digits, device)}
         assert isinstance(model, MNISTNet)
-        found = probe(model.to(device), prepared[cell.repetition], precision=kind)
+        probed = probe(model.to(device), prepared[cell.repetition], precision=kind)
         whole = {
             "schema": probes.SCHEMA,
             "cell": cell.as_dict(),
             "weights": weights.checksum(kept, cell),
             "trained": record["timing"]["finished"],
             "test_error_50k": record["test_error_50k"],
-            **found,
+            **probed,
             "environment": environment(device),
             "finished": now(),
         }
         written.append(probes.write(results, whole))
-        logits = found["equivariance"]["by_layer"]["logits"]
+        logits = probed["equivariance"]["by_layer"]["logits"]
         say(f"[{len(written)}] {cell}: probed, equivariance error of the logits {logits:.3g}")
     return written

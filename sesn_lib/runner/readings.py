@@ -48,7 +48,11 @@ class Discordance:
 
 
 def discordance(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> Discordance:
-    """Of which digits two networks read, in the same order. Raises ValueError for different numbers of digits."""
+    """Of which digits two networks read, in the same order.
+
+    Raises:
+        ValueError: different numbers of digits.
+    """
     a, b = np.asarray(first, bool), np.asarray(second, bool)
     if a.shape != b.shape:
         raise ValueError(f"{len(a)} digits against {len(b)}: they must be the same ones")

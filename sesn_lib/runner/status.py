@@ -91,11 +91,7 @@ def survey(
     if store.folder.exists() and not store.folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder of results", str(store.folder))
     records, failures = store.records_of(experiment.cell), store.failures_of(experiment.cell)
-    if cells is None:
-        kinds = {(cell.model, cell.condition) for cell in experiment.cells(part)}
-        beyond = {cell for cell in {*records, *failures} if (cell.model, cell.condition) in kinds}
-        cells = dict.fromkeys((*experiment.cells(part), *sorted(beyond)))
-    cells = tuple(cells)
+    cells = tuple(_of_part(experiment, part, {*records, *failures}) if cells is None else cells)
     folder = None if checkpoints is None else Path(checkpoints)
     states, progress = {}, {}
     for cell in cells:
@@ -116,6 +112,13 @@ def survey(
         experiment=experiment,
         device=device,
     )
+
+
+def _of_part(experiment: Experiment, part: str | None, known: set[AnyCell]) -> Iterable[AnyCell]:
+    """The cells of a part, and those of its models and conditions beyond the grid that are known."""
+    kinds = {(cell.model, cell.condition) for cell in experiment.cells(part)}
+    beyond = {cell for cell in known if (cell.model, cell.condition) in kinds}
+    return dict.fromkeys((*experiment.cells(part), *sorted(beyond)))
 
 
 def state_of(
@@ -167,7 +170,7 @@ def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> tuple[s
         if record["environment"]["device"] == device:
             like.setdefault(record["cell"]["model"], []).append(record)
     costs = {}
-    for model, found in like.items():
-        whole = experiment.whole_protocols(cell_of(found[0]["cell"]))[0]
-        costs[model] = typical_cost(found, whole["epochs"], whole["train_images"])
+    for model, alike in like.items():
+        whole = experiment.whole_protocols(cell_of(alike[0]["cell"]))[0]
+        costs[model] = typical_cost(alike, whole["epochs"], whole["train_images"])
     return device, costs

@@ -80,7 +80,11 @@ class Checkpoint:
         return train(None)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Writes the state if it is time or if the run is to stop; a full disk costs the checkpoint, not the run."""
+        """Writes the state if it is time or if the run is to stop; a full disk costs the checkpoint, not the run.
+
+        Raises:
+            Interrupted: the run is to stop.
+        """
         import torch
 
         stopping = self.stop is not None and self.stop()
@@ -144,11 +148,11 @@ class Checkpoint:
                     path.unlink()
 
 
-def _difference(found: Any, wanted: Any) -> str:
+def _difference(stored: Any, wanted: Any) -> str:
     """The first thing in which two identities differ, such as `protocol.epochs (5, not 60)`."""
-    if not isinstance(found, dict) or not isinstance(wanted, dict):
-        return f"identity ({found!r}, not {wanted!r})"
-    key = next(key for key in {**wanted, **found} if found.get(key) != wanted.get(key))
-    if isinstance(found.get(key), dict) and isinstance(wanted.get(key), dict):
-        return f"{key}.{_difference(found[key], wanted[key])}"
-    return f"{key} ({found.get(key)!r}, not {wanted.get(key)!r})"
+    if not isinstance(stored, dict) or not isinstance(wanted, dict):
+        return f"identity ({stored!r}, not {wanted!r})"
+    key = next(key for key in {**wanted, **stored} if stored.get(key) != wanted.get(key))
+    if isinstance(stored.get(key), dict) and isinstance(wanted.get(key), dict):
+        return f"{key}.{_difference(stored[key], wanted[key])}"
+    return f"{key} ({stored.get(key)!r}, not {wanted.get(key)!r})"

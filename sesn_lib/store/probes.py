@@ -61,14 +61,18 @@ def validate(probe: Any) -> AnyCell:
     return cell_of(probe["cell"])
 
 
-def _check_equivariance(found: dict[str, Any]) -> None:
-    check(found, {"from": number(0), "to": number(0), "by_layer": is_a(dict), "by_digit": is_a(list)}, "equivariance.")
-    check(found["by_layer"], dict.fromkeys(LAYERS, number(0)), "equivariance.by_layer.")
-    if not found["by_digit"] or not all(map(number(0), found["by_digit"])):
-        raise RecordError(f"equivariance.by_digit cannot be {short(found['by_digit'])}")
-    mean = math.fsum(found["by_digit"]) / len(found["by_digit"])
-    if not math.isclose(mean, found["by_layer"]["logits"], rel_tol=1e-3):
-        raise RecordError(f"equivariance.by_layer.logits is {found['by_layer']['logits']}, by its digits it is {mean}")
+def _check_equivariance(measured: dict[str, Any]) -> None:
+    check(
+        measured, {"from": number(0), "to": number(0), "by_layer": is_a(dict), "by_digit": is_a(list)}, "equivariance."
+    )
+    check(measured["by_layer"], dict.fromkeys(LAYERS, number(0)), "equivariance.by_layer.")
+    if not measured["by_digit"] or not all(map(number(0), measured["by_digit"])):
+        raise RecordError(f"equivariance.by_digit cannot be {short(measured['by_digit'])}")
+    mean = math.fsum(measured["by_digit"]) / len(measured["by_digit"])
+    if not math.isclose(mean, measured["by_layer"]["logits"], rel_tol=1e-3):
+        raise RecordError(
+            f"equivariance.by_layer.logits is {measured['by_layer']['logits']}, by its digits it is {mean}"
+        )
 
 
 def write(folder: str | Path, probe: dict[str, Any]) -> Path:
@@ -85,7 +89,7 @@ def write(folder: str | Path, probe: dict[str, Any]) -> Path:
 
 def load_all(folder: str | Path) -> dict[AnyCell, dict[str, Any]]:
     """The probes below a results folder, by cell; files that are none are said and passed over."""
-    found = {}
+    loaded = {}
     for path in sorted((Path(folder) / "probes").glob("*.json")):
         try:
             probe = json.loads(path.read_text(encoding="utf-8"))
@@ -95,5 +99,5 @@ def load_all(folder: str | Path) -> dict[AnyCell, dict[str, Any]]:
         except ValueError as error:
             log.warning("unusable: %s: %s", path, error)
             continue
-        found[cell] = probe
-    return found
+        loaded[cell] = probe
+    return loaded

@@ -78,7 +78,12 @@ class Store:
         return path
 
     def load(self, cell: AnyCell) -> dict[str, Any]:
-        """The record of a cell. Raises FileNotFoundError if there is none, RecordError if the file is no record."""
+        """The record of a cell.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RecordError: the file is no record.
+        """
         return read_record(self.path(cell))
 
     def find(self, cell: AnyCell) -> dict[str, Any] | None:
@@ -164,7 +169,7 @@ class Store:
 
     def failures(self) -> list[dict[str, Any]]:
         """The noted failures of cells that have no record, by name of the cell."""
-        found = []
+        failures = []
         for path in self.files(self.failed):
             try:
                 failure = _read_failure(path)
@@ -174,8 +179,8 @@ class Store:
                 self._pass_over(path, str(error))
                 continue
             if not self.has(_cell(failure)):
-                found.append(failure)
-        return found
+                failures.append(failure)
+        return failures
 
     def has_failed(self, cell: AnyCell) -> bool:
         """Whether there is a note that the cell failed."""
@@ -226,7 +231,12 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record that a file holds. Raises RecordError if it is none, or that of another cell than the file's name."""
+    """The record that a file holds.
+
+    Raises:
+        RecordError: it holds none, or that of another cell than its name says.
+        FileNotFoundError: it is not there.
+    """
     record = _parse(path)
     cell = validate(record)
     if path.name != f"{cell.name}.json":

@@ -70,9 +70,9 @@ def validate(record: Any) -> AnyCell:
     cell = cell_of(record["cell"])
     experiment = experiment_of(cell)
     _check_history(record, experiment)
-    check(record, experiment.RECORD)
-    check(record["protocol"], experiment.PROTOCOL, "protocol.")
-    check(record["timing"], experiment.TIMING, "timing.")
+    check(record, experiment.RECORD_RULES)
+    check(record["protocol"], experiment.PROTOCOL_RULES, "protocol.")
+    check(record["timing"], experiment.TIMING_RULES, "timing.")
     experiment.check_record(record)
     _refuse_unwritable(record, "")
     if record["complete"] != experiment.is_complete(record["protocol"], record["test_images"], cell):
@@ -87,7 +87,7 @@ def _check_history(record: dict[str, Any], experiment: Experiment) -> None:
     for count, epoch in enumerate(history, start=1):
         if not isinstance(epoch, dict):
             raise RecordError(f"history: epoch {count} cannot be {short(epoch)}")
-        check(epoch, {**_EPOCH, **experiment.EPOCH}, f"history: epoch {count}: ")
+        check(epoch, {**_EPOCH, **experiment.EPOCH_RULES}, f"history: epoch {count}: ")
         if epoch["epoch"] != count:
             raise RecordError(f"history: epoch {epoch['epoch']} stands at place {count}")
 

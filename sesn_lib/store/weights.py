@@ -65,9 +65,9 @@ def load(folder: str | Path, cell: AnyCell) -> tuple[nn.Module, dict[str, Any]]:
         described = validate(record)
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path.with_suffix('.json')} does not hold a checksum and a record: {error}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise WeightsError(f"{path} has the SHA-256 {found}, must have {expected} as its record says")
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
+        raise WeightsError(f"{path} has the SHA-256 {actual}, must have {expected} as its record says")
     if described != cell:
         raise WeightsError(f"{path} is of the cell {described}: it must be of {cell}")
     model = build(cell.network)

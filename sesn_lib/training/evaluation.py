@@ -27,7 +27,11 @@ class Evaluation:
         return float(self.correct.double().mean())
 
     def error(self, n: int | None = None) -> float:
-        """Error in percent on the first `n` images, on all when left out. Raises ValueError unless 1 <= n <= N."""
+        """Error in percent on the first `n` images, on all when left out.
+
+        Raises:
+            ValueError: n below 1 or above N.
+        """
         count = len(self.correct) if n is None else n
         if not 1 <= count <= len(self.correct):
             raise ValueError(f"error on the first {count} images asked for, must be 1 to {len(self.correct)}")
@@ -45,6 +49,9 @@ def evaluate(
     """Predictions of `model`, which must be on the split's device, in evaluation mode; its mode is then restored.
 
     `normalise` makes the model's input of the bytes; that of MNIST-scale by default.
+
+    Raises:
+        ValueError: no image at all, an impossible batch size or precision.
     """
     check_whole(batch_size=batch_size)
     check_choice(PRECISION_CHOICES, precision=precision)

@@ -22,8 +22,9 @@ from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.fast import memory
 from sesn_lib.fast.graphs import recorded
 from sesn_lib.training.evaluation import Evaluation, evaluate
-from sesn_lib.training.loop import BaseTask, Diverged, FitResult, Outcome, Row, Step, fit
+from sesn_lib.training.loop import Diverged, fit
 from sesn_lib.training.state import autocast
+from sesn_lib.training.task import BaseTask, FitResult, Outcome, Row, Step
 
 if TYPE_CHECKING:
     from data_prep.mnist_scale import Realization

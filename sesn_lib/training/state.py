@@ -49,11 +49,7 @@ def capture(
 
 
 def restore(
-    state: State,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    device: torch.device,
+    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator, device: torch.device
 ) -> None:
     """Puts back what `capture` took; torch's global random state among it.
 

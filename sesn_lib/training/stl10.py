@@ -18,8 +18,9 @@ from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.training.counting import Count, count
 from sesn_lib.training.evaluation import Evaluation, evaluate
-from sesn_lib.training.loop import BaseTask, FitResult, Outcome, Row, Step, fit
+from sesn_lib.training.loop import fit
 from sesn_lib.training.state import autocast, stream
+from sesn_lib.training.task import BaseTask, FitResult, Outcome, Row, Step
 
 __all__ = ["Task", "epoch_batches", "evaluate", "fit", "hold_out", "make_optimizer", "train_step"]
 

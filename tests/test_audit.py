@@ -262,6 +262,7 @@ def problems_of(path: Path, text: str, repository: Path) -> list[str]:
     return audit(path.parent, repository=repository).problems
 
 
+@pytest.mark.slow
 def test_the_records_of_the_report_pass() -> None:
     for folder in (RECORDS.parent, RECORDS.parent / "float32"):
         found = audit(folder)

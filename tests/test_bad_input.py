@@ -321,11 +321,35 @@ def test_pictures_of_another_format_are_refused(files: dict[str, bytes], said: s
         stl10.read(tmp_path, "train")
 
 
-@pytest.mark.parametrize("option", ["--root", "--source", "--png", "--protocol"])
-def test_two_dashes_are_no_value(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are a word like any other, or refused in one line."""
+@pytest.mark.parametrize(
+    ("option", "used"),
+    [
+        ("--root", [("root", Path("--"))]),
+        ("--source", [("source", Path("--"))]),
+        ("--png", [("png", Path("--") / f"paper-{number}") for number in range(6)]),
+        ("--protocol", "error: unknown protocol '--'; choose one of paper, report, both\n"),
+        ("--realization", "error: there is no realization --; choose 0 to 5, or all\n"),
+    ],
+)
+def test_two_dashes_are_no_value(
+    option: str,
+    used: list[tuple[str, Path]] | str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are a word like any other: the name of a folder, or refused in one line."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preparation, "prepare_all", lambda *_, **__: [])
+    asked: list[tuple[str, Path]] = []
+
+    def prepare_all(root: Path | None, wanted: Any, *, source: Path | None, **_: Any) -> list[Any]:
+        asked.extend((name, value) for name, value in [("root", root), ("source", source)] if value is not None)
+        return []
+
+    monkeypatch.setattr(preparation, "prepare_all", prepare_all)
     monkeypatch.setattr(preparation, "prepare", lambda *_, **__: None)
-    monkeypatch.setattr(realizations, "export_png", lambda *_, **__: "")
-    assert data_prep_main(["mnist-scale", f"{option}=--"]) in (0, 2)
+    monkeypatch.setattr(realizations, "export_png", lambda _, folder, **__: asked.append(("png", folder)))
+    refused = isinstance(used, str)
+    assert data_prep_main(["mnist-scale", f"{option}=--"]) == (2 if refused else 0)
+    assert asked == ([] if refused else used)
+    assert not refused or capsys.readouterr().err == used

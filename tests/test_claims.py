@@ -210,6 +210,7 @@ def history(names: tuple[str, ...], count: Callable[[str], list[int]]) -> list[i
 RESULTS = ("00_poster.ipynb", "08_results.ipynb", "10_results.ipynb")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "names", "count"),
     [

@@ -170,6 +170,7 @@ def test_train_writes_a_record_and_does_not_overwrite_it(sesn: Any, tmp_path: Pa
     assert Store(tmp_path / "build").load(CELL)["complete"] is False
 
 
+@pytest.mark.slow
 def test_damaged_records_are_missing_cells(sesn: Any, tmp_path: Path) -> None:
     chosen = ["--models", "mnist_cnn_28", "--realizations", "0", "--results", "here", "--threads", "1"]
     assert sesn("run", *chosen, *SHORT).code == 0
@@ -188,6 +189,7 @@ def test_damaged_records_are_missing_cells(sesn: Any, tmp_path: Path) -> None:
     assert second.read_bytes() == good, "the other record is left alone"
 
 
+@pytest.mark.slow
 def test_a_diverging_run_is_noted_shown_and_never_averaged(
     sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -339,6 +339,7 @@ def test_repeats_of_the_table_ran_on_another_device() -> None:
     assert (gap.estimate, gap.p) == (pytest.approx(-0.012, abs=5e-4), pytest.approx(0.41, abs=0.005))
 
 
+@pytest.mark.slow
 def test_predictions_are_counted_and_rows_without_one_are_not() -> None:
     """The stored records: 37 predictions in six questions; what has no run is said so."""
     runs = controls.load(RESULTS)

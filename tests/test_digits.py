@@ -138,6 +138,7 @@ def test_the_table_says_whence_it_knows() -> None:
     assert ratio == pytest.approx(0.5, abs=0.25)
 
 
+@pytest.mark.slow
 def test_which_digits_are_the_same_is_known_from_the_labels(tmp_path: Path) -> None:
     assert digits.pool_of_digits(tmp_path) is None
     raw = tmp_path / "MNIST" / "raw"

@@ -16,6 +16,8 @@ MNIST = [name for name in names() if name.startswith("mnist") and name not in RI
 # At 56 pixels the literal forms of the others take very long.
 COMPARED = [*MNIST, *(name for name in RIVALS if "_28" in name or "_dss_" in name or "kanazawa" in name)]
 
+QUICK = {"mnist_cnn_28", "mnist_ses_scalar_28", "mnist_ses_vector_28"}
+
 
 def run(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Logits, all gradients in one vector, and the buffers after a step in training mode."""
@@ -26,9 +28,7 @@ def run(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, di
     return logits.detach(), gradients, {k: v.clone() for k, v in model.named_buffers()}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if "_56" in n or n in RIVALS else n for n in COMPARED]
-)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in COMPARED])
 def test_equals_the_modules(name: str) -> None:
     torch.manual_seed(0)
     model = build(name).double()

@@ -50,6 +50,7 @@ def test_a_mistake_that_has_no_place_any_more_is_an_error(root: Path, text: str)
         MUTANT.applied(root)
 
 
+@pytest.mark.slow
 def test_every_mistake_of_the_list_can_be_made() -> None:
     """Whoever changes a line that the list names moves the mistake along, in the same commit."""
     mutants = run.load()

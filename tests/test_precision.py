@@ -56,6 +56,7 @@ def test_an_unknown_precision_is_refused() -> None:
         precision.resolve("fp8", CPU)
 
 
+@pytest.mark.slow
 def test_a_record_holds_the_precision_that_auto_came_to(
     units: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

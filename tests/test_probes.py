@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,22 +48,35 @@ def toy_originals(data: Any, realization: int, **options: Any) -> Any:
     return SimpleNamespace(images=digits().numpy(), labels=labels)
 
 
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
-    monkeypatch.setattr(probes, "originals", toy_originals)
-    torch.manual_seed(0)
-    for cell in (CELL, OTHER):
-        weights.save(tmp_path / "kept", models.build(cell.model), make_record(cell))
-    return tmp_path / "kept"
-
-
-@pytest.fixture
-def probed(kept: Path, tmp_path: Path) -> dict[Any, dict[str, Any]]:
-    said: list[str] = []
-    written = probes.probe_all(
-        probes.kept_cells(kept), kept, tmp_path, device=torch.device("cpu"), digits=DIGITS, say=said.append
-    )
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two networks kept in `kept` and probed from there into this folder."""
+    folder, said = tmp_path_factory.mktemp("made"), []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(probes, "originals", toy_originals)
+        torch.manual_seed(0)
+        for cell in (CELL, OTHER):
+            weights.save(folder / "kept", models.build(cell.model), make_record(cell))
+        cells = probes.kept_cells(folder / "kept")
+        cpu = torch.device("cpu")
+        written = probes.probe_all(cells, folder / "kept", folder, device=cpu, digits=DIGITS, say=said.append)
     assert len(said) == len(written) == 2
+    yield folder
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def kept(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(probes, "originals", toy_originals)
+    return Path(shutil.copytree(made / "kept", tmp_path / "kept"))
+
+
+@pytest.fixture
+def probed(made: Path, tmp_path: Path) -> dict[Any, dict[str, Any]]:
+    """The probes, in files of this test's own."""
+    shutil.copytree(made / "probes", tmp_path / "probes")
     return stored.load_all(tmp_path)
 
 

@@ -45,6 +45,7 @@ def test_the_shipped_networks_differ_on_all_digits() -> None:
     assert 1e-7 < found.p < 1e-5
 
 
+@pytest.mark.slow
 def test_the_file_is_what_the_networks_read() -> None:
     try:
         test = to_device(prepare(None, 0, "paper", progress=False).test, "cpu").first(300)

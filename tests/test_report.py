@@ -415,6 +415,7 @@ def test_the_font_comes_along(site: Path) -> None:
 # The figure of the README
 
 
+@pytest.mark.slow
 def test_the_figure_is_what_the_code_draws(tmp_path: Path) -> None:
     from sesn_lib.plotting import overview
 

@@ -107,6 +107,7 @@ def test_gains_by_size_are_ratios() -> None:
     assert 0.90 < ratios[0] < 0.93
 
 
+@pytest.mark.slow
 def test_the_readme_says_of_small_digits_what_the_records_say() -> None:
     root = Path(__file__).resolve().parent.parent
     readme = (root / "README.md").read_text(encoding="utf-8").replace("\n", " ")

@@ -111,6 +111,7 @@ def test_a_commit_made_after_the_run_began_is_marked(tmp_path: Path) -> None:
     assert commits == ["1" * 10, "2" * 10 + ", made after the run began: its code cannot be known", "3" * 10]
 
 
+@pytest.mark.slow
 def test_two_early_records_name_a_commit_made_after_they_began() -> None:
     found = results.load(FOLDER)
     if provenance.commit_time("54242db1b3") is None:

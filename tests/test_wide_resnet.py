@@ -83,6 +83,7 @@ def test_logits_equal_the_authors(reference_folder, published):
     assert relative(logits, truth[1:]) > 1e-3  # the other image's logits are others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_authors_checkpoints_load(name, published):
     values = checkpoint(official_shapes(published, name), name)
@@ -96,6 +97,7 @@ def test_the_authors_checkpoints_load(name, published):
     assert torch.equal(model.groups[1][0].conv1.state_dict().popitem()[1], values[entry])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_variant_is_refused(published):
     values = checkpoint(official_shapes(published, "wrn_16_8_ses_a"), "wrn_16_8_ses_a")
     with pytest.raises(ValueError, match=r"conv1\.1\.weight"):

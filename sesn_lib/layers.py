@@ -311,7 +311,7 @@ class ScaleMaxProjection(NotScriptable, nn.Module):
 
 
 def set_method(module: nn.Module, method: str) -> nn.Module:
-    """Make every steerable convolution inside `module` compute by `method` (ValueError: unknown); returns the module."""
+    """Make every steerable convolution in `module` compute by `method` (ValueError: unknown); returns the module."""
     check_choice(METHODS, method=method)
     for layer in module.modules():
         if isinstance(layer, _SteerableConv):

@@ -100,6 +100,11 @@ def whole(folder: Path) -> str:
     return f"{len(list(sources.fetch(folder, progress=False).iterdir()))} files"
 
 
+def content(path: Path, held: bytes) -> Path:
+    path.write_bytes(held)
+    return path
+
+
 TINY: dict[str, bytes] = {}
 
 
@@ -253,6 +258,13 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (3, "a dictionary in a dictionary", official(lambda s: {"state_dict": s, "epoch": 3}), nn.Module),
     (3, "keys of several devices", official(lambda s: {f"module.{k}": v for k, v in s.items()}), nn.Module),
     (3, "keys of a compiled network", official(lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}), nn.Module),
+    (3, "by a name of one's own", official(lambda s: {"checkpoint": {"ema": s}, "epoch": 3}), nn.Module),
+    (3, "an average of weights", official(lambda s: {"n_averaged": torch.tensor(3)} | {f"module.{k}": v for k, v in s.items()}), nn.Module),
+    (3, "an optimizer alone", official(lambda s: {"optimizer": {"state": {}}}), (ValueError, r"state_dict holds \['optimizer'\], and no dictionary of tensors in it")),
+    (3, "two networks", official(lambda s: {"teacher": s, "student": s}), (ValueError, r"under \['teacher', 'student'\]: give one of them")),
+    (3, "weights as integers", official(lambda s: {k: v.int() for k, v in s.items()}), (ValueError, "is torch.int32: the model's is floating-point")),
+    (3, "a page in place of a file", lambda p: models.load_official(cnn(), content(p / "x.pt", b"<html>")), (ValueError, "it is an HTML page or XML, not the file")),
+    (3, "a pointer of Git LFS", lambda p: models.load_official(cnn(), content(p / "x.pt", b"version https://git-lfs")), (ValueError, "`git lfs pull` fetches the file")),
     (3, "a path that is not there", lambda p: models.load_official(cnn(), p / "x.pt"), (ValueError, r"x.pt' is not there: it must be a checkpoint file")),
     (3, "a folder", lambda p: models.load_official(cnn(), p), (ValueError, "is a folder: it must be a checkpoint file")),
     (3, "another network's keys", official(lambda s: {f"x{i}": torch.zeros(1) for i in range(99)}), (ValueError, r"and \d+ more, \d+ in all, left over .* and 96 more, 99 in all; no key is this")),

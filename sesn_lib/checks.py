@@ -25,6 +25,7 @@ __all__ = [
     "check_input",
     "check_number",
     "check_scales",
+    "check_tensor",
     "check_threads",
     "check_unsupported",
     "check_whole",
@@ -190,13 +191,23 @@ def check_threads(value: Any) -> None:
     check_whole(most=MOST_THREADS, threads=value)
 
 
-def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = None, **sizes: int) -> None:
-    """Raises ValueError for a shape other than `axes`, e.g. "BCHW", with `sizes`, e.g. C=3; TypeError for a type."""
+def check_tensor(layer: nn.Module, x: Any) -> str:
+    """The name of the layer. Raises TypeError unless its input is a dense tensor."""
     import torch
 
     name = type(layer).__name__
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"input is {shown(x)}: {name} needs a tensor")
+    if x.layout is not torch.strided:
+        raise TypeError(f"input is a tensor with layout {x.layout}: {name} needs a dense one, as x.to_dense() gives")
+    return name
+
+
+def check_input(layer: nn.Module, x: Any, axes: str, weight: Tensor | None = None, **sizes: int) -> None:
+    """Raises ValueError for a shape other than `axes`, e.g. "BCHW", with `sizes`, e.g. C=3; TypeError for a type."""
+    import torch
+
+    name = check_tensor(layer, x)
     if x.dim() != len(axes) or any(x.shape[axes.index(axis)] != size for axis, size in sizes.items()):
         wanted = " and ".join(f"{axis} = {size}" for axis, size in sizes.items())
         raise ValueError(

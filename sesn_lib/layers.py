@@ -166,8 +166,7 @@ class ConvTH(_SteerableConv):
         self._check_pixels(x)
         if self.method == "literal":
             return self._literal(x)
-        scales = range(self.basis.num_scales)
-        return torch.stack([self._convolve_scale(x, self.weight, i) for i in scales], dim=2)
+        return torch.stack([self._convolve_scale(x, self.weight, i) for i in range(self.basis.num_scales)], dim=2)
 
     def _literal(self, x: Tensor) -> Tensor:
         """One convolution with the zero-padded filters of all scales as C' S output channels."""
@@ -292,11 +291,7 @@ class ScaleMaxProjection(NotScriptable, nn.Module):
 
 
 def set_method(module: nn.Module, method: str) -> nn.Module:
-    """Make every steerable convolution inside `module` compute by `method`; returns the module.
-
-    Raises:
-        ValueError: unknown method.
-    """
+    """Make every steerable convolution in `module` compute by `method` (ValueError: unknown); returns the module."""
     check_choice(METHODS, method=method)
     for layer in module.modules():
         if isinstance(layer, _SteerableConv):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipe import relative
 from torch import Tensor, nn
+from torch.autograd import forward_ad as fwd
+from torch.func import functional_call, vmap
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from sesn_lib.basis import make_basis
@@ -222,6 +225,41 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
         "upsample has a forward hook",
     ),
     "pruning": (CNN, lambda m: prune.l1_unstructured(m.blocks[0], "weight", 3), "blocks.0 has a forward pre hook"),
+    "class": (
+        VECTOR,
+        lambda m: setattr(m.blocks[4], "__class__", type("Other", (ConvHH,), {})),
+        "blocks.4 is a Other: the fast path knows a ConvHH there",
+    ),
+    "own method": (
+        VECTOR,
+        lambda m: setattr(m.blocks[8], "_convolve_scale", lambda x, weight, scale: x[:, :1]),
+        "blocks.8 has a _convolve_scale of its own",
+    ),
+    "shape of a bias": (
+        VECTOR,
+        lambda m: setattr(m.blocks[0], "bias", nn.Parameter(torch.ones(1))),
+        r"blocks.0 has bias of shape \[1\]: it must be \[32\] there",
+    ),
+    "shape of weights": (
+        SCALAR,
+        lambda m: setattr(m.blocks[5].weight, "data", torch.ones(63, 32, 48)),
+        r"blocks.5 has weight of shape \[63, 32, 48\]: it must be \[63, 32, 49\] there",
+    ),
+    "channels of the input": (
+        CNN,
+        exchange(0, lambda m: nn.Conv2d(3, 32, 7, padding=3)),
+        r"blocks.0 has weight of shape \[32, 3, 7, 7\]: it must be \[32, 1, 7, 7\] there",
+    ),
+    "channels that do not meet": (
+        VECTOR,
+        exchange(3, lambda m: nn.BatchNorm3d(31)),
+        r"blocks.3 has weight of shape \[31\]: it must be \[32\] there",
+    ),
+    "widths of a rival": (
+        "mnist_ss_28",
+        exchange(2, lambda m: nn.BatchNorm2d(31)),
+        r"blocks.2 has weight of shape \[31\]: it must be \[30\] there",
+    ),
     "own forward": (CNN, lambda m: setattr(m.blocks[1], "forward", torch.tanh), "blocks.1 has a forward of its own"),
     "upsampling": (
         "mnist_cnn_56",
@@ -335,6 +373,36 @@ def test_second_derivatives_are_refused() -> None:
     model.engine = None
     (first,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
     first.square().sum().backward()
+
+
+def _stacked(model: nn.Module, x: Tensor) -> Tensor:
+    parameters, buffers = torch.func.stack_module_state([model, model])
+    return vmap(lambda *state: functional_call(model, state, (x,)))(parameters, buffers)[1]
+
+
+WATCHED: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "vmap over images": lambda model, x: vmap(lambda image: model(image[None])[0])(x),
+    "vmap over networks": _stacked,
+    "torch.func.grad": lambda model, x: torch.func.grad(lambda images: model(images).square().sum())(x),
+    "torch.func.jvp": lambda model, x: torch.func.jvp(model, (x,), (x,))[1],
+    "forward mode": lambda model, x: fwd.unpack_dual(model(fwd.make_dual(x, x))).tangent,
+    "torch.jit.trace": lambda model, x: torch.jit.trace(model, x)(x),
+    "torch.export": lambda model, x: torch.export.export(model, (x,)).module()(x),
+}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("way", WATCHED)
+def test_transforms_and_traces_are_of_the_modules(way: str) -> None:
+    model = network(CNN).eval()
+    with fwd.dual_level() if way == "forward mode" else nullcontext():
+        truth = WATCHED[way](model, images())
+        assert torch.equal(WATCHED[way](accelerate(model), images()), truth)
+
+
+def test_shapes_without_values() -> None:
+    model = accelerate(network(VECTOR).eval()).to("meta")
+    assert model(images().to("meta")).is_meta
 
 
 def test_made_and_called_under_another_default_device() -> None:

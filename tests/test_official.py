@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import re
+import zipfile
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +45,14 @@ GOOD: dict[str, Callable[[State], Any]] = {
     "compiled": lambda s: prefixed(s, "_orig_mod."),
     "compiled, of several devices": lambda s: {"state_dict": prefixed(s, "module._orig_mod.")},
     "of several devices, compiled": lambda s: prefixed(s, "_orig_mod.module."),
+    "of a larger module": lambda s: prefixed(s, "net.body."),
+    "by a name of one's own": lambda s: {"a": s, "b": 1},
+    "deep": lambda s: {"checkpoint": {"ema": {"shadow": s}}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
+    "beside another average": lambda s: {"ema": prefixed(s, "module."), "model": s, "loss": torch.tensor(0.3)},
+    "averaged": lambda s: {"n_averaged": torch.tensor(3)} | prefixed(s, "module."),
+    "counted": lambda s: s | {"total_ops": torch.zeros(1), "main.0.total_params": torch.zeros(1)},
+    "parts compiled": lambda s: {k.replace("main.0.", "main.0._orig_mod."): v for k, v in s.items()},
+    "parts recomputed": lambda s: {k.replace("main.4.", "main.4._checkpoint_wrapped_module."): v for k, v in s.items()},
     "in float64": lambda s: {k: v.double() if v.is_floating_point() else v for k, v in s.items()},
     "in bf16": lambda s: {k: v.bfloat16() if v.is_floating_point() else v for k, v in s.items()},
     "in float16": lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()},
@@ -66,13 +79,24 @@ BAD: dict[str, tuple[Callable[[State], Any], str]] = {
     "a list": (lambda s: [1], "state_dict is a list: it must be a dictionary of tensors, or a file"),
     "None": (lambda s: None, "state_dict is a NoneType"),
     "a module": (lambda s: build(NAME), r"state_dict is a MNISTNet: give its state_dict\(\)"),
-    "a module inside": (lambda s: {"net": build(NAME)}, r"state_dict holds \['net'\]: weights are looked for under"),
-    "unknown nesting": (lambda s: {"a": s, "b": 1}, r"holds \['a', 'b'\]: weights are looked for under state_dict, "),
+    "a module inside": (
+        lambda s: {"net": build(NAME)},
+        r"holds \['net'\], and no dictionary .*; net is a MNISTNet: give",
+    ),
+    "two that fit": (
+        lambda s: {"teacher": s, "student": s},
+        r"such a network under \['teacher', 'student'\]: give one",
+    ),
+    "an optimizer": (lambda s: {"optimizer": {"state": {}}}, r"holds \['optimizer'\], and no dictionary of tensors"),
+    "itself": (lambda s: (around := {}) or around.update(model=around) or around, "and no dictionary of tensors in it"),
+    "numbered": (lambda s: dict(enumerate(s.values())), r"left over \['0', '1', '10'\] and"),
+    "integers": (lambda s: s | {"main.0.bias": torch.ones(32, dtype=torch.int32)}, "main.0.bias is torch.int32: the"),
+    "arrays": (lambda s: {k: v.numpy() for k, v in s.items()}, r"main.0.weight is array.*: it must be a tensor"),
     "another network": (
         lambda s: {"layer1.weight": torch.zeros(1)},
         "missing .* and .* more, .* in all, left over .*; no key is this model's: is it of another network?",
     ),
-    "another prefix": (lambda s: prefixed(s, "net.body."), "keys have 'net.body.' in front"),
+    "another prefix": (lambda s: prefixed(s, "net.body.") | {"head.x": torch.zeros(1)}, "have 'net.body.' in front"),
     "our own keys": (lambda s: build(NAME).state_dict(), "this library's own keys: model.load_state_dict takes them"),
     "numbers": (lambda s: s | {"main.0.bias": 3}, "main.0.bias is 3: it must be a tensor"),
     "NaN": (lambda s: s | {"main.0.bias": torch.full((32,), torch.nan)}, "main.0.bias is a tensor with NaN"),
@@ -108,32 +132,70 @@ def test_large_networks_are_refused_as_shortly() -> None:
     assert len(str(told.value)) < 600
 
 
+def packed(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "reason"),
     [
-        (None, "is not there: it must be a checkpoint file"),
-        (b"", "is no file of tensors alone"),
-        (b"<html><body>Sign in</body></html>", "is no file of tensors alone"),
-        (b"\x80\x04\x95garbage", "is no file of tensors alone"),
-        (b"PK\x03\x04cut off", "is no file of tensors alone"),
+        (b"", "it is empty"),
+        (b"\n<html><body>Sign in</body></html>", "it is an HTML page or XML, not the file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+            "it is a pointer of Git LFS: `git lfs pull`",
+        ),
+        (gzip.compress(b"x"), "it is packed with gzip: unpack it first"),
+        (b"a" * 257 + b"ustar" + b"x" * 300, "it is a tar archive: unpack it first"),
+        (
+            b"\x40\0\0\0\0\0\0\0" + b'{"main.0.weight":{"dtype":"F32"',
+            "it is a safetensors file: give what safetensors.t",
+        ),
+        (b"\x80\x04\x95garbage", "it is no checkpoint of torch, or damaged"),
+        (b"PK\x03\x04cut off", "it is cut off or damaged"),
+        (packed("main.0.weight.npy"), r"it is a zip archive with \['main.0.weight.npy'\]"),
+        (packed("a/constants.pkl", "a/code/x.py"), "it is a TorchScript archive: give the state_dict"),
+        (packed("a/data.pkl", "a/version"), "it is no checkpoint of torch, or damaged"),
     ],
 )
-def test_files_that_are_none(content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_files_that_are_none(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as told:
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"is no file of tensors alone, as torch.save makes of a state dict: {reason}"
+    ) as told:
         load_official(build(NAME), path)
     assert len(str(told.value).splitlines()) == 1
-    with pytest.raises(ValueError, match="is a folder"):
-        load_official(build(NAME), tmp_path)
 
 
-def test_files_that_would_run_code_are_not_opened(tmp_path: Path) -> None:
-    torch.save(build(NAME), tmp_path / "whole.pt")
-    with pytest.raises(ValueError, match=r"is no file of tensors alone, as torch.save makes of a state dict") as told:
+@pytest.mark.parametrize(
+    ("path", "what"), [("x.pt", "not there"), (".", "a folder"), ("https://a.b/x.pt", "not there")]
+)
+def test_paths_that_are_none(path: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(f"{path!r} is {what}: it must be a checkpoint file")):
+        load_official(build(NAME), path)
+
+
+@pytest.mark.parametrize(
+    ("held", "kind"),
+    [
+        (lambda: build(NAME), r"sesn_lib\.models\.mnist\.MNISTNet"),
+        (lambda: {"args": Namespace(a=1)}, r"argparse\.Namespace"),
+    ],
+)
+def test_files_that_would_run_code_are_not_opened(held: Callable[[], Any], kind: str, tmp_path: Path) -> None:
+    torch.save(held(), tmp_path / "whole.pt")
+    with pytest.raises(
+        ValueError, match=rf"it also holds {kind}; if you trust it, give the state dict that torch"
+    ) as told:
         load_official(build(NAME), tmp_path / "whole.pt")
     assert len(str(told.value).splitlines()) == 1
+    assert str(told.value).isprintable()
 
 
 def test_models_that_take_none(state: State) -> None:

@@ -100,6 +100,11 @@ def whole(folder: Path) -> str:
     return f"{len(list(sources.fetch(folder, progress=False).iterdir()))} files"
 
 
+def content(path: Path, held: bytes) -> Path:
+    path.write_bytes(held)
+    return path
+
+
 TINY: dict[str, bytes] = {}
 
 
@@ -244,9 +249,22 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (2, "no image", lambda _: accelerate(cnn())(IMAGES[:0]).shape, (0, 10)),
     (2, "weights of another type", lambda _: accelerate(cnn())(IMAGES.double()), (TypeError, "input is torch.float64: Conv2d has weights of torch.float32")),
     (2, "another network", lambda _: accelerate(nn.Linear(1, 1)), (ValueError, "a Linear cannot be accelerated: only the MNIST-scale networks can")),
+    (2, "a layer of another class", fast(lambda m: setattr(m.blocks[0], "__class__", type("Other", (nn.Conv2d,), {}))), (ValueError, "blocks.0 is a Other: the fast path knows a Conv2d there")),
+    (2, "a bias of another shape", fast(lambda m: setattr(m.blocks[0], "bias", nn.Parameter(torch.ones(1)))), (ValueError, r"blocks.0 has bias of shape \[1\]: it must be \[32\] there")),
+    (2, "an array in place of a tensor", lambda _: accelerate(cnn())(IMAGES.numpy()), (TypeError, "input is array.*: MNISTNet needs a tensor")),
+    (2, "a sparse tensor", lambda _: accelerate(cnn())(IMAGES.to_sparse()), (TypeError, r"layout torch.sparse_coo: MNISTNet needs a dense one, as x.to_dense\(\) gives")),
+    (2, "vmap", lambda _: torch.func.vmap(accelerate(cnn()))(IMAGES[:, None]).shape[0::2], (2, 10)),
+    (2, "a trace", lambda _: torch.jit.trace(accelerate(cnn()), IMAGES)(IMAGES).shape, (2, 10)),
     (3, "a dictionary in a dictionary", official(lambda s: {"state_dict": s, "epoch": 3}), nn.Module),
     (3, "keys of several devices", official(lambda s: {f"module.{k}": v for k, v in s.items()}), nn.Module),
     (3, "keys of a compiled network", official(lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}), nn.Module),
+    (3, "by a name of one's own", official(lambda s: {"checkpoint": {"ema": s}, "epoch": 3}), nn.Module),
+    (3, "an average of weights", official(lambda s: {"n_averaged": torch.tensor(3)} | {f"module.{k}": v for k, v in s.items()}), nn.Module),
+    (3, "an optimizer alone", official(lambda s: {"optimizer": {"state": {}}}), (ValueError, r"state_dict holds \['optimizer'\], and no dictionary of tensors in it")),
+    (3, "two networks", official(lambda s: {"teacher": s, "student": s}), (ValueError, r"under \['teacher', 'student'\]: give one of them")),
+    (3, "weights as integers", official(lambda s: {k: v.int() for k, v in s.items()}), (ValueError, "is torch.int32: the model's is floating-point")),
+    (3, "a page in place of a file", lambda p: models.load_official(cnn(), content(p / "x.pt", b"<html>")), (ValueError, "it is an HTML page or XML, not the file")),
+    (3, "a pointer of Git LFS", lambda p: models.load_official(cnn(), content(p / "x.pt", b"version https://git-lfs")), (ValueError, "`git lfs pull` fetches the file")),
     (3, "a path that is not there", lambda p: models.load_official(cnn(), p / "x.pt"), (ValueError, r"x.pt' is not there: it must be a checkpoint file")),
     (3, "a folder", lambda p: models.load_official(cnn(), p), (ValueError, "is a folder: it must be a checkpoint file")),
     (3, "another network's keys", official(lambda s: {f"x{i}": torch.zeros(1) for i in range(99)}), (ValueError, r"and \d+ more, \d+ in all, left over .* and 96 more, 99 in all; no key is this")),

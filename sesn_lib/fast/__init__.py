@@ -29,8 +29,9 @@ def accelerate(model: nn.Module) -> nn.Module:
 
     Parameters, buffers, state dict and training mode stay the module's own. The fast path computes in the input's
     dtype, or in autocast's where that is enabled. It looks at the network on each call: after a layer, a basis or a
-    setting was exchanged it computes what the modules then would, or raises ValueError. `model.engine = None` switches
-    back.
+    setting was exchanged it computes what the modules then would, or raises ValueError. Where more is asked for than
+    numbers (a trace, an export, shapes on the meta device, torch.func's transforms) the modules themselves are called.
+    `model.engine = None` switches back.
 
     Raises:
         ValueError: not an `MNISTNet`; a layout, a setting or a hook that is not covered, by name.

@@ -32,7 +32,9 @@ def facts(model: MNISTNet) -> tuple[object, ...]:
     found: list[object] = [_any_hook_for_all()]
     for module in _covered(model):
         own = vars(module)
-        found += [module, len(own), *map(own.get, _keys(tuple(own)))]
+        found += [module, type(module), len(own), *map(own.get, _keys(tuple(own)))]
+        found += [None if tensor is None else tensor.shape for tensor in module._parameters.values()]
+        found += [None if tensor is None else tensor.shape for tensor in module._buffers.values()]
         found += [len(own[hooks]) for hooks in HOOKS]
         if isinstance(module, ConvHH):
             found.append(module.scale_extent)
@@ -67,6 +69,7 @@ def find(model: MNISTNet, families: Iterable[tuple[type, Builder]]) -> Any:
     for i, (layer, like) in enumerate(zip(model.blocks, blocks)):
         _check_settings(f"blocks.{i}", layer, like)
     _check_scales(model)
+    _check_shapes(model, blocks)
     return engine
 
 
@@ -118,8 +121,9 @@ def _check_calls(model: MNISTNet) -> None:
                 if getattr(module, hooks):
                     what = hooks.strip("_").replace("_", " ").removesuffix("s")
                     raise ValueError(f"{name} has a {what}, which the fast path would not call: {INSTEAD}")
-            if "forward" in vars(module):
-                raise ValueError(f"{name} has a forward of its own, which the fast path would not call: {INSTEAD}")
+            for key in vars(module):
+                if callable(getattr(type(module), key, None)):  # a method, replaced in this module alone
+                    raise ValueError(f"{name} has a {key} of its own, which the fast path would not call: {INSTEAD}")
 
 
 def _check_settings(name: str, layer: nn.Module, like: nn.Module) -> None:
@@ -169,3 +173,30 @@ def _check_scales(model: MNISTNet) -> None:
             if isinstance(layer, ConvHH) and layer.basis.num_scales != before:
                 raise ValueError(f"blocks.{i} has {layer.basis.num_scales} scales: it is given {before}")
             before = layer.basis.num_scales
+
+
+def _check_shapes(model: MNISTNet, blocks: nn.Sequential) -> None:
+    """Raises ValueError for weights, biases or statistics that the layers could not use, or that follow nothing."""
+    # The layers of the rivals are known with their own widths alone.
+    any_width = all(isinstance(like, _WIDE) or not len(like._parameters) for like in blocks)
+    width = 1
+    for i, (layer, like) in enumerate(zip(model.blocks, blocks)):
+        needed = {key: list(value.shape) for key, value in _tensors(like).items()}
+        found = {key: value for key in needed if isinstance(value := getattr(layer, key), Tensor)}
+        if any_width and isinstance(like, _WIDE):
+            if "weight" in found and not isinstance(like, nn.modules.batchnorm._BatchNorm):
+                needed["weight"][:2] = [found["weight"].shape[0], width]
+                if isinstance(layer, _SteerableConv):
+                    needed["weight"][-1] = layer.basis.num_functions
+                width = found["weight"].shape[0]
+            needed |= {key: [width] for key, shape in needed.items() if len(shape) == 1}
+        for key, value in found.items():
+            if list(value.shape) != needed[key]:
+                raise ValueError(f"blocks.{i} has {key} of shape {list(value.shape)}: it must be {needed[key]} there")
+
+
+_WIDE = (_SteerableConv, nn.Conv2d, nn.modules.batchnorm._BatchNorm)
+
+
+def _tensors(layer: nn.Module) -> dict[str, Tensor]:
+    return {**dict(layer.named_parameters(recurse=False)), **dict(layer.named_buffers(recurse=False))}

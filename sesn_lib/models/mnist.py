@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
 
-from sesn_lib.checks import NotScriptable, check_whole
+from sesn_lib.checks import NotScriptable, check_tensor, check_whole
 from sesn_lib.layers import ConvHH, ConvTH, ScaleMaxProjection
 
 CHANNELS = (32, 63, 95)
@@ -67,11 +70,19 @@ class MNISTNet(NotScriptable, nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor(self, x)
         if x.dim() != 4 or tuple(x.shape[1:]) != (1, INPUT_SIZE, INPUT_SIZE):
             raise ValueError(f"input has shape {list(x.shape)}: the network needs [B, 1, {INPUT_SIZE}, {INPUT_SIZE}]")
-        if self.engine is not None and len(x):  # of no image there is nothing to compute fast
+        if self.engine is not None and len(x) and _only_numbers(x):  # of no image there is nothing to compute fast
             return self.engine(self, x)
         return self.classifier(self.blocks(self.upsample(x)).flatten(1))
+
+
+def _only_numbers(x: Tensor) -> bool:
+    """Whether the result is asked for and no more: neither shapes without values, nor the steps that lead to it (a
+    trace, an export), nor what torch.func and forward-mode differentiation make of them."""
+    watched = torch.jit.is_tracing() or torch.compiler.is_compiling() or peek_interpreter_stack() is not None
+    return not (x.is_meta or watched or forward_ad._current_level >= 0)
 
 
 def last_window(upsample: int) -> tuple[int, int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,12 +11,10 @@ from torch import Tensor, nn
 
 from sesn_lib.basis import Basis
 from sesn_lib.checks import shown
-from sesn_lib.models import mnist, wide_resnet
+from sesn_lib.models import foreign, mnist, wide_resnet
+from sesn_lib.models.foreign import few
 
 CONSTANTS = (".basis", ".filter_real", ".filter_imag", ".kernelx_0", ".kernely_0")
-# Where a checkpoint that holds more than weights has them, and what wrapped networks put in front of their keys.
-NESTED = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights")
-PREFIXES = ("module.", "_orig_mod.")
 
 
 def load_official(model: nn.Module, state_dict: Mapping[str, Any] | str | os.PathLike[str]) -> nn.Module:
@@ -28,19 +25,20 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Any] | str | os.Pat
 
     Arguments:
         model: from `build`.
-        state_dict: the authors' state dict, their keys, or a file of it. It may lie in a larger dictionary, under
-            `state_dict`, `model` or the like, and its keys may have `module.` or `_orig_mod.` in front, as those of
-            networks on several devices or compiled ones do.
+        state_dict: the authors' state dict, their keys, or a file of it. It may lie in larger dictionaries, by whatever
+            names, and its keys may all have something in front, as `module.` or `_orig_mod.` of networks on several
+            devices or compiled ones.
 
     Raises:
         ValueError: no checkpoint; entries missing, left over, of another shape or not finite; constants that are not
             the model's; a model without storage. In one line; the model is left as it was.
     """
     _check_model(model)
-    state = _unwrapped(_read(state_dict) if isinstance(state_dict, str | os.PathLike) else state_dict)
+    ours = _official_names(model)
+    given = foreign.read(state_dict) if isinstance(state_dict, str | os.PathLike) else state_dict
+    state = foreign.entries(given, {*ours, *model.state_dict()})
     for key, value in state.items():
         _check_value(key, value)
-    ours = _official_names(model)
     own_constants = _constants(model)
     constants = {key: value for key, value in state.items() if key.endswith(CONSTANTS) or key in own_constants}
     theirs = {key: value for key, value in state.items() if key not in constants}
@@ -54,6 +52,10 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Any] | str | os.Pat
             continue
         if [n for n in value.shape if n > 1] != [n for n in own[name].shape if n > 1]:
             raise ValueError(f"{key} has shape {list(value.shape)}: the model needs {list(own[name].shape)}")
+        if not value.is_floating_point():
+            raise ValueError(
+                f"{key} is {value.dtype}: the model's is floating-point, and integers would be cut off ones"
+            )
         translated[name] = value.reshape(own[name].shape)
     for key, value in constants.items():
         _check_constant(key, value, own_constants.get(key))
@@ -66,44 +68,6 @@ def _check_model(model: nn.Module) -> None:
         raise ValueError(f"model is a {type(model).__name__}: it must be a network of sesn_lib.models.build, unwrapped")
     if any(value.is_meta for value in model.state_dict().values()):
         raise ValueError("model is on the meta device and has no storage: move it by `to_empty(device=...)` first")
-
-
-def _read(path: str | os.PathLike[str]) -> Any:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ValueError(
-            f"{str(file)!r} is {'a folder' if file.is_dir() else 'not there'}: it must be a checkpoint file"
-        )
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for what is no checkpoint of its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"{str(file)!r} is no file of tensors alone, as torch.save makes of a state dict: {shown(reason[0], 100)}"
-        ) from error
-
-
-def _unwrapped(state: Any) -> dict[str, Any]:
-    """The state dict itself, its keys as the network has them."""
-    if isinstance(state, nn.Module):
-        raise ValueError(f"state_dict is a {type(state).__name__}: give its state_dict()")
-    if not isinstance(state, Mapping):
-        raise ValueError(
-            f"state_dict is a {type(state).__name__}: it must be a dictionary of tensors, or a file's path"
-        )
-    if not state:
-        raise ValueError("state_dict is empty: it must have the authors' entries")
-    for key in NESTED:
-        if isinstance(state.get(key), Mapping):
-            return _unwrapped(state[key])
-    if any(isinstance(value, Mapping | nn.Module) for value in state.values()):
-        raise ValueError(
-            f"state_dict holds {_few([*map(str, state)])}: weights are looked for under {', '.join(NESTED)}"
-        )
-    keys = dict(state)
-    while prefix := next((p for p in PREFIXES if all(str(key).startswith(p) for key in keys)), None):
-        keys = {key.removeprefix(prefix): value for key, value in keys.items()}
-    return keys
 
 
 def _check_value(key: Any, value: Any) -> None:
@@ -132,7 +96,7 @@ def _check_keys(
         fronts = {key.removesuffix(wanted) for key in theirs for wanted in required if key.endswith(f".{wanted}")}
         why = f"keys have {min(fronts, key=len)!r} in front" if fronts else "no key is this model's"
         hint = f"; {why}: is it of another network?"
-    raise ValueError(f"checkpoint does not fit the model: missing {_few(missing)}, left over {_few(extra)}{hint}")
+    raise ValueError(f"checkpoint does not fit the model: missing {few(missing)}, left over {few(extra)}{hint}")
 
 
 def _check_constant(key: str, value: Tensor, expected: Tensor | None) -> None:
@@ -145,14 +109,6 @@ def _check_constant(key: str, value: Tensor, expected: Tensor | None) -> None:
     if deviation > most:
         limit = f"{most:.0e}".replace("e-0", "e-")
         raise ValueError(f"{key} deviates by {deviation:.1e} from the model's {what}: at most {limit} is expected")
-
-
-def _few(keys: Sequence[str]) -> str:
-    """The first keys, and how many there are."""
-    if not keys:
-        return "none"
-    listed = [key if len(key) <= 80 else f"{key[:77]}..." for key in keys[:3]]
-    return str(listed) if len(keys) <= 3 else f"{listed} and {len(keys) - 3} more, {len(keys)} in all"
 
 
 def _official_names(model: nn.Module) -> dict[str, str]:

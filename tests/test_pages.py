@@ -196,7 +196,7 @@ def stored(figure: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return shown[0]["image/png"]
 
 
-@pytest.mark.parametrize(("width", "count", "narrow"), [(7.0, 1, True), (4.0, 1, False), (7.0, 2, True)])
+@pytest.mark.parametrize(("width", "count", "narrow"), [(7.0, 1, True), (3.9, 1, False), (7.0, 2, True)])
 def test_a_wide_figure_is_drawn_narrow_too(
     clean_figures: None, monkeypatch: pytest.MonkeyPatch, width: float, count: int, narrow: bool
 ) -> None:
@@ -219,6 +219,54 @@ def test_on_a_phone_panels_stand_in_a_column_and_a_legend_below(
     assert second.x0 == pytest.approx(first.x0, abs=0.05)
     legend = figure.axes[1].get_legend().get_window_extent()
     assert legend.y1 < figure.axes[1].get_window_extent().y0
+
+
+def shared(count: int, width: float = 9.0) -> Any:
+    """Panels under one legend, with long names beside the first: nothing of it can be cut."""
+    figure, axes = plt.subplots(1, count, figsize=(width, 2.5), sharey=True, squeeze=False)
+    for axis in axes[0]:
+        axis.barh([0, 1], [1, 2], label="a source")
+        axis.plot([1, 2], [0, 1], label="another source with a name")
+        axis.plot([2, 1], [0, 1], label="and a third, that makes the legend wide")
+        axis.set_xlabel("a quantity with a long name, in its unit (left of 0: better)")
+    axes[0, 0].set_yticks([0, 1], ["vector features beat scalar ones", "short"])
+    style.legend(figure)
+    return figure
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 1), (4, 2), (8, 2)])
+def test_what_spans_the_panels_is_laid_out_anew(
+    clean_figures: None, monkeypatch: pytest.MonkeyPatch, count: int, columns: int
+) -> None:
+    figure = shared(count)
+    assert "narrow" in stored(figure, monkeypatch)
+    figure.draw_without_rendering()
+    assert len({round(axes.get_position().x0, 1) for axes in figure.axes}) == columns
+    legend = figure.legends[-1].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert names == ["vector features\nbeat scalar ones", "short"]
+    boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    ends = [min(box.x0 for box in boxes), max(box.x1 for box in boxes)]
+    assert ends == pytest.approx([figure.bbox.width / 2] * 2, abs=figure.bbox.width / 2 + 5)
+
+
+def test_more_panels_that_can_be_cut_are_not_stored_twice(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "narrow" not in stored(lines(9.0, 3), monkeypatch)
+
+
+@pytest.mark.parametrize("width", [3.9, 9.0, 14.0])
+def test_letters_are_large_enough_where_they_are_shown(
+    clean_figures: None, monkeypatch: pytest.MonkeyPatch, width: float
+) -> None:
+    figure = lines(width)
+    figure.axes[0].text(0.5, 0.5, "small print", fontsize=5)
+    figure.axes[0].tick_params(labelsize=6)
+    stored(figure, monkeypatch)
+    shown = min(1.0, phone.SCREEN / (width * style.SCREEN_DPI))
+    texts = [*figure.axes[0].texts, *figure.axes[0].get_xticklabels()]
+    pixels = [text.get_fontsize() / 72 * style.SCREEN_DPI * shown for text in texts]
+    assert min(pixels) == pytest.approx(phone.LEAST)
 
 
 def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +316,35 @@ def test_the_column_that_heads_the_rows_stays_and_brackets_are_not_broken() -> N
     assert [cell.get_text() for cell in soup.select("tbody .stays")] == ["x"]
     assert [part.get_text() for part in soup.select(".whole")] == ["[0.1, 0.9]"]
     assert soup.select("td")[-1].get_text() == "0.5 [0.1, 0.9] and (no)"
+
+
+WIDE_TABLE = """<main><table><thead>
+<tr><th></th><th></th><th colspan="2">error, %</th><th>verdict</th></tr>
+<tr><th>claim</th><th>regime</th><th>28</th><th>56</th><th></th></tr></thead><tbody>
+<tr><th rowspan="2">SESN beats the CNN</th>
+<th>28</th><td>0.5 [0.1, 0.9]</td><td>0.5 [0.2, 0.8]</td><td>reproduced, {}</td></tr>
+<tr><th>56</th><td>0.4</td><td>0.3</td><td>no</td></tr></tbody></table></main>"""
+
+
+def test_rows_of_a_table_too_wide_for_a_phone_are_cards() -> None:
+    soup = BeautifulSoup(WIDE_TABLE.format("as the paper says"), "html.parser")
+    finish(soup)
+    assert soup.select_one(".scroll")["class"] == "scroll cards"
+    first, second = soup.select("tbody tr")
+    assert [cell.get("data-head") for cell in first.select("td")] == ["error, %, 28", "error, %, 56", "verdict"]
+    assert [cell.get("data-head") for cell in second.select("td")] == ["error, %, 28", "error, %, 56", "verdict"]
+    assert [cell.get_text() for cell in second.select("th")] == ["SESN beats the CNN", "56"]
+    assert "again" in second.select("th")[0]["class"]
+    assert "long" in first.select("td")[2]["class"]
+    assert "long" not in second.select("td")[2].get("class", [])
+    assert {part["role"] for part in soup.select("tbody th")} == {"rowheader"}
+
+
+def test_a_table_that_fits_a_phone_stays_one() -> None:
+    soup = BeautifulSoup(WIDE_TABLE.replace("SESN beats the CNN", "SESN").replace(" [0.1, 0.9]", "").replace(
+        " [0.2, 0.8]", "").format("x"), "html.parser")  # fmt: skip
+    finish(soup)
+    assert soup.select(".cards, [data-head]") == []
 
 
 def test_heads_say_what_they_head_and_scripts_go() -> None:

@@ -80,10 +80,10 @@ def test_projection_shows_the_maximum_and_the_winner() -> None:
     assert len(figure.axes[3].lines) == 1
 
 
-def test_connections_count_scales_from_one() -> None:
+def test_connections_count_scales_from_zero() -> None:
     figure = layers.connections([np.eye(3), np.triu(np.ones((3, 3)))], ["K = 1", "K = 3"])
     drawn(figure)
-    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["1", "2", "3"]
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["0", "1", "2"]
     assert sum(t.get_text() == "0" for t in figure.axes[0].texts) == 6
     assert sum(t.get_text() == "0" for t in figure.axes[1].texts) == 3
 

@@ -56,6 +56,14 @@ def test_page(chromium: Any, site: Path, name: str, size: str) -> None:
         visit.close()
 
 
+@pytest.mark.parametrize("name", [*PAGES, "symbols"])
+def test_no_table_is_scrolled_on_a_phone(chromium: Any, site: Path, name: str) -> None:
+    visit = looking.opened(chromium, (site / f"{name}.html").as_uri(), looking.PHONE)
+    visit.page.evaluate("document.querySelectorAll('main details').forEach(one => one.open = true)")
+    assert [piece for piece in too_wide(visit) if "scroll" in piece] == []
+    visit.close()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", PAGES)

@@ -61,7 +61,7 @@ def commuting_square(
         action, action_out: names of the two downward arrows, mathematics.
     """
     figure = _square(5.6, f, mapped, moved, moved_then_mapped, action, action_out)
-    return phone.upright(figure, lambda: _square(4.2, f, mapped, moved, moved_then_mapped, action, action_out))
+    return phone.upright(figure, lambda: _square(phone.NARROW, f, mapped, moved, moved_then_mapped, action, action_out))
 
 
 def _square(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sesn_lib.equivariance import GaussianImages, relative_error
 from sesn_lib.layers import ConvTH
-from sesn_lib.plotting import style
+from sesn_lib.plotting import phone, style
 
 ALT = (
     "Three rows of pictures. Top: one filter in three sizes. Middle: a small digit two and its responses to the three "
@@ -70,26 +70,36 @@ def measured_error(plain: Tensor, scaled: Tensor) -> float:
 
 def draw() -> Figure:
     """The figure: filters; a small digit and its responses; a digit twice as large and its responses."""
+    return phone.upright(_draw(8.6), lambda: _draw(phone.NARROW))
+
+
+def _draw(width: float) -> Figure:
     filters, plain, scaled = responses()
-    figure, axes = plt.subplots(3, 4, figsize=(8.6, 6.5), height_ratios=[0.62, 1, 1])
+    small = width <= phone.NARROW
+    size = (width, 0.3 + width * (0.92 if small else 0.72))
+    words = ("", "") if small else ("filter at ", "response ")
+    figure, axes = plt.subplots(3, 4, figsize=size, height_ratios=[0.62, 1, 1])
     colours = style.scale_colours(len(SCALES))
     limit = float(plain[1:].abs().max())
     axes[0, 0].axis("off")
     axes[0, 0].text(
         0.5,
         0.5,
-        "one filter,\nthree sizes,\nthe same weights",
+        "one filter,\nthree sizes,\nsame weights\n(each in its\nown colours)"
+        if small
+        else "one filter,\nthree sizes,\nthe same weights\n(each in its own colours)",
         ha="center",
         va="center",
         transform=axes[0, 0].transAxes,
     )
     for column, (scale, kernel) in enumerate(zip(SCALES, filters), start=1):
-        style.panel(axes[0, column], kernel, rf"filter at $\sigma$ = {scale:g} px", limit=style.peak(kernel))
-    for row, (name, images) in enumerate((("$f$", plain), ("$L_2 f$: twice as large", scaled)), start=1):
+        style.panel(axes[0, column], kernel, rf"{words[0]}$\sigma$ = {scale:g} px", limit=style.peak(kernel))
+    larger = "$L_2 f$" if small else "$L_2 f$: twice as large"
+    for row, (name, images) in enumerate((("$f$", plain), (larger, scaled)), start=1):
         style.panel(axes[row, 0], images[0], name)
         for column in range(1, 4):
             style.panel(axes[row, column], images[column], limit=limit)
-            axes[row, column].set_title(f"response at {SCALES[column - 1]:g} px")
+            axes[row, column].set_title(f"{words[1]}at {SCALES[column - 1]:g} px")
     for column in (1, 2):
         for axis in (axes[1, column], axes[2, column + 1]):
             axis.spines[:].set(color=colours[column - 1], linewidth=3)
@@ -99,21 +109,24 @@ def draw() -> Figure:
     bound = 10 ** math.ceil(math.log10(error))
     exponent = round(math.log10(bound))
     figure.suptitle(
-        rf"Framed alike: the same response, enlarged and one scale further (relative error below $10^{{{exponent}}}$)",
-        fontsize=11,
+        "Framed alike: the same response, enlarged"
+        + ("\n" if small else " ")
+        + rf"and one scale further (relative error below $10^{{{exponent}}}$)",
+        fontsize=10 if small else 11,
     )
     return figure
 
 
 def main(path: str) -> None:
-    """Draw the figure into a PNG file."""
+    """Draw the figure into a PNG file, and into another beside it for a phone."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with plt.rc_context():
         style.use()
-        figure = draw()
-        figure.savefig(target, dpi=140, pil_kwargs={"optimize": True}, metadata={"Software": None})
-        plt.close(figure)
+        for file, width in ((target, 8.6), (target.with_stem(target.stem + phone.SUFFIX), phone.NARROW)):
+            figure = _draw(width)
+            figure.savefig(file, dpi=140, pil_kwargs={"optimize": True}, metadata={"Software": None})
+            plt.close(figure)
 
 
 if __name__ == "__main__":

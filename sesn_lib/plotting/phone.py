@@ -1,18 +1,39 @@
-"""The form of a figure for a phone, where the one for a screen would be shrunk until nobody could read it."""
+"""Figures that can be read where they are shown: letters of a least size, a form of its own for a phone.
+
+On a phone the form for a screen would be shrunk until nobody could read it. A figure of panels is cut where white
+gutters run through it, and its pieces stand one below the other. What cannot be cut, for shared labels or legends
+across the panels, is drawn anew, as wide as a phone.
+"""
 
 from __future__ import annotations
 
+import io
 import textwrap
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
+import numpy as np
+import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
-NARROW = 4.2  # inches that fit a phone with letters of their full size
-MOST_STACKED = 2  # panels that are stacked and stored once more; more are cut or scroll, a notebook stays small
+SCREEN_DPI = 90  # pixels per inch of figure at which a page shows it
+SCREEN = 920  # pixels that a page is wide; wider figures are shrunk
+LEAST = 11  # pixels of letters that can be read
+PHONE = 358  # pixels of text that a phone of 390 shows; what is wider gets a form of its own
+NARROW = 3.95  # inches that fit those with letters of their full size
+MOST_STACKED = 2  # panels that are stacked though they could be cut
+MOST_IN_COLUMN = 4  # more panels stand in two columns, and so do those that share the names beside them
+NAME = 18  # characters of a name beside an axis, from which on it is broken over lines
+LINE = 38  # characters of a line of text across the figure
+SUFFIX = "_narrow"  # of the name of a picture's form for a phone, beside it
+GUTTER = 0.003  # of a figure's width, that a white gutter has at least
+WHITE = 250
 _FORMS: WeakKeyDictionary[Figure, Callable[[], Figure]] = WeakKeyDictionary()
 
 
@@ -22,11 +43,62 @@ def upright(figure: Figure, draw: Callable[[], Figure]) -> Figure:
     return figure
 
 
-def narrow(figure: Figure) -> Figure | None:
-    """The figure once more, as wide as a phone: its panels in one column, its legends below them.
+def legible(figure: Figure) -> None:
+    """Enlarge letters that would be smaller than `LEAST` where the figure is shown."""
+    shown = min(1.0, SCREEN / (figure.get_figwidth() * SCREEN_DPI))
+    least = LEAST * 72 / (SCREEN_DPI * shown)  # points
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            sizes = [float(tick.get_fontsize()) for tick in axis.get_ticklabels()]
+            if sizes and min(sizes) < least:
+                axis.set_tick_params(labelsize=least)
+    for text in figure.findobj(Text):
+        if float(text.get_fontsize()) < least:
+            text.set_fontsize(least)
 
-    Returns: this figure, changed, or another; nothing if it is narrow as it is, has pictures, arrows or many panels,
-        or does not hold together.
+
+def pieces(content: bytes, width: int, most: float = PHONE) -> list[bytes]:
+    """A PNG that is shown `width` pixels wide, cut along white gutters into parts at most `most` pixels wide.
+
+    Where that does not go, a little wider, to be shrunk by a tenth.
+
+    Returns: the parts from left to right, or nothing if the gutters do not allow it.
+    """
+    return _cut(content, width, most) or _cut(content, width, 1.1 * most)
+
+
+def _cut(content: bytes, width: int, most: float) -> list[bytes]:
+    image = PIL.Image.open(io.BytesIO(content)).convert("RGB")
+    white = (np.asarray(image).min(axis=(0, 2)) >= WHITE).astype(int)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], white, [0]])))
+    runs = [(a, b) for a, b in zip(edges[::2], edges[1::2]) if b - a >= GUTTER * image.width]
+    limit = most * image.width / width
+    inner = [(int(a + b) // 2) for a, b in runs if a > 0 and b < image.width]
+    cuts = [0]
+    while image.width - cuts[-1] > limit:
+        reachable = [x for x in inner if cuts[-1] < x <= cuts[-1] + limit]
+        if not reachable:
+            return []
+        cuts.append(reachable[-1])
+    if len(cuts) < 2:
+        return []
+    cuts.append(image.width)
+    parts = []
+    for left, right in pairwise(cuts):
+        target = io.BytesIO()
+        image.crop((left, 0, right, image.height)).quantize(256).save(target, format="png", optimize=True)
+        parts.append(target.getvalue())
+    return parts
+
+
+def narrow(figure: Figure, content: bytes, width: int) -> Figure | None:
+    """The figure once more, as wide as a phone: its panels in one or two columns, its legends in as many as fit.
+
+    Arguments:
+        figure: as drawn for a screen, as the PNG `content`, shown `width` pixels wide.
+
+    Returns: this figure, changed, or another; nothing if it is narrow as it is, can be cut, has pictures or arrows, or
+        does not hold together.
     """
     if figure in _FORMS:
         return _FORMS.pop(figure)()
@@ -34,34 +106,72 @@ def narrow(figure: Figure) -> Figure | None:
     if not specs or len(specs) < len(figure.axes) or figure.get_figwidth() <= NARROW:
         return None
     columns = specs[0].get_gridspec().ncols
-    pictures = any(axes.images for axes in figure.axes)
-    if columns > 1 and (figure.artists or pictures or not 1 < len(specs) <= MOST_STACKED):
+    if columns > 1 and (figure.artists or any(axes.images for axes in figure.axes)):
         return None
-    height = figure.get_figheight()
+    if len(specs) > MOST_STACKED and pieces(content, width):
+        return None
+    shared = len(specs) > MOST_STACKED and figure.axes[0].get_shared_y_axes().joined(*figure.axes[:2])
+    across = 2 if shared or len(specs) > MOST_IN_COLUMN else 1
+    down = -(-len(specs) // across)
+    height = figure.get_figheight() / specs[0].get_gridspec().nrows
+    figure.set_size_inches(NARROW, height * (down if columns > 1 else specs[0].get_gridspec().nrows))
     if columns > 1:
-        figure.set_size_inches(NARROW, height / specs[0].get_gridspec().nrows * len(specs))
-        column = GridSpec(len(specs), 1, figure=figure)
-        for row, axes in enumerate(figure.axes):
-            axes.set_subplotspec(column[row])
-            axes.tick_params(labelleft=True, labelbottom=True)
-    else:
-        figure.set_figwidth(NARROW)
-    if "$" not in figure.get_suptitle():
-        figure.suptitle(textwrap.fill(figure.get_suptitle(), 48))
+        grid = GridSpec(down, across, figure=figure)
+        for place, axes in enumerate(figure.axes):
+            axes.set_subplotspec(grid[place // across, place % across])
+            axes.tick_params(labelleft=place % across == 0, labelbottom=True)
     with warnings.catch_warnings(record=True) as crowded:  # of panels for which there is no room
         warnings.simplefilter("always")
+        _break_lines(figure, across)
         figure.draw_without_rendering()  # lays it out
         for axes in figure.axes:
             _legend_below(figure, axes)
+        for legend in list(figure.legends):
+            _fewer_columns(figure, legend)
         figure.draw_without_rendering()
     box = figure.get_tightbbox()
     return figure if not crowded and box.x0 > -0.1 and box.x1 < NARROW + 0.1 else None
 
 
+def _break_lines(figure: Figure, across: int) -> None:
+    """Titles, labels and the names of ticks over as many lines as they need, with the room for them."""
+
+    def broken(text: str, length: int = LINE) -> str:
+        return text if "$" in text else "\n".join(textwrap.fill(line, length) for line in text.splitlines())
+
+    for text in figure.texts:
+        text.set_text(broken(text.get_text()))
+    for axes in figure.axes:
+        axes.set_xlabel(broken(axes.get_xlabel(), 32 if across == 1 else LINE // 2))
+        axes.set_title(broken(axes.get_title(), LINE // across))
+        names = [tick.get_text() for tick in axes.get_yticklabels()]
+        if max(map(len, names), default=0) > NAME:
+            names = [broken(name, NAME) for name in names]
+            axes.set_yticks(axes.get_yticks(), names)
+            lines = max(name.count("\n") + 1 for name in names)
+            figure.set_figheight(max(figure.get_figheight(), 1.2 + (0.06 + 0.17 * lines) * len(names)))
+
+
+def _fewer_columns(figure: Figure, legend: Legend) -> None:
+    """A legend of the figure that is too wide: fewer of its names beside each other, above the panels."""
+    handles = [handle for handle in legend.legend_handles if handle is not None]
+    names = [text.get_text() for text in legend.get_texts()]
+    for columns in range(min(4, len(names)), 0, -1):
+        legend.remove()
+        legend = figure.legend(handles, names, loc="outside upper center", ncols=columns)
+        figure.draw_without_rendering()
+        if legend.get_window_extent().width <= figure.bbox.width:
+            break
+    figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(names) // columns) - 1))
+
+
 def _legend_below(figure: Figure, axes: Axes) -> None:
-    """A legend that stands beside its panel takes its width: to the foot of it."""
+    """A legend that stands beside its panel takes its width, one above it may be too wide: to the foot of it."""
     legend = axes.get_legend()
-    if legend is None or legend.get_window_extent().x0 < axes.get_window_extent().x1:
+    if legend is None:
+        return
+    box = legend.get_window_extent()
+    if 0 <= box.x0 < axes.get_window_extent().x1 and box.x1 <= figure.bbox.width:
         return
     handles = [handle for handle in legend.legend_handles if handle is not None]
     names = [text.get_text() for text in legend.get_texts()]

@@ -23,7 +23,7 @@ def bumps(signals: Sequence[tuple[str, Signal]], reaches: Sequence[float]) -> Fi
         signals: (title, function of positions).
         reaches: distance of the outer taps from the middle one, a filter for each signal.
     """
-    figure, axes = plt.subplots(len(signals), 1, figsize=(4.3, 1.6 * len(signals)), sharex=True, sharey=True)
+    figure, axes = plt.subplots(len(signals), 1, figsize=(3.95, 1.6 * len(signals)), sharex=True, sharey=True)
     fine, grid = np.linspace(-6, 6, 601), np.arange(-6, 7)
     for axis, (title, f), reach in zip(axes, signals, reaches):
         axis.plot(fine, f(fine), color=style.MUTED, linewidth=1.2)
@@ -44,7 +44,7 @@ def scale_maps(maps: Sequence[tuple[str, Any]], sizes: Sequence[float], position
         maps: (title, responses [sizes, positions]).
         positions: the labels of the columns, for each map.
     """
-    figure, axes = plt.subplots(len(maps), 1, figsize=(4.3, 2.0 * len(maps)))
+    figure, axes = plt.subplots(len(maps), 1, figsize=(3.95, 2.0 * len(maps)))
     limit = 1.6 * style.peak(*(values for _, values in maps))
     for axis, (title, values), labels in zip(axes, maps, positions):
         axis.imshow(values, cmap=style.DIVERGING, vmin=-limit, vmax=limit, origin="lower", aspect="auto")
@@ -59,7 +59,7 @@ def scale_maps(maps: Sequence[tuple[str, Any]], sizes: Sequence[float], position
 
 def areas(side: int, times: int) -> Figure:
     """A square window of `side` pixels and one `times` as large, with their pixels counted."""
-    figure, axes = plt.subplots(1, 2, figsize=(4.3, 2.5), width_ratios=[1, times])
+    figure, axes = plt.subplots(1, 2, figsize=(3.95, 2.5), width_ratios=[1, times])
     for axis, count in zip(axes, (side, side * times)):
         axis.imshow(np.indices((count, count)).sum(0) % 2, cmap="Blues", vmin=-1, vmax=4)
         axis.set(xticks=[], yticks=[])
@@ -74,7 +74,7 @@ def scale_boxes(box: tuple[float, float], times: float) -> Figure:
     Arguments:
         box: its extent in scale, from s = 1, and in position, from t = 0.
     """
-    figure, axis = plt.subplots(figsize=(4.3, 2.9))
+    figure, axis = plt.subplots(figsize=(3.95, 2.9))
     for i, colour in enumerate(style.scale_colours(3)):
         u = times**i
         axis.add_patch(Rectangle((0, u), u * box[1], u * (box[0]), facecolor=colour, alpha=0.75))
@@ -99,7 +99,7 @@ def climb(width: float, widths: Sequence[float], scales: Sequence[float]) -> Fig
     s = np.asarray(scales)[:, None]
     v = np.hypot(width, s)
     responses = s**2 * width / v**3 * (1 - (t / v) ** 2) * np.exp(-(t**2) / (2 * v**2))
-    figure, (above, below) = plt.subplots(2, 1, figsize=(4.3, 4.4), sharex=True, height_ratios=[1, 1.7])
+    figure, (above, below) = plt.subplots(2, 1, figsize=(3.95, 4.4), sharex=True, height_ratios=[1, 1.7])
     above.plot(t, np.exp(-(t**2) / (2 * width**2)), color=style.INK)
     above.set(ylim=(-0.05, 1.15), yticks=[])
     above.set_title("the bump grows ...")
@@ -135,7 +135,7 @@ def square_frame(corners: Sequence[tuple[str, Any]], limits: Sequence[float], di
         limits: of their colours; 0: grey.
         difference: the error between both ways, for the title.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(4.3, 4.6))
+    figure, axes = plt.subplots(2, 2, figsize=(3.95, 4.6))
     for axis, (title, picture), limit in zip(axes.flat, corners, limits):
         style.panel(axis, picture, title, limit=limit or None)
     power = math.ceil(math.log10(max(difference, 1e-12)))

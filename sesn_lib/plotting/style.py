@@ -24,6 +24,7 @@ from matplotlib.patches import ConnectionPatch, Rectangle
 from matplotlib.ticker import NullLocator
 
 from sesn_lib.plotting import phone
+from sesn_lib.plotting.phone import SCREEN_DPI
 
 # The palette of Okabe and Ito, which readers with any colour vision can tell apart.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -44,7 +45,6 @@ DIVERGING = "RdBu_r"  # signed quantities, symmetric about 0
 SEQUENTIAL = "cividis"  # quantities that are never negative
 GREY = "gray"  # images as a reader knows them
 
-SCREEN_DPI = 90  # pixels per inch of figure at which a notebook shows it
 PNG_DPI = 160  # pixels per inch that are stored
 
 
@@ -207,6 +207,7 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
         raise ValueError("alt is empty: every figure needs alternative text, one sentence on what it shows")
     drawn = io.BytesIO()
     width = round(figure.get_figwidth() * SCREEN_DPI)
+    phone.legible(figure)
     if mpl.rcParams["savefig.format"] == "svg":
         figure.savefig(drawn, format="svg", metadata={"Date": None})
         plt.close(figure)
@@ -214,8 +215,10 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
         said = {kind: drawn.getvalue().decode(), "text/plain": alt}
         display(said, metadata={kind: {"alt": alt, "width": width}}, raw=True)
         return
-    content, narrow = _png(figure), None if notes else phone.narrow(figure)
+    content = _png(figure)
+    narrow = None if notes else phone.narrow(figure, content, width)
     if narrow is not None:
+        phone.legible(narrow)
         notes["narrow"] = base64.b64encode(_png(narrow)).decode()
         plt.close(narrow)
     plt.close(figure)
@@ -225,10 +228,12 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    """256 colours of the figure's own choice look the same in a third of the space."""
+    """256 colours look the same in a third of the space: a picture's own ones, for lines and letters a fixed choice."""
     drawn, stored = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=PNG_DPI)
-    picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MEDIANCUT)
+    pictures = any(axes.images for axes in figure.axes)
+    method = PIL.Image.Quantize.MEDIANCUT if pictures else PIL.Image.Quantize.FASTOCTREE
+    picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=method)
     picture.save(stored, format="png", optimize=True)
     return stored.getvalue()
 

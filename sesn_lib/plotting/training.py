@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sesn_lib.experiments.mnist_scale import MODELS, REALIZATIONS, SCALINGS, Cell
-from sesn_lib.plotting import style
+from sesn_lib.plotting import phone, style
 from sesn_lib.runner.status import SYMBOLS, Status
 
 
@@ -86,22 +86,27 @@ def confusion(labels: np.ndarray, predictions: np.ndarray) -> tuple[Figure, np.n
     """
     counts = np.zeros((10, 10), dtype=int)
     np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1)
+    return phone.upright(_confusion(counts, (5.6, 4.9)), lambda: _confusion(counts, (phone.NARROW, 4.9))), counts
+
+
+def _confusion(counts: np.ndarray, size: tuple[float, float]) -> Figure:
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = np.where(np.eye(10, dtype=bool), np.nan, share)
-    figure, axes = plt.subplots(figsize=(5.6, 4.9))
+    figure, axes = plt.subplots(figsize=size)
     drawn = axes.imshow(wrong, cmap="Blues", vmin=0)
     threshold = 0.55 * np.nanmax(wrong) if np.nanmax(wrong) > 0 else 1
     for row, column in np.ndindex(10, 10):
         if counts[row, column]:
             dark = row != column and wrong[row, column] > threshold
             axes.text(
-                column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
+                column, row, str(counts[row, column]), ha="center", va="center", fontsize=9,
                 color="white" if dark else style.INK, fontweight="bold" if row == column else "normal",
             )  # fmt: skip
     axes.set(xlabel="taken for", ylabel="true digit", xticks=range(10), yticks=range(10))
     axes.grid(False)
-    figure.colorbar(drawn, label="share of the true digit (%)", shrink=0.85)
-    return figure, counts
+    beside = size[0] > size[1]
+    figure.colorbar(drawn, label="share of the true digit (%)", shrink=0.85, location="right" if beside else "bottom")
+    return figure
 
 
 def mistakes(

@@ -15,6 +15,8 @@ from sesn_lib.report.widths import ems
 HYPHENS = re.compile(r"(\w+(?:-\w+)+)")
 NUMBERS = re.compile(r"([\[(][^\[\]()]{0,28}\d[^\[\]()]{0,28}[\])]|[−-]?\d[\d.,]* ± [\d.,]+)")
 LONGEST = 118  # characters of a printed line that fit a page
+LETTER, PADDING = 8.2, 14.5  # pixels of a letter and around a cell of a table on a phone
+LONG_VALUE = 21  # characters of a value or its head, from which on it has a line of its card for itself
 SHORT = 12  # characters of code in a line of text, up to which it is not broken
 
 
@@ -37,6 +39,8 @@ def finish(soup: BeautifulSoup) -> str:
                 header.attrs.setdefault("scope", "col")
         _keep_first_column(table)
         _keep_whole(soup, table, NUMBERS)
+        if head is not None and least_width(table) > PHONE:
+            _make_cards(soup, table)
     for block in soup.select("main pre"):
         block["tabindex"] = "0"
         if block.find_parent(class_="output") and _is_prose(block.get_text()):
@@ -44,7 +48,7 @@ def finish(soup: BeautifulSoup) -> str:
     for formula in soup.select("main .formula:not(.inline) > math"):
         formula["style"] = f"--ems: {ems(formula):.1f}"
     wide = [image for image in soup.select("main img[width]") if int(str(image["width"])) > PHONE]
-    wide = [image for image in wide if image.find_parent(class_="moving") is None]
+    wide = [image for image in wide if not image.find_parents(class_="moving") and not image.find_parents("picture")]
     wide = [image for image in wide if "on-desk" not in (image.get("class") or [])]
     for number, image in enumerate(wide, start=1):
         box = image.wrap(soup.new_tag("div", attrs={"class": "figure", "style": f"--width: {image['width']}px"}))
@@ -77,6 +81,68 @@ def _keep_first_column(table: Tag) -> None:
         stays += row.find_all(["th", "td"], recursive=False)[max(heads, 1) - 1 : max(heads, 1)]
     for cell in stays:
         cell["class"] = " ".join([*(cell.get("class") or []), "stays"])
+
+
+def least_width(table: Tag) -> float:
+    """Pixels that a table needs on a phone, where its cells are broken between words, estimated from its letters."""
+    columns: dict[int, float] = {}
+    for row in table.find_all("tr"):
+        place = 0
+        for cell in row.find_all(["th", "td"], recursive=False):
+            span = int(str(cell.get("colspan", "1")))
+            pieces = [part.get_text() for part in cell.select(".whole")]
+            rest = cell.get_text() if "dataframe" in (table.get("class") or []) else ""
+            words = [*re.split(r"[\s-]+", cell.get_text()), *pieces, rest]
+            if span == 1:
+                columns[place] = max(columns.get(place, 0), LETTER * max(map(len, words)) + PADDING)
+            place += span
+    return sum(columns.values())
+
+
+def _make_cards(soup: BeautifulSoup, table: Tag) -> None:
+    """On a phone each row of a table that is too wide for it is a card: its head, and each value below its column's."""
+    heads = _heads_of_columns(table)
+    box = table.parent
+    if box is not None:
+        box["class"] = "scroll cards"
+    for element, role in (("table", "table"), ("thead, tbody", "rowgroup"), ("tr", "row"), ("td", "cell")):
+        for part in [table] if element == "table" else table.select(element):
+            part["role"] = role
+    for part in table.select("th"):
+        part["role"] = "columnheader" if part.find_parent("thead") else "rowheader"
+    spanning: dict[int, list[Any]] = {}  # a head of several rows is repeated in the cards of the later ones
+    for row in table.select("tbody tr"):
+        cells, place = row.find_all(["th", "td"], recursive=False), 0
+        for column in sorted(spanning):
+            left, above = spanning[column]
+            if left > 0:
+                again = soup.new_tag("th", attrs={"class": "again", "role": "rowheader"}, string=above.get_text())
+                row.insert(0 if column == 0 else column, again)
+                spanning[column] = [left - 1, above]
+                place += 1
+        for cell in cells:
+            rows = int(str(cell.get("rowspan", "1")))
+            if rows > 1:
+                spanning[place] = [rows - 1, cell]
+            if cell.name == "td" and place < len(heads) and "stays" not in (cell.get("class") or []):
+                cell["data-head"] = heads[place]
+                if len(cell.get_text()) > LONG_VALUE or len(heads[place]) > LONG_VALUE:
+                    cell["class"] = " ".join([*(cell.get("class") or []), "long"])
+            place += 1
+
+
+def _heads_of_columns(table: Tag) -> list[str]:
+    """What stands above each column, a head over several of them included."""
+    heads: dict[int, list[str]] = {}
+    for row in table.select("thead tr"):
+        place = 0
+        for cell in row.find_all(["th", "td"], recursive=False):
+            for _ in range(int(str(cell.get("colspan", "1")))):
+                text = cell.get_text().strip()
+                if text and text not in heads.setdefault(place, []):
+                    heads[place].append(text)
+                place += 1
+    return [", ".join(heads.get(place, [])) for place in range(max(heads, default=-1) + 1)]
 
 
 def _keep_whole(soup: BeautifulSoup, element: Tag, pattern: re.Pattern[str]) -> None:

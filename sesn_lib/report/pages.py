@@ -22,6 +22,7 @@ from nbconvert.exporters.html import HTMLExporter
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
+from sesn_lib.plotting.phone import SUFFIX
 from sesn_lib.report import folding, formulas, pictures, reading
 from sesn_lib.report.finish import finish
 
@@ -79,6 +80,7 @@ class Site:
     built: str
     facts: Sequence[tuple[str, str]] = ()
     figure: str = ""
+    figure_narrow: str = ""
     figure_alt: str = ""
     figure_caption: str = ""
     stopped: Sequence[str] = field(default_factory=list)
@@ -200,6 +202,10 @@ def _link(soup: BeautifulSoup, page: Page, names: set[str], files: dict[str, byt
             name = f"files/{path.name}"
             files[name] = (page.folder / path).read_bytes()
             element[attribute] = name
+            narrow = path.with_stem(path.stem + SUFFIX)
+            if element.name == "img" and (page.folder / narrow).is_file():
+                files[f"files/{narrow.name}"] = (page.folder / narrow).read_bytes()
+                pictures.also_narrow(soup, element, f"files/{narrow.name}")
         else:
             missing.add(str(path))
             element.name = "span"

@@ -1,7 +1,6 @@
 """Pictures for every reader: narrow forms for a phone, and for a loop its still picture, for paper and for rest.
 
-A wide figure of panels is cut where a white gutter runs through it, and its pieces stand one below the other on a
-phone. One that has no gutter may bring a narrow drawing along (see `sesn_lib.plotting.style.show`). What has neither
+A wide figure brings a narrow drawing along or is cut into pieces (see `sesn_lib.plotting.phone`). What allows neither
 scrolls. A loop (see `sesn_lib.plotting.motion.show`) is played and stopped by a line below it, without a script.
 """
 
@@ -11,16 +10,12 @@ import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import nbformat
-import numpy as np
 import PIL.Image
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 
-PHONE = 390  # pixels that a figure may be wide and still be legible on a phone without a form of its own
-GUTTER = 0.003  # of a figure's width, that a white gutter has at least
-WHITE = 250
+from sesn_lib.plotting.phone import PHONE, pieces
 
 
 @dataclass
@@ -52,34 +47,6 @@ def collect(notebook: nbformat.NotebookNode, key: str) -> dict[str, Extra]:
     return extras
 
 
-def pieces(content: bytes, width: int, most: int = PHONE) -> list[bytes]:
-    """A PNG that is shown `width` pixels wide, cut along white gutters into parts at most `most` pixels wide.
-
-    Returns: the parts from left to right, or nothing if the gutters do not allow it.
-    """
-    image = PIL.Image.open(io.BytesIO(content)).convert("RGB")
-    white = (np.asarray(image).min(axis=(0, 2)) >= WHITE).astype(int)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], white, [0]])))
-    runs = [(a, b) for a, b in zip(edges[::2], edges[1::2]) if b - a >= GUTTER * image.width]
-    limit = most * image.width / width
-    inner = [(int(a + b) // 2) for a, b in runs if a > 0 and b < image.width]
-    cuts = [0]
-    while image.width - cuts[-1] > limit:
-        reachable = [x for x in inner if cuts[-1] < x <= cuts[-1] + limit]
-        if not reachable:
-            return []
-        cuts.append(reachable[-1])
-    if len(cuts) < 2:
-        return []
-    cuts.append(image.width)
-    parts = []
-    for left, right in pairwise(cuts):
-        target = io.BytesIO()
-        image.crop((left, 0, right, image.height)).quantize(256).save(target, format="png", optimize=True)
-        parts.append(target.getvalue())
-    return parts
-
-
 def place(soup: BeautifulSoup, extras: Mapping[str, Extra], files: dict[str, bytes]) -> None:
     """Put narrow forms and loops of a page's pictures beside them; the style sheet shows the one that fits."""
     for image in soup.select("main img[src]"):
@@ -108,3 +75,9 @@ def place(soup: BeautifulSoup, extras: Mapping[str, Extra], files: dict[str, byt
             text = alt if number == 1 else f"Part {number} of {len(extra.narrow)} of the figure: {alt}"
             narrow.append(soup.new_tag("img", attrs={"src": name, "alt": text, "width": str(shown)}))
         image.insert_after(narrow)
+
+
+def also_narrow(soup: BeautifulSoup, image: Tag, source: str) -> None:
+    """A picture that is a file of its own, with another file in its place on a phone."""
+    both = image.wrap(soup.new_tag("picture"))
+    both.insert(0, soup.new_tag("source", attrs={"media": "(max-width: 40rem)", "srcset": source}))

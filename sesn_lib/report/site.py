@@ -69,9 +69,14 @@ def render_site(
     figure = sources[0].parent / FIGURE if sources else FIGURE
     if figure.is_file():
         from sesn_lib.plotting.overview import ALT, CAPTION
+        from sesn_lib.plotting.phone import SUFFIX
 
         site.figure, site.figure_alt, site.figure_caption = f"figures/{figure.name}", ALT, CAPTION
         extra[site.figure] = figure.read_bytes()
+        narrow = figure.with_stem(figure.stem + SUFFIX)
+        if narrow.is_file():
+            site.figure_narrow = f"figures/{narrow.name}"
+            extra[site.figure_narrow] = narrow.read_bytes()
     return _publish(folder, {**render(site), **extra})
 
 

@@ -48,6 +48,19 @@ def test_it_is_written_when_it_is_time_and_when_the_run_is_to_stop(tmp_path: Pat
     assert Checkpoint(tmp_path, GRID[0], IDENTITY).load() == {"epoch": 4}
 
 
+def test_it_is_not_written_more_often_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("sesn_lib.store.checkpoint.time.perf_counter", lambda: clock[0])
+    checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY, every=20.0)
+    kept = []
+    for epoch in range(1, 7):
+        clock[0] += 8.0
+        checkpoint.save({"epoch": epoch})
+        found = Checkpoint(tmp_path, GRID[0], IDENTITY).load() or {"epoch": 0}
+        kept.append(found["epoch"])
+    assert kept == [0, 0, 3, 3, 3, 6]
+
+
 def test_the_seconds_of_all_beginnings_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("sesn_lib.store.checkpoint.time.perf_counter", lambda: clock[0])

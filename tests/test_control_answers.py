@@ -152,6 +152,17 @@ def test_the_slope_of_the_lead_is_for_ten_times_the_images() -> None:
     assert controls.data_errors(runs, CNN) == {1000: {1: 7.0}, 2500: {}, 5000: {}, 10000: {0: 2.0, 1: 2.0, 2: 2.0}}
 
 
+def test_the_lead_at_few_images_is_held_against_twice_that_at_all() -> None:
+    """4 and 0.5 points ahead: 3 more than twice; each ten times the images take 3.5 of it."""
+    cnn = {1000: 9.0, 2500: 6.0, 5000: 4.0, 10000: 2.5}
+    lead = {n: 0.5 + 3.5 * (4 - math.log10(n)) for n in cnn}
+    errors = {n: {r: error + r / 10 for r in range(3)} for n, error in cnn.items()}
+    ours = {n: {r: error - lead[n] for r, error in some.items()} for n, some in errors.items()}
+    found = questions.less_data({"CNN": errors, **dict.fromkeys(questions.SESN, ours)})
+    assert [one.found.estimate for one in found] == pytest.approx([3.5, 3.5, -3.0, -3.0])
+    assert [(one.low, one.high) for one in found] == [(0, math.inf)] * 2 + [(-math.inf, 0)] * 2
+
+
 def test_ratios_are_errors_of_sesn_for_each_of_the_cnn() -> None:
     fewer = {"CNN": {1000: {0: 8.0, 1: 4.0}}, **{name: {1000: {0: 6.0, 1: 2.0, 2: 9.0}} for name in questions.SESN}}
     assert questions.data_ratios(fewer).loc["SESN Vector", "1,000 images"] == "0.62 ± 0.18 (2)"

@@ -60,6 +60,7 @@ def test_an_error_inside_passes_and_the_memory_goes_back(monkeypatch: pytest.Mon
     assert calls[:2] == [("mallopt", memory.MMAP_MAX, 0), ("mallopt", memory.TRIM_THRESHOLD, -1)]
     assert calls[-1] == ("malloc_trim", 0)
     assert {option: value for name, option, value in (c for c in calls[2:] if len(c) == 3)} == memory.USUAL
+    assert memory.USUAL[memory.MMAP_MAX] == 65536, "as mallopt(3) has it: large pieces are the system's own again"
 
 
 def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

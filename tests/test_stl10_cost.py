@@ -112,3 +112,5 @@ def test_a_measurement_and_its_file(tmp_path, monkeypatch):
     assert len(load_measurements(path)) == 4
     add_measurement(path, measure(EXPERIMENT, MODELS[0], Recipe(batch_size=3), device="cpu"))
     assert len(load_measurements(path)) == 5
+    add_measurement(path, {**found[0], "micro_batch": 1})
+    assert len(load_measurements(path)) == 6, "another way to make the same batch"

@@ -148,6 +148,8 @@ def change(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 BAD_VALUES = [
     ("schema", 2, "schema is 2; this program reads schema 1"),
     ("schema", ..., "schema is None"),
+    ("schema", True, "schema is True; this program reads schema 1"),
+    ("more", -(2**63), "more is an integer of 64 bits; more than 63 do not fit"),
     ("cell.model", "mnist_ses_tensor_28", "unknown model 'mnist_ses_tensor_28'"),
     ("cell.realization", 6, "realization must be one of 0 to 5, not 6"),
     ("cell.colour", "red", "cell has the keys"),

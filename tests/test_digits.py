@@ -34,15 +34,32 @@ def test_what_is_hidden_by_a_simulation() -> None:
     assert hidden == pytest.approx(one * size / pool, rel=0.15)
 
 
+def read_by(right: dict[str, set[int]], *, realizations: int = 1) -> Results:
+    """Records of 200 digits, all read but those named."""
+    return Results(
+        {
+            Cell(model, 1.0, r): {"correct": encode(i not in wrong for i in range(200)), "test_images": 200}
+            for model, wrong in right.items()
+            for r in range(realizations)
+        }
+    )
+
+
 def test_which_digits_were_right_are_used_where_records_know() -> None:
-    assert digits.discordant(recorded(), SESN, CNN) is None
-    records = {}
-    for model, wrong in (("mnist_ses_vector_28", {0, 1}), ("mnist_cnn_28", {1, 2, 3})):
-        correct = encode(index not in wrong for index in range(200))
-        records[Cell(model, 1.0, 0)] = {"correct": correct, "test_images": 200}
-    assert digits.discordant(Results(records), SESN, CNN) == pytest.approx(100 * 3 / 200)  # 0, 2 and 3
-    (gain,) = digits.gains(Results(records), SESN, CNN).values()
+    assert digits.gains(recorded(), SESN, CNN) == {}
+    results = read_by({"mnist_ses_vector_28": {0, 1}, "mnist_cnn_28": {1, 2, 3}})
+    (gain,) = digits.gains(results, SESN, CNN).values()
     assert gain[:5].tolist() == [1, 0, -1, -1, 0], "the first's error minus the second's"
+
+
+def test_digit_by_digit_by_hand() -> None:
+    """One digit that only the CNN reads, nine that only SESN reads: McNemar's p is 2 (1 + 10) / 2^10; Holm over two."""
+    results = read_by({"mnist_ses_vector_28": {0}, "mnist_cnn_28": set(range(1, 10))}, realizations=2)
+    table = digits.discordance_table(results)
+    p = 22 / 1024
+    assert list(table.iloc[0]) == [200, 9, 1, f"{p:.3f}", f"{2 * p:.3f}"]
+    assert table.columns[-1] == "p, Holm over 2"
+    assert digits.discordance_table(recorded()).empty
 
 
 def test_the_table_by_hand() -> None:
@@ -130,6 +147,9 @@ def test_the_table_says_whence_it_knows() -> None:
     (single,) = digits.digits_table(OurRuns(Results({**one, **rest})), pool).to_dict("records")
     assert single["known from"] == "digits of 1 realization"
     assert single["hidden in common digits"].startswith("at most ")
+    blind = Results({c: {k: v for k, v in r.items() if k != "correct"} for c, r in results.records.items()})
+    (again,) = digits.digits_table(OurRuns(blind), pool, results).to_dict("records")
+    assert again == {**row, "known from": "digits of 6 realizations of repeats"}, "other runs of the same cells"
     own = digits.own_correlation(results, pool)
     assert own == pytest.approx([0.5, 0.5], abs=0.1), "half of the digits are hard or not in every realization alike"
     shuffled = {realization: np.random.default_rng(9).permutation(indices) for realization, indices in pool.items()}

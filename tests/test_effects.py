@@ -70,6 +70,9 @@ def test_the_mean_of_cells_that_share_realizations() -> None:
     one = paired([2.0 + 0.12 * z for z in stats.zscore([1, 2, 3, 4, 5, 9.0], ddof=1)])
     assert effects.fitted_mean(cells, 1.0).error == pytest.approx(one.error)
     assert effects.fitted_mean(cells, 0.0).error == pytest.approx(one.error / 2)
+    alone = effects.fitted_mean(cells, 0.5, shared=True)
+    assert alone.error == pytest.approx(math.sqrt(0.5) * effects.fitted_mean(cells, 0.0).error)
+    assert alone.df == (len(cells) - 1) * (cells[0].n - 1)
     assert effects.fitted_mean([], 0.5).method == "no data"
     assert effects.fitted_mean([Sample(1, 2.0, math.nan)], 0.5).method == "one run in a cell"
     with pytest.raises(ValueError, match=r"correlation is 1\.2"):

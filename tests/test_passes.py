@@ -12,6 +12,7 @@ from recorded import recorded
 from scipy import stats
 
 from sesn_lib.analysis import mixed, passes, published, statistics
+from sesn_lib.analysis.statistics import Difference
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
 
@@ -34,26 +35,37 @@ def test_the_likelihood_ratio_by_hand() -> None:
     runs = PUBLISHED.runs[name]
     table = recorded().by_regime()
     ours = np.mean(list(table[name, 1.0].values())) - np.mean(list(table[name, 0.5].values()))
-    variance = model.seed**2 * 4 / 6
-    step = np.mean(runs[:6]) - np.mean(runs[6:])
-    # log LR of two normals about +-m with one variance: 2 m x / v.
-    assert found[name] == pytest.approx(2 * ours * step / variance / math.log(10), rel=0.02)
+    steps = np.array(runs[:6]) - np.array(runs[6:])
+    spread = math.hypot(steps.std(ddof=1) / math.sqrt(6), model.contrast({(name, 1.0): 1.0, (name, 0.5): -1.0}).error)
+    # Student's t with five degrees of freedom: (1 + t^2 / 5)^-3.
+    log = 3 * np.log10([1 + ((steps.mean() + sign * ours) / spread) ** 2 / 5 for sign in (1, -1)])
+    assert found[name] == pytest.approx(log[0] - log[1], rel=1e-3)
     assert len(found) == 5
-    assert min(found.values()) > 7
+    assert 2 < min(found.values()) < max(found.values()) < 4, "hundreds to thousands to one"
     swapped = published.Published(
         PUBLISHED.paper,
         PUBLISHED.report,
         {k: (*v[6:], *v[:6]) if len(v) == 12 else v for k, v in PUBLISHED.runs.items()},
         {},
     )
-    assert passes.likelihood_ratio(swapped, model)[name] < -7, "negative control"
+    assert passes.likelihood_ratio(swapped, model)[name] < -2, "negative control"
     assert passes.likelihood_ratio(PUBLISHED, mixed.fit({})) == {}
 
-    # A list that lacks its last run has five in its second pass, whose mean is the less sure.
+    # A list that lacks its last run has five pairs.
     eleven = published.Published(PUBLISHED.paper, PUBLISHED.report, {name: runs[:11]}, {})
-    step = np.mean(runs[:6]) - np.mean(runs[6:11])
-    by_hand = 2 * ours * step / (model.seed**2 * (3 / 6 + 1 / 5)) / math.log(10)
-    assert passes.likelihood_ratio(eleven, model)[name] == pytest.approx(by_hand, rel=0.02)
+    pair = model.contrast({(name, 1.0): 1.0, (name, 0.5): -1.0})
+    assert passes.likelihood_ratio(eleven, model)[name] == pytest.approx(passes.log_ratio(steps[:5].tolist(), pair))
+
+
+@pytest.mark.parametrize("effect", [0.05, 0.15, 0.3])
+def test_a_likelihood_ratio_of_k_misleads_less_than_once_in_k(effect: float) -> None:
+    """On simulated lists whose *first* pass is the augmented one; a normal tail would mislead more often."""
+    draws, ours = np.random.default_rng(0), Difference(effect, error=0.02, df=77)
+    logs = np.array([passes.log_ratio(draws.normal(-effect, 0.1, 6).tolist(), ours) for _ in range(2000)])
+    for k in (10, 100):
+        assert np.mean(logs > math.log10(k)) <= 1 / k
+    right = [passes.log_ratio(draws.normal(effect, 0.1, 6).tolist(), ours) for _ in range(200)]
+    assert np.median(right) > 0.2, "and it does tell"
 
 
 def test_the_report_s_places_are_our_realizations() -> None:

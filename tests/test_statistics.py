@@ -187,6 +187,15 @@ def test_detectable_difference_equals_cohens_tables() -> None:
     assert math.isnan(detectable_difference(0.1, 1))
 
 
+def test_detectable_difference_of_pairs_has_the_power_that_it_says() -> None:
+    """By simulation: 20,000 times six pairs."""
+    draws = np.random.default_rng(0)
+    for level in (0.05, 0.05 / 24):
+        effect = detectable_difference(1.0, 6, level=level, pairs=True)
+        p = stats.ttest_1samp(draws.normal(effect, 1, (20_000, 6)), 0, axis=1).pvalue
+        assert np.mean(p < level) == pytest.approx(0.8, abs=0.01)
+
+
 def test_the_level_is_the_usual_one() -> None:
     assert (NOMINAL, LEVEL) == (0.05, 0.95)
     found = paired([0.1, 0.2, 0.3, 0.25])

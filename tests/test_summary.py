@@ -7,14 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from recorded import recorded
 from toy_cells import make_record
 
 from sesn_lib import provenance
-from sesn_lib.analysis import mixed, published, results, summary
-from sesn_lib.analysis.statistics import Difference, Sample, contrast
+from sesn_lib.analysis import published, results, summary
+from sesn_lib.analysis.statistics import Difference, Sample
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID
 from sesn_lib.store.records import Store
 
@@ -46,56 +44,6 @@ def test_ours_stand_where_they_belong(tmp_path: Path) -> None:
     table = summary.paper_table(results.load(tmp_path), PUBLISHED)
     assert table.loc[("SESN Vector", "this repetition")].to_list() == [*["no run yet"] * 3, "1.42 ± 0.02 (6)"]
     assert table.loc[("SESN Vector", "the paper"), "56+"] == "1.42 ± 0.07 (6)"
-
-
-@pytest.mark.parametrize(("shift", "differs"), [(0.0, False), (0.4, True)])
-def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> None:
-    store, draws = Store(tmp_path), np.random.default_rng(0)
-    for (row, column), regime in published.REGIME.items():
-        for cell in EXPERIMENT.select(models=[regime[0]], scalings=[regime[1]]):
-            error = PUBLISHED.paper[row, column].mean + shift + (cell.realization - 2.5) / 100 + draws.normal(0, 0.01)
-            store.write(make_record(cell, error=round(error, 3)))
-    found = results.load(tmp_path)
-    table = summary.whole_table(found, PUBLISHED.paper, mixed.fit(found.by_regime()))
-    assert [(which, cells) for which, cells, _ in table] == [("all networks", 12), ("the plain CNN", 4), ("SESN", 8)]
-    assert all(d.estimate == pytest.approx(shift, abs=0.02) and (d.p < 0.001) == differs for *_, d in table)
-    said = summary.whole_text(table, "the paper", 0.1).splitlines()
-    assert len(said) == 3
-    assert said[1].startswith("the plain CNN, ours minus the paper, mean over 4 cells, n = 6 realizations: ")
-    assert ("p < 0.001 that there is no difference" in said[0]) == differs
-    assert summary.whole_table(results.load(tmp_path / "none"), PUBLISHED.paper, mixed.fit({})) == []
-    assert "no cell has 3 runs yet" in summary.whole_text([], "the paper", 0.1)
-
-
-def test_the_table_as_a_whole_clusters_by_realization() -> None:
-    """The first 101 runs: within 0.10 of the paper with p of about 0.03; independent cells would make it < 0.001."""
-    found = recorded()
-    which, cells, whole = summary.whole_table(found, PUBLISHED.paper, mixed.fit(found.by_regime()))[0]
-    table = np.array([[found.condition(*name)[r] for r in range(6)] for name in published.REGIME])
-    theirs = [PUBLISHED.paper[name] for name in published.REGIME]
-    rho = 0.518
-    errors = np.array([s.std / np.sqrt(6) for s in theirs])
-    their_error = np.sqrt((1 - rho) * (errors**2).sum() + rho * errors.sum() ** 2) / 12
-    our_error = table.mean(0).std(ddof=1) / np.sqrt(6)
-    error = np.hypot(our_error, their_error)
-    estimate = table.mean() - np.mean([s.mean for s in theirs])
-    df = error**4 / (our_error**4 / 5 + their_error**4 / 5)
-    assert (which, cells) == ("all networks", 12)
-    assert (whole.estimate, whole.error, whole.df) == pytest.approx((estimate, error, df), rel=5e-3)
-    assert whole.equivalent(0.1) == pytest.approx(0.03, abs=0.005)
-    blind = [
-        s
-        for name in published.REGIME
-        for s in (Sample.of(list(found.condition(*name).values())), PUBLISHED.paper[name])
-    ]
-    assert contrast(blind, [1 / 12, -1 / 12] * 12).equivalent(0.1) < 0.001
-
-
-def test_deviations_of_cnn_and_sesn_are_shown_apart() -> None:
-    """They cancel in the mean of all."""
-    found = recorded()
-    signs = [np.sign(d.estimate) for *_, d in summary.whole_table(found, PUBLISHED.paper, mixed.fit(found.by_regime()))]
-    assert signs[1:] == [-1, 1]
 
 
 def test_a_commit_made_after_the_run_began_is_marked(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def _answer(question: Question, by: OurRuns | Samples, paper: Samples) -> Answer
     if not rows:
         nothing = Difference(NAN)
         return Answer(question, used, nothing, nothing, nothing, nothing, nothing, 1, 0)
-    weights = _mean(rows)
+    weights = mean_weights(rows)
     ours, theirs = by.estimate(weights), paper.estimate(weights)
     return Answer(
         question,
@@ -204,7 +204,8 @@ def _answer(question: Question, by: OurRuns | Samples, paper: Samples) -> Answer
     )
 
 
-def _mean(rows: Iterable[Weights]) -> Weights:
+def mean_weights(rows: Iterable[Weights]) -> Weights:
+    """The mean of weighted sums as one; cells whose weights cancel are left out."""
     rows = list(rows)
     total: dict[TableCell, float] = {}
     for row in rows:

@@ -41,6 +41,7 @@ __all__ = [
     "load",
     "rank_correlation",
     "repeated",
+    "repeats",
     "seed_errors",
     "size_errors",
     "size_lead",
@@ -244,12 +245,18 @@ def _known(runs: Controlled, network: str, change: str) -> list[float]:
     return [] if found is None else [float(found["test_error_50k"])]
 
 
+def repeats(runs: Controlled) -> results.Results:
+    """The cells of the table that controls trained again: another seed, another device, and which digits were right."""
+    return results.Results(
+        {Cell(c.base, c.extra_scaling, c.realization): r for c, r in runs.records.items() if c.change == "unchanged"}
+    )
+
+
 def repeated(runs: Controlled) -> dict[int, list[tuple[float, float]]]:
-    """Realization -> errors of the table and of the control "unchanged": two seeds (and devices) of the same cell."""
+    """Realization -> errors of the table and of the same cell trained again (`repeats`)."""
     pairs: dict[int, list[tuple[float, float]]] = {}
-    for cell, record in runs.records.items():
-        other = runs.table.records.get(Cell(cell.base, cell.extra_scaling, cell.realization))
-        if cell.change == "unchanged" and other is not None:
+    for cell, record in repeats(runs).records.items():
+        if other := runs.table.records.get(cell):
             both = float(other["test_error_50k"]), float(record["test_error_50k"])
             pairs.setdefault(cell.realization, []).append(both)
     return pairs

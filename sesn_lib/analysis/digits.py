@@ -22,10 +22,11 @@ from sesn_lib.analysis.effects import difference_of_digits
 from sesn_lib.analysis.evidence import OurRuns, TableCell
 from sesn_lib.analysis.published import ALL_ROWS, COLUMNS, REGIME, RIVAL_REGIME, SESN_ROWS
 from sesn_lib.analysis.results import Results
-from sesn_lib.analysis.statistics import LEAST, Difference, over_realizations
-from sesn_lib.analysis.text import number, signed
+from sesn_lib.analysis.statistics import LEAST, Difference, holm, over_realizations
+from sesn_lib.analysis.text import number, p_value, signed
 from sesn_lib.experiments.correctness import decode
 from sesn_lib.experiments.mnist_scale import REALIZATIONS
+from sesn_lib.runner.readings import discordance
 
 REGIMES = {**REGIME, **RIVAL_REGIME}
 Pool = Mapping[int, np.ndarray]
@@ -55,12 +56,6 @@ def gains(results: Results, a: TableCell, b: TableCell) -> dict[int, np.ndarray]
             first, second = (np.array(decode(r["correct"], r["test_images"]), np.int8) for r in pair)
             gained[realization] = second - first
     return gained
-
-
-def discordant(results: Results, a: TableCell, b: TableCell) -> float | None:
-    """Percentage of digits that only one of two cells reads, mean over realizations; None if no records can tell."""
-    shares = [100 * float(np.mean(gain != 0)) for gain in gains(results, a, b).values()]
-    return float(np.mean(shares)) if shares else None
 
 
 def common_variance(by_realization: Mapping[int, np.ndarray], pool: Pool) -> float | None:
@@ -122,24 +117,51 @@ def own_correlation(results: Results, pool: Pool) -> list[float]:
     return correlations
 
 
-def digits_table(ours: OurRuns, pool: Pool | None = None) -> pd.DataFrame:
+def digits_table(ours: OurRuns, pool: Pool | None = None, repeats: Results | None = None) -> pd.DataFrame:
     """SESN before other networks for *other* digits: the standard error that runs show, what they hide, both together.
 
     What is hidden is exact where two realizations know which digits each network read and `pool` says which are the
     same; the most that the digits which only one network reads allow, where one knows; else the most that the two
-    errors allow. The plain CNN is in it always, another method where records know their digits.
+    errors allow. The plain CNN is in it always, another method where records know their digits. Where the table's
+    records do not know them, those of `repeats` may: the same cells trained again.
     """
     rows = {}
     for column in COLUMNS:
         for row in SESN_ROWS:
             for other in (name for name in ALL_ROWS if name not in SESN_ROWS):
                 pair = (row, column), (other, column)
-                lead, share = _lead(ours, *pair), discordant(ours.results, *pair)
-                if lead.n[0] >= LEAST and (other == "CNN" or share is not None):
-                    rows[f"{row} {column} before {other}"] = _line(ours.results, pair, lead, share, pool)
+                again = repeats is not None and not gains(ours.results, *pair)
+                known = gains(repeats if again and repeats else ours.results, *pair)
+                lead = _lead(ours, *pair)
+                if lead.n[0] >= LEAST and (other == "CNN" or known):
+                    line = _line(ours.results, pair, lead, known, pool)
+                    line[-1] += " of repeats" * (again and bool(known))
+                    rows[f"{row} {column} before {other}"] = line
     columns = ["difference", "standard error seen", "hidden in common digits", "both", "difference / both"]
     columns.append("known from")
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("comparison")
+
+
+def discordance_table(results: Results) -> pd.DataFrame:
+    """SESN before the CNN digit by digit, network by network, where records know their digits: McNemar's exact test."""
+    rows: list[tuple[str, int, int, int, float]] = []
+    for column in COLUMNS:
+        for row in SESN_ROWS:
+            for realization, gain in gains(results, (row, column), ("CNN", column)).items():
+                read = discordance(gain < 0, gain > 0)
+                name = f"{row} {column}, realization {realization}"
+                rows.append((name, read.digits, read.only_first, read.only_second, read.p))
+    p = holm([line[-1] for line in rows])
+    said = [[*line[:-1], p_value(line[-1]), p_value(q)] for line, q in zip(rows, p)]
+    columns = [
+        "network",
+        "n digits",
+        "only SESN reads",
+        "only the CNN reads",
+        "p, McNemar",
+        f"p, Holm over {len(rows)}",
+    ]
+    return pd.DataFrame(said, columns=columns).set_index("network")
 
 
 def _lead(ours: OurRuns, a: TableCell, b: TableCell) -> Difference:
@@ -149,13 +171,14 @@ def _lead(ours: OurRuns, a: TableCell, b: TableCell) -> Difference:
 
 
 def _line(
-    results: Results, pair: tuple[TableCell, TableCell], lead: Difference, share: float | None, pool: Pool | None
-) -> list[str]:
-    known = gains(results, *pair)
+    results: Results, pair: tuple[TableCell, TableCell], lead: Difference, known: Mapping[int, np.ndarray],
+    pool: Pool | None,
+) -> list[str]:  # fmt: skip
     common = common_variance(known, pool) if pool else None
     exact = common is not None
     images = next((len(gain) for gain in known.values()), SIZES["paper"]["test"])
     errors = [float(np.mean(list(results.condition(*cell).values()))) for cell in pair]
+    share = float(np.mean([100 * np.mean(gain != 0) for gain in known.values()])) if known else None
     unseen = math.sqrt(max(common, 0.0)) if common is not None else hidden(errors[0], errors[1], share, images)
     both = math.hypot(lead.error, unseen)
     source = f"digits of {len(known)} realization{'s' * (len(known) > 1)}" if known else "the two errors"

@@ -150,11 +150,13 @@ def _best(family: Sequence[Duel]) -> Duel:
 
 def _column_verdict(family: Sequence[Duel]) -> str:
     """Of "SESN beats every other method": only all of them reproduce it, one that is better refutes it."""
-    words = {duel.verdict for duel in family}
-    if "not reproduced" in words or words == {"reproduced"}:
+    words = [duel.verdict for duel in family]
+    if "not reproduced" in words or set(words) == {"reproduced"}:
         return "not reproduced" if "not reproduced" in words else "reproduced"
-    some = any(duel.verdict != "no run yet" for duel in family if duel.other in RIVAL_ROWS)
-    return "undecided" if some else "no run yet"
+    lacking = words.count("no run yet")
+    if lacking == len(family):
+        return "no run yet"
+    return "undecided" + (f", {lacking} of {len(family)} not run" if lacking else "")
 
 
 _SAID = {"reproduced": "SESN beats", "not reproduced": "SESN loses to", "undecided": "open", "no run yet": "no run yet"}
@@ -214,7 +216,7 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     words: dict[str, list[str]] = {}
     for column, family in families:
         words.setdefault(_column_verdict(family), []).append(column)
-    ours = "; ".join(f"{word} at {', '.join(columns)}" for word, columns in words.items())
+    ours = "; ".join(f"{word}{',' * (',' in word)} at {listed(columns)}" for word, columns in words.items())
     done = f"{len(results.rivals)} of {len(RIVALS)} runs of the seven other ways to treat scale"
     test = f"paired t, n = {LEAST} realizations at least, charged for looks, Holm over {len(OTHERS)} a column"
     judged = (

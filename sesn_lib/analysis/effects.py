@@ -75,11 +75,12 @@ def clustered(values: Mapping[int, Sequence[float]]) -> Difference:
     return replace(tested, method="clustered t") if tested.method == "paired t" else tested
 
 
-def fitted_mean(samples: Sequence[Sample], correlation: float) -> Difference:
+def fitted_mean(samples: Sequence[Sample], correlation: float, *, shared: bool = False) -> Difference:
     """Mean over cells whose runs share realizations, from means and spreads and the `correlation` of two such runs.
 
     Its variance is (1 / K^2) sum_ij rho_ij s_i s_j / n with rho_ii = 1, and n - 1 degrees of freedom, n the fewest runs
-    of a cell. Correlation 0 would be the contrast of independent cells.
+    of a cell. Correlation 0 would be the contrast of independent cells. `shared`: what the realizations do is left out,
+    for a difference in which it cancels; (1 / K^2) sum_i (1 - rho) s_i^2 / n with (K - 1) (n - 1) degrees of freedom.
     """
     check_number(least=0, most=1, correlation=correlation)
     if not samples:
@@ -88,8 +89,10 @@ def fitted_mean(samples: Sequence[Sample], correlation: float) -> Difference:
     if least < 2:
         return contrast(samples, [1 / len(samples)] * len(samples))
     errors = np.array([s.std / math.sqrt(s.n) for s in samples])
-    variance = (1 - correlation) * (errors**2).sum() + correlation * errors.sum() ** 2
-    return student(estimate, math.sqrt(variance) / len(samples), least - 1, (least, least), "clustered")
+    variance, df = (1 - correlation) * (errors**2).sum(), max(len(samples) - 1, 1) * (least - 1)
+    if not shared:
+        variance, df = variance + correlation * errors.sum() ** 2, least - 1
+    return student(estimate, math.sqrt(variance) / len(samples), df, (least, least), "clustered")
 
 
 def difference_of_digits(first: float, second: float, discordant: float | None = None, images: int = 50000) -> float:

@@ -15,6 +15,7 @@ from scipy import stats
 
 from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import PAPER_RUNS, REPORT_RUNS, Published
+from sesn_lib.analysis.statistics import Difference
 from sesn_lib.experiments.mnist_scale import REALIZATIONS, SCALINGS
 
 
@@ -54,30 +55,41 @@ def gaps_that_fit(runs: Sequence[float], between: float, outer: str) -> list[tup
 def likelihood_ratio(published: Published, model: Mixed) -> dict[str, float]:
     """List -> log10 of how much likelier it is if the second pass is the augmented one, by what our runs did.
 
-    The difference of its two means is normal about ours, or about the negative of ours, with the variance
-    seed^2 (1/6 + 1/n) of the report's runs plus that of our own estimate; realizations cancel in it.
+    By `log_ratio` of the list's differences, first pass minus second, in pairs of one realization.
     """
     found = {}
     for name, runs in full_lists(published).items():
         ours = model.contrast({(name, SCALINGS[0]): 1.0, (name, SCALINGS[1]): -1.0})
-        if not (math.isfinite(ours.error) and math.isfinite(model.seed)):
-            continue
-        step = float(np.mean(runs[:PAPER_RUNS]) - np.mean(runs[PAPER_RUNS:]))
-        rest = len(runs) - PAPER_RUNS
-        spread = math.sqrt(model.seed**2 * (1 / PAPER_RUNS + 1 / rest) + ours.error**2)
-        logs = stats.norm.logpdf(step, [ours.estimate, -ours.estimate], spread)
-        found[name] = float(logs[0] - logs[1]) / math.log(10)
+        if math.isfinite(ours.error):
+            found[name] = log_ratio([a - b for a, b in zip(runs, runs[PAPER_RUNS:])], ours)
     return found
+
+
+def log_ratio(differences: Sequence[float], ours: Difference) -> float:
+    """log10 of the likelihood of n paired differences if their mean is ours over that if it is the negative of ours.
+
+    Their mean is Student's t with n - 1 degrees of freedom about either, with their own variance s^2 / n plus that of
+    our estimate: a normal tail of ten standard deviations would be no evidence of that size.
+    """
+    d = np.asarray(differences)
+    spread = math.sqrt(d.var(ddof=1) / len(d) + ours.error**2)
+    logs = stats.t.logpdf(d.mean(), len(d) - 1, [ours.estimate, -ours.estimate], spread)
+    return float(logs[0] - logs[1]) / math.log(10)
+
+
+def whole_passes(published: Published) -> dict[tuple[str, int], tuple[float, ...]]:
+    """(model, 0 for the first pass or 1) -> its six runs, of the lists that lack one run at most."""
+    return {
+        (name, place): runs[place * PAPER_RUNS : (place + 1) * PAPER_RUNS]
+        for name, runs in full_lists(published).items()
+        for place in (0, 1)
+        if len(runs) >= (place + 1) * PAPER_RUNS
+    }
 
 
 def by_place(published: Published) -> np.ndarray:
     """How much harder than its pass each place 1 to 6 is, mean over passes that are whole: float64 [6]."""
-    whole = [
-        np.array(runs[start : start + PAPER_RUNS])
-        for runs in full_lists(published).values()
-        for start in (0, PAPER_RUNS)
-        if len(runs) >= start + PAPER_RUNS
-    ]
+    whole = [np.array(runs) for runs in whole_passes(published).values()]
     centred: np.ndarray = np.mean([run - run.mean() for run in whole], axis=0)
     return centred
 

@@ -97,32 +97,43 @@ def _corrected(tests: Sequence[tuple[Difference, int]]) -> list[float]:
 
 
 def gain_sentence(results: Results, looked: Sequence[int] = ()) -> str:
-    """Whether SESN gains less or more with small digits: in shares of the CNN's errors, and in errors per digit."""
+    """Whether SESN saves a smaller or larger share of the CNN's errors on small digits, in one short sentence."""
     found = [trend for trend in size_trends(results, looked) if trend.count.n[0]]
     if not found:
         return "No SESN and CNN have run on the same digits yet: where SESN gains is not known."
-    shares, counts = _smaller_and_larger(found, "ratio"), _smaller_and_larger(found, "count")
     said = [
-        f"{word} share on small digits than on large ones at {', '.join(map(_with_p, where))}"
-        for word, where in shares.items()
+        f"{word} share on small digits than on large ones at {listed([t.column for t in some])}"
+        for word, some in _smaller_and_larger(found, "ratio").items()
     ]
-    undecided = listed([t.column for t in found if not t.p_ratio < NOMINAL])
-    said += [f"{'' if said else 'a share whose trend with size is '}undecided at {undecided}"] if undecided else []
+    if not said:
+        said = [f"a share whose trend with size is undecided at {listed([t.column for t in found])}"]
+    elif any(not t.p_ratio < NOMINAL for t in found):
+        said.append("elsewhere the trend is undecided")
+    return f"Of the plain CNN’s errors SESN saves {'; '.join(said)}."
+
+
+def gain_details(results: Results, looked: Sequence[int] = ()) -> str:
+    """The numbers behind `gain_sentence`, what is shown in errors per digit, and the test; empty without runs."""
+    found = [trend for trend in size_trends(results, looked) if trend.count.n[0]]
+    if not found:
+        return ""
+    shown = [t for t in found if t.p_ratio < NOMINAL]
+    ratios = f": {', '.join(map(_with_p, shown))}" if shown else " has no significant trend"
+    counts = _smaller_and_larger(found, "count")
     numbers = [f"{word} number on small digits at {listed([t.column for t in some])}" for word, some in counts.items()]
+    saved = f"SESN saves {'; '.join(numbers)}" if numbers else "no trend is shown"
     alone = holm([t.ratio.p if t.ratio.n[0] >= LEAST else NAN for t in found], len(COLUMNS))
     more = listed([t.column for t, p in zip(found, alone) if p < NOMINAL <= t.p_ratio])
     n = " or ".join(map(str, sorted({t.count.n[0] for t in found})))
-    saved = f"SESN saves {'; '.join(numbers)}" if numbers else "no trend is shown"
     return (
-        f"Of the plain CNN’s errors SESN saves {'; '.join(said)}. In errors per digit {saved}. Looked for afterwards: "
-        f"paired t over {n} realizations, charged for looks, Holm over {len(COLUMNS)}"
-        f"{f'; without the charge for looks also at {more}' if more else ''}. A ratio is of the errors for each of the "
-        "CNN’s, largest digits over smallest."
+        f"SESN’s errors for each of the CNN’s, largest digits over smallest{ratios}. In errors per digit {saved}. "
+        f"Looked for afterwards: paired t over {n} realizations, charged for looks, Holm over {len(COLUMNS)}"
+        f"{f'; without the charge for looks also at {more}' if more else ''}."
     )
 
 
 def _with_p(trend: Trend) -> str:
-    return f"{trend.column} (ratio {_factor(trend.ratio)}, {p_is(trend.p_ratio)})"
+    return f"{_factor(trend.ratio)} at {trend.column} ({p_is(trend.p_ratio)})"
 
 
 def _smaller_and_larger(found: Sequence[Trend], side: str) -> dict[str, list[Trend]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.power import TTestIndPower
 
 from sesn_lib.checks import check_number, check_whole, is_number, is_whole
@@ -270,11 +270,23 @@ def permuted_correlation(
     return found, float(reached.mean()) if exact else float((reached.sum() + 1) / (draws + 1))
 
 
-def detectable_difference(std: float, n: int, *, power: float = 0.8) -> float:
-    """The true difference between two samples of n that a two-sided t-test finds with probability `power`."""
+def detectable_difference(
+    std: float, n: int, *, power: float = 0.8, level: float = NOMINAL, pairs: bool = False
+) -> float:
+    """The true difference between two samples of n that a two-sided t-test finds with probability `power`.
+
+    `pairs`: of n pairs, `std` that of their differences.
+    """
     check_number(std=std, least=0)
     check_number(0, below=1, power=power)
+    check_number(0, below=1, level=level)
     check_whole(0, n=n)
     if n < 2:
         return NAN
-    return std * float(TTestIndPower().solve_power(nobs1=n, alpha=NOMINAL, power=power, ratio=1.0))
+    if pairs:  # not statsmodels' TTestPower: SciPy's far left tail of the noncentral t, which it adds, is wrong
+        bound, most = stats.t.isf(level / 2, n - 1), 1.0
+        while stats.nct.sf(bound, n - 1, most * math.sqrt(n)) < power:
+            most *= 2
+        found = optimize.brentq(lambda d: stats.nct.sf(bound, n - 1, d * math.sqrt(n)) - power, 0, most)
+        return std * float(found)
+    return std * float(TTestIndPower().solve_power(nobs1=n, alpha=level, power=power, ratio=1.0))

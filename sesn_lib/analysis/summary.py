@@ -7,25 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sesn_lib.analysis.claims import US
-from sesn_lib.analysis.effects import fitted_mean, minus
-from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import (
     ALL_ROWS,
     COLUMNS,
     PAPER_RUNS,
     REGIME,
     RIVAL_REGIME,
-    ROWS,
     SESN_ROWS,
     Published,
     regroup,
 )
 from sesn_lib.analysis.results import Comparison, Results
-from sesn_lib.analysis.statistics import LEAST, Difference, Sample, paired
+from sesn_lib.analysis.statistics import Sample
 from sesn_lib.analysis.text import interval, mean, number, p_value
 from sesn_lib.experiments.mnist_scale import MODELS, RIVAL_MODELS
 from sesn_lib.runner.budget import training_seconds
@@ -113,45 +109,6 @@ def numbers(comparisons: Sequence[Comparison]) -> pd.DataFrame:
         row |= {key: getattr(c.difference, key) for key in ("estimate", "low", "high", "p", "method")}
         rows.append({**row, "p_holm": c.corrected, "p_same": c.equivalent, "verdict": c.verdict})
     return pd.DataFrame(rows)
-
-
-def whole_table(
-    results: Results, theirs: Mapping[tuple[str, str], Sample], model: Mixed
-) -> list[tuple[str, int, Difference]]:
-    """Ours minus another's, averaged over cells: (which networks, how many cells, difference), together and apart.
-
-    Over the cells of their table in which ours have at least `LEAST` runs. Runs of a realization go up and down
-    together: ours are averaged within each realization that has all of the cells, and a mean of theirs has the
-    correlation that ours show (`Mixed.correlation`). That takes the difficulty of the realizations for chance on both
-    sides although they are the same ones, so it errs on the side of finding nothing.
-    """
-    cells = by_condition(results)
-    enough = [cell for cell in theirs if cell in cells and cells[cell].n >= LEAST]
-    means: list[tuple[str, int, Difference]] = []
-    for which, rows in (("all networks", ROWS), ("the plain CNN", ROWS[:1]), ("SESN", SESN_ROWS)):
-        chosen = [cell for cell in enough if cell[0] in rows]
-        runs = [results.condition(*cell) for cell in chosen]
-        common = sorted(set.intersection(*map(set, runs))) if runs else []
-        ours = paired([float(np.mean([errors[r] for errors in runs])) for r in common])
-        their = fitted_mean([theirs[cell] for cell in chosen], model.correlation)
-        if chosen and len(chosen) not in {cells for _, cells, _ in means}:  # the report has no CNN: all is SESN
-            means.append((which, len(chosen), minus(ours, their)))
-    return means
-
-
-def whole_text(means: Sequence[tuple[str, int, Difference]], name: str, margin: float) -> str:
-    """What `whole_table` found, a line each."""
-    if not means:
-        return f"no cell has {LEAST} runs yet: nothing can be said about the table as a whole"
-    lines = []
-    for which, cells, d in means:
-        differs, same = (p if p[0] == "<" else f"= {p}" for p in map(p_value, (d.p, d.equivalent(margin))))
-        lines.append(
-            f"{which}, ours minus {name}, mean over {cells} cells, n = {d.n[0]} realizations: {interval(d, 3)}; "
-            f"Satterthwaite's t, p {differs} that there is no difference; two one-sided tests, p {same} for the same "
-            f"within {margin:.2f}; not corrected"
-        )
-    return "\n".join(lines)
 
 
 def cost_table(results: Results) -> pd.DataFrame:

@@ -22,11 +22,12 @@ from sesn_lib.analysis.claims import (
     answer,
     size_word,
 )
+from sesn_lib.analysis.effects import charged
 from sesn_lib.analysis.evidence import OurRuns, Samples
 from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.published import Published, regroup
 from sesn_lib.analysis.results import Results
-from sesn_lib.analysis.statistics import LEAST, NOMINAL
+from sesn_lib.analysis.statistics import LEAST, NOMINAL, holm
 from sesn_lib.analysis.text import DASH, interval, listed, p_is, p_value, signed
 from sesn_lib.experiments.mnist_scale import GRID
 
@@ -203,55 +204,66 @@ def _by_claim(given: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
     return [(claim, list(some)) for claim, some in groupby(given, key=lambda a: a.question.claim)]
 
 
-def sizes_sentence(findings: Findings, *, numbers: bool = True) -> str:
-    """Which effects of ours are told apart from the paper's in size; without `numbers` only how many."""
+def sizes_sentence(findings: Findings) -> str:
+    """Which effects of ours are told apart from the paper's in size."""
     judged = [a for a in findings.regimes[US] if a.runs >= LEAST]
     if not judged:
         return f"No regime has {LEAST} realizations yet: nothing can be said of sizes."
     told = [
         f"{a.question.claim}, {a.question.where}: {size_word(a)}" for a in judged if size_word(a) != "not told apart"
     ]
-    sized = [a for a in judged if math.isfinite(a.share.low + a.share.high)]
     differs = f"{len(told) or 'none'} differ{'s' * (len(told) <= 1)} significantly"
     count = f"Of {len(judged)} effects {differs} in size from the paper’s"
-    if not numbers:
-        return f"{count} (Holm)."
-    least = min(sized, key=lambda a: a.share.estimate, default=None)
-    size = f"; the smallest of {len(sized)} shares is {percent(least)} ({_short(least)})" if least else ""
-    n = sorted({a.runs for a in judged})
-    test = f"Satterthwaite’s t, n = {' or '.join(map(str, n))} realizations of ours, charged for looks"
-    return f"{count}{': ' + '; '.join(told) if told else ''} ({test}, Holm over {len(findings.regimes[US])}){size}."
+    n = " or ".join(map(str, sorted({a.runs for a in judged})))
+    test = f"Satterthwaite’s t, n = {n} realizations of ours"
+    if told:
+        return f"{count}: {'; '.join(told)} ({test}, charged for looks, Holm over {len(findings.regimes[US])})."
+    before = [a for a in judged if a.gap.p < NOMINAL]
+    least = min((a.gap.p for a in judged if math.isfinite(a.gap.p)), default=math.nan)
+    even = f"though {len(before)} would before correction" if before else "not even before correction"
+    smallest = f", smallest {p_is(least)}, not corrected" if math.isfinite(least) else ""
+    return f"{count}, {even} ({test}{smallest}).{_shares([a for a in judged if percent(a) != DASH])}"
+
+
+def _shares(sized: Sequence[Answer]) -> str:
+    """That effects which are not told apart are not the same for that."""
+    if not sized:
+        return ""
+    shares = [100 * a.share.estimate for a in sized]
+    ends = [100 * min(a.share.low for a in sized), 100 * max(a.share.high for a in sized)]
+    said = f"{min(shares):.0f} to {max(shares):.0f} %, with intervals from {ends[0]:.0f} to {ends[1]:.0f} %"
+    return f" That is no sameness: the {len(sized)} shares that can be had are {said}.".replace("-", "−")
 
 
 def _short(given: Answer) -> str:
     return f"{given.question.claim}, {given.question.where}"
 
 
-def _changes(findings: Findings, numbers: bool) -> str:
+def _changes(findings: Findings) -> str:
     found = [a for a in findings.interactions[US] if a.p < NOMINAL and a.runs >= LEAST]
     if not found:
         return ""
-    said = [f"{_short(a)}: {interval(a.found)}{f', {p_is(a.p)}' if numbers else ''}" for a in found]
-    corrected = f"Holm over {len(findings.interactions[US])}"
-    n = min(a.runs for a in found)
-    test = f"paired t over {n} realizations and mixed model, the larger p; charged for looks, then {corrected}"
-    return f"- It depends on the regime (looked for afterwards; {test if numbers else corrected}): {'; '.join(said)}."
+    said = "; ".join(f"{_short(a)}: {interval(a.found)}, {p_is(a.p)}" for a in found)
+    corrected = f"charged for looks, then Holm over {len(findings.interactions[US])}"
+    test = f"paired t over {min(a.runs for a in found)} realizations and mixed model, the larger p; {corrected}"
+    return f"- It depends on the regime (looked for afterwards; {test}): {said}."
 
 
-def _narrower(findings: Findings) -> str:
-    apart = model_alone(findings.regimes[US])
+def narrower_sentence(findings: Findings) -> str:
+    """Where the mixed model alone is surer, before correction, than the test over realizations; empty for nowhere."""
+    given = findings.regimes[US]
+    apart = model_alone(given)
     if not apart:
         return ""
-    said = "; ".join(f"{_short(a)}: {interval(a.by_model)}, {p_is(a.by_model.p)}" for a in apart)
-    test = f"mixed model, n = {findings.model.n} runs, not corrected"
-    return f"- Surer if every realization were equally hard for all networks ({test}): {said}."
+    after = holm([charged(a.by_model.p, a.looks) for a in given], len(given))
+    corrected = {id(a): p for a, p in zip(given, after)}
+    said = "; ".join(f"{_short(a)}: {interval(a.by_model)}, {p_is(corrected[id(a)])}" for a in apart)
+    test = f"mixed model, n = {findings.model.n} runs; charged for looks, Holm over {len(given)}"
+    return f"Narrower, were every realization equally hard for all networks ({test}): {said}."
 
 
-def headline(findings: Findings, *, numbers: bool = True) -> str:
-    """Where the claims stand, as Markdown: a list for this repetition, a paragraph for the report, a caution.
-
-    `numbers`: with differences, intervals and shares; else in words, for a page that has them in a table below.
-    """
+def headline(findings: Findings) -> str:
+    """Where the claims stand in words, as Markdown, beside a table: ours as a list, the report, a caution."""
     report = " ".join(
         f"{claim}: {sentence(given, REPORT, numbers=False)}." for claim, given in _by_claim(findings.regimes[REPORT])
     )
@@ -259,8 +271,8 @@ def headline(findings: Findings, *, numbers: bool = True) -> str:
     if not findings.runs:
         return f"**From our own runs.** Nothing yet: none of the {len(GRID)} is done.\n\n{published}"
     lines = [f"**From our own runs** ({findings.runs} of {len(GRID)}), effect by effect and regime by regime:\n"]
-    lines += [f"- {claim}: {sentence(given, numbers=numbers)}." for claim, given in _by_claim(findings.regimes[US])]
-    lines += [f"- {sizes_sentence(findings, numbers=numbers)}", _changes(findings, numbers), _narrower(findings)]
+    lines += [f"- {claim}: {sentence(given, numbers=False)}." for claim, given in _by_claim(findings.regimes[US])]
+    lines += [f"- {sizes_sentence(findings)}", _changes(findings)]
     counts = [a.runs for a in findings.regimes[US] if any(a.used)]
     caution = f"Fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
     few = [caution] if counts and min(counts) < LEAST else []

@@ -1,0 +1,137 @@
+"""Ours against another's table as a whole: by hand, and by a simulation of two sides on the same realizations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recorded import recorded
+from toy_cells import make_record
+
+from sesn_lib.analysis import mixed, passes, published, results, statistics, whole
+from sesn_lib.analysis.results import Results
+from sesn_lib.analysis.statistics import Sample, contrast, paired
+from sesn_lib.experiments.mnist_scale import EXPERIMENT
+from sesn_lib.store.records import Store
+
+PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
+SAME, OTHER = whole.HARD
+
+
+@pytest.mark.parametrize(("shift", "differs"), [(0.2, True), (0.0, False)])
+def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> None:
+    store, draws = Store(tmp_path), np.random.default_rng(0)
+    for (row, column), regime in published.REGIME.items():
+        for cell in EXPERIMENT.select(models=[regime[0]], scalings=[regime[1]]):
+            error = PUBLISHED.paper[row, column].mean + shift + (cell.realization - 2.5) / 100 + draws.normal(0, 0.01)
+            store.write(make_record(cell, error=round(error, 3)))
+    found = results.load(tmp_path)
+    table = whole.against(found, PUBLISHED.paper, mixed.fit(found.by_regime()))
+    assert [(one.which, one.cells) for one in table] == [("all networks", 12), ("the plain CNN", 4), ("SESN", 8)]
+    for one in table:
+        for d in one.found.values():
+            assert d.estimate == pytest.approx(shift, abs=0.02)
+            assert (d.p < 0.001) == differs
+    shown = whole.frame({"the paper": table}, 0.1)
+    assert len(shown) == 6
+    assert shown.loc[("the plain CNN, ours minus the paper", SAME), "cells"] == 4
+    none = whole.against(results.load(tmp_path / "none"), PUBLISHED.paper, mixed.fit({}))
+    assert none == []
+    assert whole.frame({"the paper": none}, 0.1).empty
+
+
+def test_both_ends_by_hand() -> None:
+    """The first 101 runs: within 0.10 of the paper with p of about 0.03 if the realizations were other ones."""
+    found = recorded()
+    model = mixed.fit(found.by_regime())
+    one = whole.against(found, PUBLISHED.paper, model)[0]
+    other, same = one.found[OTHER], one.found[SAME]
+    table = np.array([[found.condition(*name)[r] for r in range(6)] for name in published.REGIME])
+    theirs = [PUBLISHED.paper[name] for name in published.REGIME]
+    rho = 0.518
+    errors = np.array([s.std / np.sqrt(6) for s in theirs])
+    their_error = np.sqrt((1 - rho) * (errors**2).sum() + rho * errors.sum() ** 2) / 12
+    our_error = table.mean(0).std(ddof=1) / np.sqrt(6)
+    error = np.hypot(our_error, their_error)
+    estimate = table.mean() - np.mean([s.mean for s in theirs])
+    df = error**4 / (our_error**4 / 5 + their_error**4 / 5)
+    assert (one.which, one.cells) == ("all networks", 12)
+    assert (other.estimate, other.error, other.df) == pytest.approx((estimate, error, df), rel=5e-3)
+    assert other.equivalent(0.1) == pytest.approx(0.03, abs=0.005)
+    seeds = np.hypot(model.seed / np.sqrt(72), np.sqrt((1 - rho) * (errors**2).sum()) / 12)
+    assert (same.estimate, same.error) == pytest.approx((estimate, seeds), rel=5e-3)
+    assert same.equivalent(0.1) < 0.001
+    cells = [Sample.of(list(found.condition(*name).values())) for name in published.REGIME]
+    blind = [s for pair in zip(cells, theirs) for s in pair if s]
+    assert same.error < contrast(blind, [1 / 12, -1 / 12] * 12).error < other.error, "cells taken for independent"
+
+
+def test_cnn_and_sesn_are_shown_apart_and_sesn_is_above_the_paper() -> None:
+    """They cancel in the mean of all. Two repetitions lie 0.04 above the paper."""
+    found = recorded()
+    cnn, sesn = whole.against(found, PUBLISHED.paper, mixed.fit(found.by_regime()))[1:]
+    assert [np.sign(one.found[OTHER].estimate) for one in (cnn, sesn)] == [-1, 1]
+    assert sesn.found[SAME].estimate == pytest.approx(0.038, abs=5e-4)
+    assert (sesn.found[SAME].p, sesn.found[OTHER].p) == pytest.approx((0.005, 0.37), abs=0.005)
+    regrouped = {name: cell.sample for name, cell in published.regroup(PUBLISHED).items()}
+    sides = list(regrouped.values()), [PUBLISHED.paper[name] for name in regrouped]
+    report = whole.mean_difference(*sides, 0.5)
+    assert report[SAME].estimate == pytest.approx(0.043, abs=5e-4)
+    assert (report[SAME].p, report[OTHER].p) == pytest.approx((0.001, 0.28), abs=0.005)
+
+
+def test_ours_and_the_report_are_paired_by_realization() -> None:
+    passes_of = passes.whole_passes(PUBLISHED)
+    assert len(passes_of) == 10, "six lists, of which two lack a run of their second pass"
+    runs = recorded().by_regime()
+    pairs = [
+        [runs[name, scaling][r] - passes_of[name, place][r] for r in range(6)]
+        for place, scaling in enumerate((1.0, 0.5))
+        for name in published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results").runs
+        if (name, place) in passes_of and len(runs.get((name, scaling), {})) == 6
+    ]
+    count, found = whole.paired_with_report(recorded(), PUBLISHED)
+    by_hand = paired(np.mean(pairs, axis=0).tolist())
+    assert (count, found.n) == (7, (6, 6))
+    assert (found.estimate, found.p) == pytest.approx((by_hand.estimate, by_hand.p))
+    assert found.equivalent(0.1) < 0.01
+    assert whole.paired_with_report(Results({}), PUBLISHED)[0] == 0
+
+
+def simulate(draws: np.random.Generator, *, same: bool, cells: int = 8) -> dict[str, tuple[bool, float]]:
+    """Two sides of so many cells, equally good, on six realizations: whether each interval covers, and its p."""
+    ease = draws.normal(0, 0.075, (2, 6, 1))
+    if same:
+        ease[1] = ease[0]
+    ours, theirs = (side + draws.normal(2, 0.07, (6, cells)) for side in ease)
+    model = mixed.fit({c: dict(enumerate(ours[:, c])) for c in range(cells)})
+    samples = [[Sample.of(side[:, c].tolist()) for c in range(cells)] for side in (ours, theirs)]
+    first, second = ([s for s in side if s] for side in samples)
+    found = whole.mean_difference(first, second, model.correlation)
+    return {word: (d.low <= 0 <= d.high, d.p) for word, d in found.items()}
+
+
+def covered(count: int, **options: bool) -> dict[str, float]:
+    draws = np.random.default_rng(0)
+    found = [simulate(draws, **options) for _ in range(count)]
+    return {word: float(np.mean([one[word][0] for one in found])) for word in whole.HARD}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_each_end_covers_where_it_is_right() -> None:
+    """2,000 simulations: 93 to 97 % of the truth; the wrong end covers too little, or nearly all of it."""
+    right = covered(2000, same=True)
+    assert 0.93 <= right[SAME] <= 0.97
+    assert right[OTHER] > 0.99
+    apart = covered(2000, same=False)
+    assert 0.93 <= apart[OTHER] <= 0.97
+    assert apart[SAME] < 0.70
+
+
+def test_each_end_covers_where_it_is_right_in_short() -> None:
+    right = covered(60, same=True)
+    assert right[SAME] >= 0.93 - 3 * np.sqrt(0.95 * 0.05 / 60)
+    assert covered(40, same=False)[SAME] < 0.8, "negative control"
+    assert statistics.LEVEL == 0.95

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from sesn_lib import machine
 from sesn_lib.checks import DeviceError, check_device, check_threads, check_whole
 
 __all__ = [
@@ -235,18 +236,7 @@ def device_description(device: torch.device | str = "cpu") -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{_cpu_model()} ({threads} thread{'s' if threads > 1 else ''})"
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name" and value.strip():
-                return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown processor"
+    return f"{machine.processor()} ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def sharing() -> dict[str, int | bool]:

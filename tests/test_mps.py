@@ -16,13 +16,14 @@ import pytest
 import torch
 from toy_cells import make_record
 
-from sesn_lib import provenance
+from sesn_lib import machine, provenance
 from sesn_lib.experiments.mnist_scale import GRID
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import cost, mps
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.budget import typical_cost
 from sesn_lib.runner.mps import GIB, Card, Plan, card, check_room, jobs_on, served, slowdown
+from sesn_lib.runner.status import is_here
 from sesn_lib.runner.worker import Summary
 from sesn_lib.store.records import Store
 from sesn_lib.training import mnist_scale
@@ -235,6 +236,11 @@ def test_the_card_is_asked(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (stand_in / "asked").read_text().splitlines()[-1].endswith("-i GPU-8a")
     show(stand_in, "[N/A], [N/A]\n")
     assert card() is None
+    assert not is_here("GPU X")
+    show(stand_in, "GPU W\nGPU X\n")
+    assert is_here("GPU X")
+    assert is_here(f"{machine.processor()} (7 threads)")
+    assert not is_here("another processor (7 threads)")
 
 
 def test_a_full_card_is_refused_in_one_line() -> None:

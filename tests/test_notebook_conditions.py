@@ -7,6 +7,7 @@ The short form puts all of that on two quick notebooks at once, the long form ea
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,10 +33,17 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "02_steerable_filters": {"seed": 1},
     "03_bases_on_a_grid": {"seed": 1},
     "04_t_h_layer_from_scratch": {"seed": 1},
-    "05_equivariance_measured": {"seed": 1, "digits": 100},
-    "06_other_ways": {"seed": 1, "steps": 1},
+    "05_equivariance_measured": {"seed": 1, "digits": 100, "compared": 500},
+    "06_other_ways": {"seed": 1, "steps": 1, "draws": 3},
     "07_datasets": {"seed": 1, "realizations": 1, "png_checks": 0},
-    "08_train_mnist_scale": {"seed": 1, "model": "mnist_cnn_28", "extra_scaling": 0.5, "realization": 1},
+    "08_train_mnist_scale": {
+        "seed": 1,
+        "model": "mnist_cnn_28",
+        "extra_scaling": 0.5,
+        "realization": 1,
+        "epochs": 1,
+        "test_images": 100,
+    },
     "09_train_stl10": {"seed": 1, "model": "wrn_16_8_ses_c", "run": 1, "step_images": 2},
     "10_results": {"seed": 1, "records_folder": "{out}/none"},
     "11_beyond_the_table": {"seed": 1, "records_folder": "{out}/none"},
@@ -175,3 +183,53 @@ def test_each_fault_of_an_executed_notebook_is_noticed() -> None:
     last = [cell for cell in notebook.cells if cell.cell_type == "code"][-1]
     last.outputs = [nbformat.v4.new_output("stream", name="stderr", text="a warning")]
     assert len(faults(notebook, {})) == 1
+
+
+# What no notebook can do is refused by its first cell, in one line
+
+IMPOSSIBLE: list[tuple[str, Mapping[str, Any], str]] = [
+    *[(path.stem, {"seed": -1}, "seed") for path in PATHS if path.stem not in ("00_poster", "10_results")],
+    ("01_group_equivariance", {"digit": 60_000}, "digit is 60000"),
+    ("05_equivariance_measured", {"digits": 0}, "digits is 0"),
+    ("05_equivariance_measured", {"compared": 50_001}, "compared is 50001"),
+    ("06_other_ways", {"draws": 1}, "draws is 1"),
+    ("06_other_ways", {"steps": 0}, "steps is 0"),
+    ("07_datasets", {"realizations": 7}, "realizations is 7"),
+    ("08_train_mnist_scale", {"model": "wrn_16_8"}, "notebook 9"),
+    ("08_train_mnist_scale", {"model": "mnist_cnn_29"}, "mnist_cnn_29"),
+    ("08_train_mnist_scale", {"extra_scaling": 0.0}, "0"),
+    ("08_train_mnist_scale", {"realization": 6}, "6"),
+    ("08_train_mnist_scale", {"epochs": 0}, "epochs is 0"),
+    ("08_train_mnist_scale", {"train_images": 10_001}, "train_images is 10001"),
+    ("08_train_mnist_scale", {"test_images": 0}, "test_images is 0"),
+    ("08_train_mnist_scale", {"batch_size": "all"}, "batch_size is 'all'"),
+    ("08_train_mnist_scale", {"precision": "fp8"}, "fp8"),
+    ("08_train_mnist_scale", {"device": "abacus"}, "abacus"),
+    ("09_train_stl10", {"model": "mnist_cnn_28"}, "mnist_cnn_28"),
+    ("09_train_stl10", {"run": -1}, "-1"),
+    ("09_train_stl10", {"step_images": 0}, "step_images is 0"),
+]
+
+
+def first_cell(name: str, parameters: Mapping[str, Any]) -> None:
+    """Runs the parameters, as changed, and the first cell of code behind them."""
+    path = next(path for path in PATHS if path.stem == name)
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    start = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    names: dict[str, Any] = {}
+    exec(cells[start].source, names)
+    exec(cells[start + 1].source, names | dict(parameters))
+
+
+@pytest.mark.parametrize(("name", "parameters", "said"), IMPOSSIBLE, ids=[f"{n[:2]} {p}" for n, p, _ in IMPOSSIBLE])
+def test_what_cannot_be_is_refused_by_the_first_cell(name: str, parameters: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        first_cell(name, parameters)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PATHS])
+def test_the_first_cell_takes_what_can_be(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first_cell(name, {})
+    first_cell(name, {k: v for k, v in OTHERS[name].items() if not isinstance(v, str) or "{out}" not in v})
+    assert capsys.readouterr().err == ""

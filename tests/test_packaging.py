@@ -35,7 +35,7 @@ ORDER = {
     """,
     "sesn_lib": """
         checks
-        paths
+        paths machine
         provenance
         basis
         layers equivariance

@@ -219,7 +219,9 @@ def _time_left(status: Status) -> str:
     if not todo:
         return "nothing left to run"
     if status.unknown == todo:
-        return "time left: unknown until a run of each model is done"
-    text = f"time left: about {format_duration(status.seconds_left)} on {status.device}, one run after the other"
+        return "time left: unknown, no run of a model that is left is done on any device"
+    whose = "as this machine has" if status.here else "which this machine does not have"
+    time = format_duration(status.seconds_left)
+    text = f"time left: about {time} on {status.device}, {whose}, one run after the other"
     others = f"{status.unknown} run{'s' if status.unknown != 1 else ''} of models not timed there yet"
     return f"{text}, and {others}" if status.unknown else text

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 TITLE = "Scale-Equivariant Steerable Networks: a reproducibility report"
 LEAD = (
-    "A network whose filters come in several sizes by construction should read small digits as well as large ones. "
-    "The paper by Sosnovik, Szmaja and Smeulders (ICLR 2020) says that it does, and by how much. These pages derive "
-    "the method, check every step by a number, and repeat the experiment."
+    "Does a network whose filters come in several sizes by construction misread fewer digits of mixed sizes? The paper "
+    "by Sosnovik, Szmaja and Smeulders (ICLR 2020) says so, and by how much. These pages derive the method, check "
+    "every step by a number, and repeat the experiment."
 )
 VERSIONS = ("python", "torch", "numpy", "pillow")
 TEXTS = ("symbols.md",)

@@ -90,12 +90,17 @@ def card(number: int = 0) -> Card | None:
     return Card(free, total, tuple(users))
 
 
-def _asked(query: str, name: str) -> list[list[str]]:
-    """The rows of a query to `nvidia-smi`, sizes in MiB; none where it fails."""
+def cards() -> list[str]:
+    """The models of the machine's GPUs, by `nvidia-smi`; none where it fails."""
+    return [words[0] for words in _asked("--query-gpu=name")]
+
+
+def _asked(query: str, name: str = "") -> list[list[str]]:
+    """The rows of a query to `nvidia-smi`, on all cards or one, sizes in MiB; none where it fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    command = [program, query, "--format=csv,noheader,nounits", "-i", name]
+    command = [program, query, "--format=csv,noheader,nounits", *(["-i", name] if name else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import statistics
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sesn_lib import machine
 from sesn_lib.experiments.base import Experiment
 from sesn_lib.experiments.mnist_scale import EXPERIMENT as MNIST_SCALE
+from sesn_lib.runner import mps
 from sesn_lib.runner.budget import typical_cost
 from sesn_lib.store.checkpoint import Checkpoint
 from sesn_lib.store.records import Store
@@ -36,7 +38,8 @@ class Status:
         seconds_left: time for the cells that are not done, one after the other; of those for which it is known.
         unknown: how many cells that leaves out, because no cell of their model is done on that device.
         experiment: whose cells they are.
-        device: the one whose records the time is judged by, None if there are none; not that of this machine.
+        device: the one whose records the time is judged by, None if there are none.
+        here: whether this machine has such a device.
     """
 
     states: dict[AnyCell, str]
@@ -48,6 +51,7 @@ class Status:
     unknown: int
     experiment: Experiment = MNIST_SCALE
     device: str | None = None
+    here: bool = False
 
     def counts(self) -> dict[str, int]:
         """Number of cells in each state, states without cells included."""
@@ -99,7 +103,7 @@ def survey(
         if states[cell] in ("running", "checkpoint"):
             progress[cell] = Checkpoint(folder, cell).fraction_noted()
     todo = [cell for cell in cells if states[cell] not in ("done", "partial")]
-    device, known = _costs(experiment, records.values())
+    device, known = _costs(experiment, records.values(), [cell.model for cell in todo])
     left = [known[cell.model] * (1 - progress.get(cell, 0.0)) for cell in todo if cell.model in known]
     return Status(
         states=states,
@@ -111,6 +115,7 @@ def survey(
         unknown=len(todo) - len(left),
         experiment=experiment,
         device=device,
+        here=device is not None and is_here(device),
     )
 
 
@@ -155,22 +160,33 @@ def _is_held(store: Store, cell: AnyCell) -> bool:
     return False
 
 
-def _costs(experiment: Experiment, records: Iterable[dict[str, Any]]) -> tuple[str | None, dict[str, float]]:
-    """The device of the newest complete record, where work is likely to go on, and its seconds of a full run by model.
+def is_here(device: str) -> bool:
+    """Whether a device as records name it (`provenance.device_description`) is of a kind that this machine has.
 
-    This machine may be another, which torch alone could tell: who shows the time names the device.
+    Processors are known by their model, whatever the number of threads, GPUs by what `nvidia-smi` lists.
+    """
+    return device.partition(" (")[0] == machine.processor() or device in mps.cards()
+
+
+def _costs(
+    experiment: Experiment, records: Iterable[dict[str, Any]], todo: Sequence[str]
+) -> tuple[str | None, dict[str, float]]:
+    """The device that the time is judged by, and its seconds of a full run by model.
+
+    That is the one with complete records of most of the models `todo`; of several one that is here, then the one of
+    the newest record.
     """
     complete = (record for record in records if record["complete"])
-    records = sorted(complete, key=lambda record: record["timing"]["finished"])
-    if not records:
+    like: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for record in sorted(complete, key=lambda record: record["timing"]["finished"], reverse=True):
+        like.setdefault(record["environment"]["device"], {}).setdefault(record["cell"]["model"], []).append(record)
+    if not like:
         return None, {}
-    device = records[-1]["environment"]["device"]
-    like: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        if record["environment"]["device"] == device:
-            like.setdefault(record["cell"]["model"], []).append(record)
+    timed = {device: sum(model in models for model in todo) for device, models in like.items()}
+    best = [device for device in like if timed[device] == max(timed.values())]  # the newest first
+    device = next((device for device in best if is_here(device)), best[0])
     costs = {}
-    for model, alike in like.items():
+    for model, alike in like[device].items():
         whole = experiment.whole_protocols(cell_of(alike[0]["cell"]))[0]
         costs[model] = typical_cost(alike, whole["epochs"], whole["train_images"])
     return device, costs

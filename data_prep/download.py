@@ -43,9 +43,12 @@ def download(
     Addresses are asked in turn, up to three times each; one that refuses (no connection, HTTP 403, a redirection in a
     circle or to something else than http or https, too large a file) is asked once.
 
-    Arguments: urls, addresses of the same file; target, a binary file, emptied before each attempt; fault, says in a
-    few words what is wrong with the target's content, None if nothing is; limit, the most bytes that are taken; title,
-    of the progress bar.
+    Arguments:
+        urls: addresses of the same file.
+        target: a binary file, emptied before each attempt.
+        fault: says in a few words what is wrong with the target's content, None if nothing is.
+        limit: the most bytes that are taken.
+        title: of the progress bar.
 
     Raises:
         Unavailable: naming each address and its last failure; `target` then holds nothing.

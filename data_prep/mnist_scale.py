@@ -41,9 +41,13 @@ STD = 0.2161
 class MNISTScale(VisionDataset):
     """One split of a realization in torchvision's form: items are (PIL image of mode L, int), then transformed.
 
-    Attributes: `data` uint8 [N, 28, 28], `targets` int64 [N], `factors` float64 [N], `classes`.
+    Arguments: as `prepare`, and
+        split: one of train, val, test.
+        download: whether absent data are made.
 
-    Arguments: as `prepare`; split, one of train, val, test; with `download` false, absent data are not made.
+    Attributes:
+        data, targets, factors: uint8 [N, 28, 28], int64 [N], float64 [N].
+        classes: names of the labels.
 
     Raises:
         ValueError: an unknown split, protocol or realization.

@@ -46,7 +46,9 @@ def prepare(
 ) -> Realization:
     """A verified realization; made and stored under `root` where it is not there yet, or damaged.
 
-    Arguments: root, the data folder (default `files.data_folder()`); source, a folder to look for raw MNIST first.
+    Arguments:
+        root: the data folder (default `files.data_folder()`).
+        source: a folder to look for raw MNIST first.
 
     Raises:
         ValueError: an unknown protocol or realization.
@@ -68,7 +70,7 @@ def originals(
     progress: bool = True,
 ) -> Split:
     """The MNIST digits behind a split of a realization, in its order, before they are scaled; `factors` is what the
-    realization scales each by.
+    realization scales each by. Arguments as `prepare`.
 
     Raises:
         ValueError: an unknown split, protocol or realization.

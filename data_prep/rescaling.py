@@ -32,7 +32,11 @@ def affine_bicubic(image: np.ndarray, factor: float, centre: float = CENTRE) -> 
     downscaling: small factors alias, and that is part of the data set. The kernel is Keys' with a = -1, which is what
     Pillow's `transform` computes; its `resize` has a = -0.5.
 
-    Arguments: image uint8 [H, W]; factor > 0, below 1 shrinks. Returns uint8 [H, W].
+    Arguments:
+        image: uint8 [H, W].
+        factor: above 0; below 1 shrinks.
+
+    Returns: uint8 [H, W].
     """
     height, width = image.shape
     picture = Image.fromarray(image).transform(
@@ -51,7 +55,11 @@ def resize_and_paste(image: np.ndarray, factor: float) -> np.ndarray:
     Bilinear with PIL's antialiasing (the kernel widens with the reduction). Where the border cannot be even, the extra
     row and column are at the bottom and right.
 
-    Arguments: image uint8 [H, H]; 1 / H <= factor <= 1. Returns uint8 [H, H].
+    Arguments:
+        image: uint8 [H, H].
+        factor: from 1 / H to 1.
+
+    Returns: uint8 [H, H].
     """
     size = image.shape[0]
     side = int(size * factor)
@@ -71,8 +79,11 @@ def rescale_all(
 ) -> np.ndarray:
     """Apply `method` to every image with its own factor.
 
-    Arguments: images uint8 [N, H, W]; factors float64 [N]; `done` is told now and then how many more images are ready.
-    Returns uint8 [N, H, W].
+    Arguments:
+        images, factors: uint8 [N, H, W], float64 [N].
+        done: is told now and then how many more images are ready.
+
+    Returns: uint8 [N, H, W].
     """
     result = np.empty_like(images)
     told = 0

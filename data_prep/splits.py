@@ -56,7 +56,8 @@ def plan(labels: np.ndarray, realization: int, protocol: str) -> dict[str, Plan]
     `report`: the 60,000 training images only; one factor per image in the order of the file, then the same two
     stratified splits.
 
-    Arguments: labels uint8 [70000] (`report` reads the first 60,000).
+    Arguments:
+        labels: uint8 [70000]; `report` reads the first 60,000.
 
     Raises:
         ValueError: an unknown protocol or realization, too few labels.

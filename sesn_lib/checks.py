@@ -192,7 +192,11 @@ def check_threads(value: Any) -> None:
 
 
 def check_tensor(layer: nn.Module, x: Any) -> str:
-    """The name of the layer. Raises TypeError unless its input is a dense tensor."""
+    """The name of the layer.
+
+    Raises:
+        TypeError: its input is no dense tensor.
+    """
     import torch
 
     name = type(layer).__name__

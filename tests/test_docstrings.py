@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,19 @@ def test_no_docstring_tells_of_errors_within_a_line() -> None:
         for name, _, text in functions(tree.body):
             loose = " raises " in text or "Raises " in text
             assert not loose or text.startswith(("Raises ", "Raise ")) or "Raises:" in text, f"{path}: {name}"
+
+
+def test_arguments_stand_in_a_list() -> None:
+    """One a line, below the word; "Arguments: as `other`" refers to another list."""
+    loose = [
+        f"{path.name}: {line.strip()}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, Function | ast.ClassDef)
+        for line in (ast.get_docstring(node) or "").splitlines()
+        if re.match(r"(Arguments|Attributes|Raises): (?!as )", line)
+    ]
+    assert loose == []
 
 
 def test_the_check_notices() -> None:

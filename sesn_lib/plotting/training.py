@@ -114,7 +114,8 @@ def mistakes(
 ) -> Figure:
     """The first images that were read wrongly, with "true → predicted" and the scale factor.
 
-    Arguments: uint8 [N, H, W], int64 [N], int64 [N], float64 [N].
+    Arguments:
+        images, labels, predictions, factors: uint8 [N, H, W], int64 [N], int64 [N], float64 [N].
     """
     wrong = np.flatnonzero(np.asarray(labels) != np.asarray(predictions))[:most]
     columns = 8

@@ -20,6 +20,10 @@ if sys.platform != "win32":
     import fcntl
 
 
+class Unwritable(DataError):
+    """A folder that takes no files."""
+
+
 def checkout(start: Path | None = None) -> Path:
     """The project's checkout: the nearest folder, from `start` (the current folder) upwards, that holds its notebooks;
     else the one that this package lies in; else `start`."""
@@ -54,16 +58,16 @@ def ensure_folder(folder: Path) -> Path:
     """Make `folder` where it does not exist and check that it can be written to.
 
     Raises:
-        DataError: it cannot be made or written to.
+        Unwritable: it cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(
+        raise Unwritable(
             f"cannot make the data folder {folder}: {reason(error)}; name a folder you can write to"
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"cannot write to the data folder {folder}: permission denied; name a folder you can write to")
+        raise Unwritable(f"cannot write to the data folder {folder}: permission denied; name a folder you can write to")
     return folder
 
 

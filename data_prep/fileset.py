@@ -15,7 +15,7 @@ from data_prep import DataError
 from data_prep.archives import kind_of, members
 from data_prep.checksums import new_md5
 from data_prep.download import Unavailable
-from data_prep.files import ensure_folder, progress_bar, reason, write_aside
+from data_prep.files import Unwritable, ensure_folder, progress_bar, reason, write_aside
 
 CHUNK = 1 << 20
 Content = IO[bytes] | GzipFile
@@ -38,6 +38,7 @@ class FileSet:
         archive: a .tar.gz that may lie there instead; empty: none.
         inside: the folder in an archive that holds the files.
         limit: bytes that an archive may unpack to.
+        spare: gives the folder in place of one that takes no files, for what is found beside it or in a named source.
         progress: whether bars are shown.
 
     Attributes:
@@ -55,11 +56,12 @@ class FileSet:
         archive: str = "",
         inside: str,
         limit: int,
+        spare: Callable[[], Path] | None = None,
         progress: bool = True,
     ) -> None:
         self.title, self.folder, self.files, self.progress = title, folder, files, progress
         self.spellings, self.archive, self.inside, self.limit = spellings, archive, inside, limit
-        self.missing, self.refused = set(files), list[str]()
+        self.spare, self.missing, self.refused = spare, set(files), list[str]()
 
     def fetch(
         self,
@@ -83,14 +85,15 @@ class FileSet:
         """
         tried: list[str] = []
         named = None if source is None else Path(source).expanduser()
-        self._ask("the data folder", tried, lambda _: self.look([self.folder, *places]))
+        own, folder = [self.folder, *places], self.folder
+        self._ask("the data folder", tried, lambda _: self._look_anyhow(own))
         if self.missing and named is not None and not named.is_dir():
             lacking = self.archive or ", ".join(sorted(self.missing))
             raise DataError(f"source {named} is not a folder; name the one that holds {lacking}")
-        if self.missing:
-            ensure_folder(self.folder)
         if named is not None:
-            self._ask(f"folder {named}", tried, lambda _: self.look([named / part for part in below]))
+            self._ask(f"folder {named}", tried, lambda _: self._look_anyhow([named / part for part in below], own))
+        if self.missing:
+            ensure_folder(folder)
         for title, ask in remote.items():
             self._ask(title, tried, ask)
         if self.missing:
@@ -116,6 +119,17 @@ class FileSet:
             had = self.refused + absent or [f"{name} not there" for name in sorted(self.missing)]
             tried.append(f"{title} ({', '.join(had)})")
 
+    def _look_anyhow(self, places: Sequence[Path], before: Sequence[Path] = ()) -> None:
+        """As `look`; where the folder takes no files, they are put into the spare one, with those found `before`."""
+        try:
+            self.look(places)
+        except Unwritable as error:
+            if self.spare is None:
+                raise
+            self.folder, self.missing = self.spare(), set(self.files)
+            self.look([self.folder, *before, *places])
+            log.warning("%s; until then %s is unpacked elsewhere, anew by each program", error, self.title)
+
     def look(self, places: Sequence[Path]) -> None:
         """Take what is right from some folders: from single files, then from archives."""
         for place in places:
@@ -128,7 +142,7 @@ class FileSet:
                 self.unpack(place / self.archive)
 
     def _take(self, name: str, path: Path) -> None:
-        """Take a file, packed or not, if it is there and right. Raises DataError if it cannot be read."""
+        """Take a file, packed or not, if it is there and right."""
         try:
             with path.open("rb") as file:
                 kind = kind_of(file.read(300))
@@ -139,7 +153,8 @@ class FileSet:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise DataError(f"cannot read {path}: {reason(error)}") from None
+            self.refused.append(f"{path} cannot be read: {reason(error)}")
+            return
         if fault is None:
             return
         if kind == "an HTML page":

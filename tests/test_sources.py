@@ -280,8 +280,58 @@ def test_a_file_that_cannot_be_read_and_a_source_that_is_none(
         sources.mnist(tmp_path / "data", source=tmp_path / "absent", progress=False)
     assert not (tmp_path / "data").exists()
     (tmp_path / "data" / "MNIST" / "raw" / TRAIN).mkdir(parents=True)
-    with pytest.raises(DataError, match=f"cannot read .*{TRAIN}: is a directory"):
+    with pytest.raises(DataError, match=f"{TRAIN} cannot be read: is a directory"):
         sources.mnist(tmp_path / "data", progress=False)
+
+
+def test_what_cannot_be_read_hides_nothing(tiny: dict[str, bytes], asked: list[str], tmp_path: Path) -> None:
+    """A folder, a circle of links and a link to nothing, where files are looked for first; then the right ones."""
+    given = tiny_mnist.write_folder(tmp_path / "given", {f"{name}.gz": gzip.compress(c) for name, c in tiny.items()})
+    folder, circle, nothing, _ = sorted(tiny)
+    (given / folder).mkdir()
+    (given / circle).symlink_to(given / circle)
+    (given / nothing).symlink_to(given / "nothing")
+    images, _ = sources.mnist(tmp_path / "data", source=given, progress=False)
+    assert images.shape[1:] == (28, 28)
+    assert asked == []
+
+
+def test_files_in_folders_of_their_names(tiny: dict[str, bytes], asked: list[str], tmp_path: Path) -> None:
+    """As a program that unpacks each archive into a folder leaves them."""
+    for name, content in tiny.items():
+        tiny_mnist.write_folder(tmp_path / "given" / name.replace("-idx", ".idx"), {name: content})
+    sources.fetch(tmp_path / "data", source=tmp_path / "given", progress=False)
+    assert asked == []
+
+
+def test_a_data_folder_that_takes_no_files(
+    tiny: dict[str, bytes],
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A disk for reading alone: packed files are unpacked elsewhere, raw ones read where they are."""
+    packed = tiny_mnist.write_folder(tmp_path / "packed", {f"{n}.gz": gzip.compress(c) for n, c in tiny.items()})
+    raw = tiny_mnist.write_folder(tmp_path / "raw" / "MNIST" / "raw", tiny)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    truth = sources.mnist(tmp_path / "raw", progress=False)
+    allowed = files.os.access
+    closed = tuple(str(tmp_path / name) for name in ("packed", "raw", "empty"))
+    monkeypatch.setattr(files.os, "access", lambda path, mode: not str(path).startswith(closed) and allowed(path, mode))
+    sources._spare.cache_clear()
+    for _ in range(2):
+        found = sources.mnist(packed, progress=False)
+        assert all(np.array_equal(a, b) for a, b in zip(found, truth))
+    assert "cannot write to the data folder" in caplog.text
+    assert "until then MNIST is unpacked elsewhere, anew by each program" in caplog.text
+    assert sources.fetch(empty, source=packed, progress=False) == sources._spare()
+    assert sources.fetch(tmp_path / "raw", progress=False) == raw
+    (raw / TRAIN).write_bytes(b"damaged")
+    with pytest.raises(DataError, match="permission denied; name a folder you can write to"):
+        sources.fetch(tmp_path / "raw", progress=False)
+    assert asked == []
 
 
 def test_a_full_disk_leaves_nothing_behind(

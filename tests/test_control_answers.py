@@ -133,6 +133,8 @@ def test_rank_correlation_is_tested_over_kinds_not_networks() -> None:
     few = controls.rank_correlation(groups[:3])
     assert math.isnan(few.p)
     assert math.isnan(few.kinds)
+    falling = controls.rank_correlation([[(x, -y) for x, y in group] for group in groups])
+    assert (falling.kinds, falling.p) == (pytest.approx(-rho.kinds), pytest.approx(rho.p)), "two-sided"
     shuffled = [groups[k][:1] for k in (2, 0, 4, 1, 3)]
     mixed = [[(float(i), y)] for i, [(_, y)] in enumerate(shuffled)]
     assert controls.rank_correlation(mixed).p > 0.2, "the control"

@@ -89,6 +89,8 @@ def test_the_record_says_what_was_done(reference_record: dict[str, Any]) -> None
     assert record["data_checksum"] == "1" * 64
     assert record["environment"]["device_type"] == "cpu"
     assert record["environment"]["device"].endswith(" (1 thread)")
+    timing = record["timing"]
+    assert 0 < timing["train_seconds"] + timing["evaluation_seconds"] <= timing["wall_seconds"]
     assert sum(record["by_scale"]["images"]) == 30
     assert sum(record["by_scale"]["errors"]) == round(0.3 * record["test_error_50k"])
     assert json.loads(json.dumps(record)) == record

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,14 @@ def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.Mo
     rows = prepare_all(root, [("paper", number) for number in range(3)], workers=2)
     assert asked == [2]
     assert [row.checksum for row in rows] == list(checksums.MNIST_SCALE["paper"][:3])
+
+
+def test_a_command_that_is_interrupted_says_so_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparation, "prepare_all", interrupted)
+    assert main(["mnist-scale"]) == 130
 
 
 def test_export_is_the_folder_whose_md5_is_computed(root: Path, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_versions_and_environment() -> None:
     assert found["numpy"] == np.__version__
     assert found["device_type"] == "cpu"
     assert "thread" in found["device"]
+    assert not {"jobs", "mps"} & set(found), "of a GPU only"
     text = json.dumps(found)  # plain values, and nothing of who and where
     for private in (socket.gethostname(), str(Path.home()), str(Path.cwd())):
         assert private not in text

@@ -470,6 +470,15 @@ def test_the_site_keeps_its_notebooks_however_often_it_is_written(tmp_path: Path
     assert sorted(path.name for path in copy.parent.iterdir()) == ["01_b.ipynb"]
 
 
+def test_a_file_with_a_blank_in_its_name_is_linked(tmp_path: Path) -> None:
+    write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.\n\n[data](some%20data.yml)")
+    (tmp_path / "some data.yml").write_text("a: 1\n")
+    report.render_site(tmp_path / "out", [tmp_path / "00_a.ipynb"])
+    page = BeautifulSoup((tmp_path / "out" / "00_a.html").read_text(), "html.parser")
+    (link,) = [link for link in page.select("main a[href]") if link.get_text() == "data"]
+    assert (tmp_path / "out" / unquote(str(link["href"]))).read_text() == "a: 1\n"
+
+
 def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()

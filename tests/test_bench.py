@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,19 @@ def test_only_the_peaks_of_the_precisions_in_use_are_measured(
         assert capsys.readouterr().err == ""
         assert measured(["fast bf16"]) == {"bf16"}, "what is asked for is done"
         assert ("bf16 will be slow" in capsys.readouterr().err) is not units
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak")
+def test_the_peak_of_a_processs_memory_is_in_bytes() -> None:
+    """Once it is forgotten it is what is there now, and grows with what is taken."""
+    device, page = torch.device("cpu"), os.sysconf("SC_PAGE_SIZE")
+    gauges.forget_peak_memory(device)
+    before, there = gauges.peak_memory(device), int(Path("/proc/self/statm").read_text().split()[1]) * page
+    assert before == pytest.approx(there, rel=0.01)
+    taken = torch.ones(16 << 20)  # 64 MiB
+    del taken
+    assert before is not None
+    assert gauges.peak_memory(device) == pytest.approx(before + (64 << 20), rel=0.02)
 
 
 def test_the_first_call_does_not_count() -> None:

@@ -17,6 +17,7 @@ from toy_cells import make_record
 
 from sesn_lib.cli.run_commands import exit_with
 from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import execution
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.status import survey
@@ -342,6 +343,12 @@ def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     assert paths.results(shortened=True) == tmp_path / "build"
     assert paths.checkpoints(published) == tmp_path / "checkpoints"
     assert paths.checkpoints(tmp_path / "other") == tmp_path / "other" / "checkpoints"
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "micro_batch", "train_images", "test_images"])
+def test_each_option_that_is_not_the_protocols_makes_a_run_a_shorter_one(name: str) -> None:
+    assert RunOptions(**{name: 24}).shortened  # type: ignore[arg-type]
+    assert not RunOptions(device="cpu", precision="bf16", threads=1, data="elsewhere").shortened
 
 
 @pytest.mark.parametrize(("option", "function"), [((), "build"), (("--poster",), "build_poster")])

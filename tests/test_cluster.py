@@ -59,6 +59,17 @@ def test_who_wants_no_gpu_is_given_none(sesn: Any, slurm: Any) -> None:
     assert only["time"] == str(cluster.DEFAULT_MINUTES)
 
 
+def test_a_job_ends_by_itself_before_the_cluster_ends_it(
+    sesn: Any, slurm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[ClusterRunner] = []
+    sent = SimpleNamespace(job_id="1", paths=SimpleNamespace(stdout="log"))
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", lambda self, one: given.append(one) or sent)
+    for budget in ([], ["--time-budget", "50m"]):
+        assert sesn("run", *CHOSEN, "--cluster", "slurm", *budget).code == 0
+    assert [one.seconds for one in given] == [(240 - 2) * 60, 50 * 60]
+
+
 def test_jobs_find_the_library_that_is_not_installed(sesn: Any, slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     assert sesn("run", *CHOSEN, "--cluster", "slurm").code == 0

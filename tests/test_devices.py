@@ -131,5 +131,7 @@ def test_when_runs_were_at_work() -> None:
     found = timetable(records)
     assert (found.runs, found.fastest, found.at_once) == (4, 30.0, 3)
     assert found.minutes == pytest.approx(1.5 + 2)
+    turns = timetable([at_work(60.0, "2026-01-01T12:01:00Z"), at_work(60.0, "2026-01-01T12:02:00Z")])
+    assert (turns.at_once, turns.minutes) == (1, 2.0), "one begins when the other has ended"
     empty = timetable([])
     assert (empty.runs, empty.fastest, empty.minutes, empty.at_once) == (0, 0.0, 0.0, 0)

@@ -6,9 +6,11 @@ import io
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from gzip import compress
 from pathlib import Path
+from types import SimpleNamespace
 
 import bad_server
 import pytest
@@ -210,6 +212,20 @@ def test_there_is_a_pause_before_another_attempt(server: Server, monkeypatch: py
     with pytest.raises(download.Unavailable, match="HTTP 404"):
         download.download([f"{server.url}/x"], io.BytesIO(), lambda: None, limit=9, title="x", progress=False)
     assert pauses == [0.0, 1.0, 4.0]
+
+
+@pytest.mark.parametrize(("least", "said"), [(2000.0, "only 4000 bytes came in 100 s"), (30.0, None)])
+def test_who_sends_too_little_a_second_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch, least: float, said: str | None
+) -> None:
+    moments = iter([0.0])
+    clock = SimpleNamespace(monotonic=lambda: next(moments, 100.0), sleep=lambda seconds: None)
+    for name, value in {"time": clock, "SLOWEST": least, "PAUSES": ()}.items():
+        monkeypatch.setattr(download, name, value)
+    server.files["/x"], target = bytes(4000), io.BytesIO()
+    with pytest.raises(download.Unavailable, match=said) if said else nullcontext():
+        download.download([f"{server.url}/x"], target, lambda: None, limit=4000, title="x", progress=False)
+    assert len(target.getvalue()) == (0 if said else 4000)
 
 
 def test_it_is_known_by_torchvisions_name(server: Server) -> None:

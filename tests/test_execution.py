@@ -72,7 +72,9 @@ def reference_record() -> dict[str, Any]:
 def undisturbed(cache: dict[str, Any]) -> dict[str, Any]:
     """The record of an undisturbed run, made once."""
     if not cache:
+        torch.set_num_threads(2)
         cache.update(run_cell(CELL, **options()))
+        assert torch.get_num_threads() == 1, "as the options say"
     return cache
 
 
@@ -86,6 +88,9 @@ def test_the_record_says_what_was_done(reference_record: dict[str, Any]) -> None
     assert [epoch["epoch"] for epoch in record["history"]] == [1, 2, 3]
     assert record["data_checksum"] == "1" * 64
     assert record["environment"]["device_type"] == "cpu"
+    assert record["environment"]["device"].endswith(" (1 thread)")
+    timing = record["timing"]
+    assert 0 < timing["train_seconds"] + timing["evaluation_seconds"] <= timing["wall_seconds"]
     assert sum(record["by_scale"]["images"]) == 30
     assert sum(record["by_scale"]["errors"]) == round(0.3 * record["test_error_50k"])
     assert json.loads(json.dumps(record)) == record

@@ -354,6 +354,14 @@ def test_types_are_those_of_the_modules(of_weights: torch.dtype, of_input: torch
         assert relative(fast.double(), slow.double()) < within
 
 
+def test_weights_of_another_type_are_named() -> None:
+    model = accelerate(network(VECTOR).double().eval())
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast), pytest.raises(TypeError) as told:
+            model(images(dtype=torch.float32))
+        assert str(told.value).startswith("input is torch.float32: ConvTH has weights of torch.float64")
+
+
 def test_spectral_normalisation() -> None:
     model = network(CNN)
     parametrizations.spectral_norm(model.blocks[4])

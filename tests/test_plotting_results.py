@@ -14,6 +14,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from sesn_lib.analysis import published, results, sizes, summary, verdicts  # noqa: E402
@@ -351,3 +352,5 @@ def test_numbers_of_images_that_allow_the_printed_errors() -> None:
     (axis,) = figures.image_counts([2.0, 2.001], [1000, 100000]).axes
     assert [patch.get_height() for patch in axis.patches] == [50, 100]
     assert [patch.get_x() + patch.get_width() / 2 for patch in axis.patches] == pytest.approx([1, 100])
+    (axis,) = figures.image_counts([2.0] * 199 + [2.001], [1000, 100000]).axes
+    assert [to_hex(patch.get_facecolor()).upper() for patch in axis.patches] == [style.FAINT, style.GOOD], "all or not"

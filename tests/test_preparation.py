@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,9 +139,18 @@ def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.Mo
     assert [row.checksum for row in rows] == list(checksums.MNIST_SCALE["paper"][:3])
 
 
+def test_a_command_that_is_interrupted_says_so_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparation, "prepare_all", interrupted)
+    assert main(["mnist-scale"]) == 130
+
+
 def test_export_is_the_folder_whose_md5_is_computed(root: Path, tmp_path: Path) -> None:
     data = prepare(root, 0)
     md5 = realizations.export_png(data, tmp_path / "png")
+    assert (tmp_path / "png").stat().st_mode & 0o777 == 0o755, "others may read it"
     paths = sorted(str(path.relative_to(tmp_path / "png")) for path in (tmp_path / "png").rglob("*.png"))
     assert len(paths) == 220
     content = b"".join((tmp_path / "png" / path).read_bytes() for path in paths)

@@ -76,6 +76,7 @@ def test_versions_and_environment() -> None:
     assert found["numpy"] == np.__version__
     assert found["device_type"] == "cpu"
     assert "thread" in found["device"]
+    assert not {"jobs", "mps"} & set(found), "of a GPU only"
     text = json.dumps(found)  # plain values, and nothing of who and where
     for private in (socket.gethostname(), str(Path.home()), str(Path.cwd())):
         assert private not in text
@@ -103,8 +104,22 @@ def test_commit_and_dirty(checkout: Path) -> None:
     (checkout / "notebooks").mkdir()
     (checkout / "notebooks" / "record.json").write_text("{}")
     assert provenance.git_commit(checkout).dirty is False
-    (checkout / "sesn_lib" / "new.py").write_text("more\n")
-    assert provenance.git_commit(checkout) == (commit, True)
+    for code in ("sesn_lib/new.py", "data_prep/new.py", "pyproject.toml"):
+        (checkout / code).parent.mkdir(exist_ok=True)
+        (checkout / code).write_text("more\n")
+        assert provenance.git_commit(checkout) == (commit, True), code
+        (checkout / code).unlink()
+
+
+def test_git_is_asked_in_english(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what it says of a checkout of another owner would not be understood."""
+    (tmp_path / ".git").mkdir()
+    program = tmp_path / "git"
+    program.write_text('#!/bin/sh\n[ "$LC_ALL" = C ] && echo dubious ownership >&2 || echo fragwürdig >&2\nexit 128\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert "git refuses a checkout of another owner" in provenance.unknown_commit(tmp_path)
 
 
 def test_a_commit_is_as_old_as_itself_not_as_what_it_was_made_of(

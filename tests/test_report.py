@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import matplotlib as mpl
@@ -62,8 +64,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
     write_notebook(source / "02_third.ipynb", "# The third\n\nIt runs.", "print('still here')")
     (source / "results").mkdir()
     (source / "results" / "a.yml").write_text("a: 1\n")
-    folder, stream = source.parent / "out put", io.StringIO()
+    folder, stream, before = source.parent / "out put", io.StringIO(), dict(os.environ)
     code = report.build(folder, "quick", notebooks=source, console=Console(file=stream, width=200))
+    assert os.environ.get("PYTHONPATH") == before.get("PYTHONPATH"), "for kernels alone it is another"
     return folder, code, stream.getvalue()
 
 
@@ -124,6 +127,22 @@ def test_an_unknown_profile_and_a_folder_without_notebooks_are_refused(tmp_path:
         report.build(tmp_path / "out", "fast")
     with pytest.raises(ValueError, match="no notebooks in"):
         report.build(tmp_path / "out", notebooks=tmp_path)
+
+
+def test_only_a_cell_that_trains_by_the_protocol_may_take_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.")
+    given: list[int | None] = []
+
+    def run(source: Path, *_: Any, timeout: int | None, **__: Any) -> execute.Outcome:
+        given.append(timeout)
+        return execute.Outcome(source.stem, None, 1.0, None)
+
+    monkeypatch.setattr(execute, "run", run)
+    for profile in ("quick", "full"):
+        assert report.build(tmp_path / "out", profile, notebooks=tmp_path, console=Console(file=io.StringIO())) == 0
+    assert given == [1800, None]
 
 
 def test_an_output_folder_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -449,6 +468,15 @@ def test_the_site_keeps_its_notebooks_however_often_it_is_written(tmp_path: Path
     write_notebook(tmp_path / "01_b.ipynb", "# B\n\nD.")
     report.render_site(out, [tmp_path / "01_b.ipynb"])
     assert sorted(path.name for path in copy.parent.iterdir()) == ["01_b.ipynb"]
+
+
+def test_a_file_with_a_blank_in_its_name_is_linked(tmp_path: Path) -> None:
+    write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.\n\n[data](some%20data.yml)")
+    (tmp_path / "some data.yml").write_text("a: 1\n")
+    report.render_site(tmp_path / "out", [tmp_path / "00_a.ipynb"])
+    page = BeautifulSoup((tmp_path / "out" / "00_a.html").read_text(), "html.parser")
+    (link,) = [link for link in page.select("main a[href]") if link.get_text() == "data"]
+    assert (tmp_path / "out" / unquote(str(link["href"]))).read_text() == "a: 1\n"
 
 
 def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> None:

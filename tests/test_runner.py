@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -185,6 +186,22 @@ def test_a_cell_that_another_process_holds_is_left_to_it(tmp_path: Path) -> None
     assert run(job).finished == [GRID[0]]
 
 
+def test_who_only_looks_keeps_no_cell_from_being_run(tmp_path: Path) -> None:
+    """As `sesn status`, which holds a cell for a moment to see whether somebody does."""
+    job, looking = job_of(tmp_path, 1), threading.Event()
+
+    def look() -> None:
+        with claim(Store(job.results), GRID[0]):
+            looking.set()
+            time.sleep(0.05)
+
+    other = threading.Thread(target=look)
+    other.start()
+    assert looking.wait(10)
+    assert run(job).finished == [GRID[0]]
+    other.join()
+
+
 def test_a_checkpoint_that_outlived_its_record_is_removed(tmp_path: Path) -> None:
     job = job_of(tmp_path, 2)
     folder = tmp_path / "checkpoints"
@@ -349,6 +366,20 @@ def test_the_second_signal_ends_as_usual(tmp_path: Path) -> None:
     assert ended == ["asked once"]
 
 
+def test_handlers_are_given_back_after_a_run_that_nobody_stopped(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    during = []
+    job = job_of(tmp_path, 1)
+
+    def execute(cell: Cell, **options: Any) -> Any:
+        during.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+        return job.execute(cell, **options)
+
+    assert not run(replace(job, execute=execute)).interrupted
+    assert set(during).isdisjoint(before)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 @pytest.mark.slow
 def test_several_processes_share_the_work(tmp_path: Path) -> None:
     bad = GRID[4]
@@ -365,7 +396,7 @@ def test_a_worker_that_dies_is_replaced_and_its_cell_noted(tmp_path: Path) -> No
     deadly = GRID[2]
     summary = run(job_of(tmp_path, 8, deadly=(deadly.name,)), jobs=2)
     assert list(summary.failed) == [deadly]
-    assert "SIGKILL" in summary.failed[deadly]
+    assert summary.failed[deadly] == "its worker process died (SIGKILL, perhaps for lack of memory)"
     assert len(summary.finished) == 7
     assert begun(tmp_path)[deadly.name] == 2, "it gets a second chance"
     assert len(Store(tmp_path / "results").failures()) == 1

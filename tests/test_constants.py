@@ -171,7 +171,12 @@ def test_every_network_can_be_copied_and_pickled() -> None:
         for name in names():
             model = build(name)
             assert list(copy.deepcopy(model).state_dict()) == list(model.state_dict())
-            torch.save(model, io.BytesIO())
+            file = io.BytesIO()
+            torch.save(model, file)
+            again = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+            assert {key: value.shape for key, value in again.state_dict().items()} == {
+                key: value.shape for key, value in model.state_dict().items()
+            }
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -22,7 +22,7 @@ from typing import Any
 import nbformat
 import pytest
 import torch
-from toy_cells import toy_realization
+from toy_cells import toy_realization, use_toy_data
 
 from data_prep import stl10, synthetic
 from sesn_lib import fast, models, provenance
@@ -168,7 +168,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """Noise for digits, the stand-in for STL-10."""
     folder = synthetic.make(tmp_path_factory.mktemp("data"), each=1)
     monkeypatch.setattr(stl10, "load", lambda root, split, progress: stl10.read(folder, split))
-    monkeypatch.setattr(mnist_training, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ def write(folder: Path, patches: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     pictures = synthetic.make(folder, each=1)
     patches.setattr(stl10, "load", lambda root, split, progress: stl10.read(pictures, split))
-    patches.setattr(mnist_training, "_realization", toy_realization)
+    use_toy_data(patches)
     content: dict[str, Any] = {"kind": kind(), "nbconvert": nbconvert_version()}
     content["trainings"] = {which: training(which) for which in TRAININGS}
     with patches.context() as context:

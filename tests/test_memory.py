@@ -54,7 +54,10 @@ def test_memory_is_kept_inside_and_given_back_at_the_end() -> None:
 
 def test_an_error_inside_passes_and_the_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(memory, "_glibc", lambda name: lambda *values: calls.append((name, *values)))
+    names = ("mallopt", "malloc_trim")
+    library = SimpleNamespace(**{name: lambda *values, name=name: calls.append((name, *values)) for name in names})
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
     with pytest.raises(KeyError), memory.kept():
         raise KeyError
     assert calls[:2] == [("mallopt", memory.MMAP_MAX, 0), ("mallopt", memory.TRIM_THRESHOLD, -1)]

@@ -68,7 +68,10 @@ def test_one_flipped_bit_changes_the_checksum(made: Realization, array: str) -> 
 
 
 def test_swapped_splits_change_the_checksum(made: Realization) -> None:
-    assert realizations.verify(Realization("paper", 0, made.val, made.train, made.test)) is not None
+    fault = realizations.verify(Realization("paper", 0, made.val, made.train, made.test))
+    assert fault is not None
+    assert fault.endswith(f" instead of {made.checksum}")
+    assert realizations.verify(made) is None, "the control"
 
 
 def test_a_shifted_centre_changes_the_checksum(

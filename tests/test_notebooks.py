@@ -199,8 +199,12 @@ def test_notebooks_form_a_chain() -> None:
 def test_the_chain_check_notices_a_missing_link() -> None:
     names, cells = [path.stem for path in PATHS], first_cells()
     cells["07_datasets"] = cells["07_datasets"].replace(".ipynb)", ".html)")
-    assert chain_faults(names, cells) != []
-    assert chain_faults([*names, "99_more"], {**first_cells(), "99_more": ""}) != []
+    neighbours = ["06_other_ways", "08_train_mnist_scale"]
+    assert chain_faults(names, cells) == [f"07_datasets does not link {name}" for name in neighbours]
+    assert chain_faults([*names, "99_more"], {**first_cells(), "99_more": ""}) == [
+        "11_beyond_the_table does not link 99_more",
+        "99_more does not link 11_beyond_the_table",
+    ]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -265,7 +269,9 @@ def test_the_lessons_take_an_hour_and_a_half() -> None:
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_plumbing_is_tagged(path: Path) -> None:
     """Versions and imports fold on the site, and so does the code of a figure."""
-    for cell in code_cells(load(path)):
+    cells = code_cells(load(path))
+    assert {"provenance", "imports"} <= {cell.id for cell in cells}
+    for cell in cells:
         tags = set(cell.metadata.get("tags", []))
         if cell.id in ("provenance", "imports"):
             assert "hide-cell" in tags, cell.id

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_cells import toy_realization
+from toy_cells import use_toy_data
 
 from sesn_lib.experiments.mnist_scale import Cell
 from sesn_lib.experiments.settings import RunOptions
@@ -19,7 +19,6 @@ from sesn_lib.runner import execution
 from sesn_lib.runner.cost import Estimator
 from sesn_lib.runner.heartbeat import warn_if_slow
 from sesn_lib.store.records import Store
-from sesn_lib.training import mnist_scale
 from sesn_lib.training.state import autocast
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +59,7 @@ def test_an_unknown_precision_is_refused() -> None:
 def test_a_record_holds_the_precision_that_auto_came_to(
     units: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mnist_scale, "_realization", toy_realization)
+    use_toy_data(monkeypatch)
     chosen = RunOptions(epochs=1, batch_size=24, device="cpu")
     auto, named, other = (
         execution.run_cell(CELL, replace(chosen, precision=name))

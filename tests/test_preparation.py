@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         for protocol in ("paper", "report")
     }
     monkeypatch.setattr(checksums, "MNIST_SCALE", made)
-    monkeypatch.setattr(preparation, "_cores", lambda: 1)  # other processes would not see the tiny tables
+    # One core: other processes would not see the tiny tables.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
     return folder
 
 
@@ -127,15 +130,26 @@ def test_prepare_all_makes_what_is_missing(root: Path) -> None:
 
 
 def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked, given = [], []
 
-    def breaks(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> object:
-        asked.append(workers)
-        yield preparation._work(folder, *tasks[0], png_md5)
+    class Breaks(ThreadPoolExecutor):
+        """Does the first task; then its processes are gone."""
 
-    monkeypatch.setattr(preparation, "_in_processes", breaks)
+        def __init__(self, workers: int, *_: object) -> None:
+            asked.append(workers)
+            super().__init__(1)
+
+        def submit(self, task: Any, *arguments: Any) -> Any:
+            given.append(arguments)
+            return super().submit(task if len(given) == 1 else self.gone, *arguments)
+
+        @staticmethod
+        def gone(*_: object) -> None:
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(preparation, "ProcessPoolExecutor", Breaks)
     rows = prepare_all(root, [("paper", number) for number in range(3)], workers=2)
-    assert asked == [2]
+    assert (asked, len(given)) == ([2], 3)
     assert [row.checksum for row in rows] == list(checksums.MNIST_SCALE["paper"][:3])
 
 

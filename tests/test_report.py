@@ -152,6 +152,7 @@ def test_an_output_folder_that_cannot_be_is_refused_before_anything_runs(tmp_pat
 
 
 def test_profiles_name_notebooks_and_parameters_that_exist() -> None:
+    assert "png_chekcs" not in execute.parameter_names(NOTEBOOKS / "07_datasets.ipynb"), "the control: a slip is seen"
     for table in report.PROFILES.values():
         for name, parameters in table.items():
             assert set(parameters) <= execute.parameter_names(NOTEBOOKS / f"{name}.ipynb")
@@ -280,7 +281,9 @@ def test_pages_follow_each_other(site: Path) -> None:
 
 
 def test_pages_are_built_for_everybody(site: Path) -> None:
-    for path in site.glob("*.html"):
+    paths = list(site.glob("*.html"))
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} < {path.stem for path in paths}
+    for path in paths:
         soup = BeautifulSoup(path.read_text(), "html.parser")
         assert soup.html["lang"] == "en"
         assert soup.title.get_text().strip()
@@ -354,8 +357,10 @@ def test_every_formula_is_drawn(site: Path) -> None:
 
 
 def test_formulas_keep_to_what_all_browsers_draw(site: Path) -> None:
-    for path in site.glob("*.html"):
-        for formula in BeautifulSoup(path.read_text(), "html.parser").select("math"):
+    formulas = [BeautifulSoup(path.read_text(), "html.parser").select("math") for path in site.glob("*.html")]
+    assert sum(map(len, formulas)) > 300
+    for found in formulas:
+        for formula in found:
             assert formula["alttext"]
             assert [e for e in formula.select("[mathvariant]") if e["mathvariant"] != "normal"] == []
             assert [e for e in formula.select("mspace[width]") if "space" in e["width"]] == []
@@ -483,8 +488,13 @@ def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> Non
     target = tmp_path / "out"
     target.mkdir()
     (tmp_path / "precious.txt").write_text("x")
+    there = Path("/etc/hostname").exists()
     (target / site.MANIFEST).write_text(json.dumps({"files": ["../precious.txt", "/etc/hostname", 7]}))
     write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.")
     written = report.render_site(target, [tmp_path / "00_a.ipynb"])
-    assert (tmp_path / "precious.txt").exists()
+    assert (tmp_path / "precious.txt").read_text() == "x"
+    assert Path("/etc/hostname").exists() == there
     assert written[-1] == target / "index.html", "the front page links to pages that are there"
+    found = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    listed = json.loads((target / site.MANIFEST).read_text())["files"]
+    assert set(listed) == found - {site.MANIFEST}, "from now on it lists what was made"

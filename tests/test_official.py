@@ -160,7 +160,7 @@ def packed(*names: str) -> bytes:
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
             "it is a pointer of Git LFS: `git lfs pull`",
         ),
-        (gzip.compress(b"x"), "it is packed with gzip: unpack it first"),
+        (gzip.compress(b"x", mtime=0), "it is packed with gzip: unpack it first"),
         (b"a" * 257 + b"ustar" + b"x" * 300, "it is a tar archive: unpack it first"),
         (
             b"\x40\0\0\0\0\0\0\0" + b'{"main.0.weight":{"dtype":"F32"',

@@ -67,7 +67,7 @@ def test_every_other_method_in_brief() -> None:
     whole = synthetic({**dict.fromkeys(duels.OTHERS, 0.4), "SiCNN": -0.4})
     line = duels.short_sentence(whole, duels.duels(whole, PUBLISHED, NEVER))
     said = (
-        "from 168 of 168 runs of the seven other ways to treat scale: not reproduced at 28, 28+, 56 and 56+ (paired t"
+        "not reproduced at 28, 28+, 56 and 56+ (from 168 of 168 runs of the seven other ways to treat scale; paired t"
     )
     assert said in line
 

@@ -220,14 +220,14 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     done = f"{len(results.rivals)} of {len(RIVALS)} runs of the seven other ways to treat scale"
     test = f"paired t, n = {LEAST} realizations at least, charged for looks, Holm over {len(OTHERS)} a column"
     judged = (
-        f"from {done}: {ours} ({test})"
+        f"{ours} (from {done}; {test})"
         if results.rivals
         else f"not judged, for none of the {done.split(' of ', 1)[1]} is there"
     )
     return (
-        f"that SESN beats each of them: {judged}. By the paper’s own numbers its lead over the best of them is settled "
-        f"at {listed(settled) or 'no column'}{f', not at {listed(unsettled)}' if unsettled else ''} (Welch, n = 6 a "
-        f"side, Holm over {len(OTHERS)} a column)."
+        f"that SESN beats each of {len(OTHERS)}: {judged}. By the paper’s own numbers its lead over the best of them "
+        f"is settled at {listed(settled) or 'no column'}{f', not at {listed(unsettled)}' if unsettled else ''} (Welch, "
+        f"n = 6 a side, Holm over {len(OTHERS)} a column)."
     )
 
 

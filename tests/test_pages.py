@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from sesn_lib.plotting import groups, motion, phone, style
+from sesn_lib.plotting import equivariance, groups, motion, overview, phone, style, training
 from sesn_lib.report import folding, formulas, pages, pictures, reading
 from sesn_lib.report.finish import finish
 from sesn_lib.report.formulas import mathml
@@ -276,6 +276,23 @@ def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch
     drawn = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
     assert drawn.width == round(phone.NARROW * style.PNG_DPI) < note["width"] * style.PNG_DPI / style.SCREEN_DPI
     assert "narrow" not in stored(groups.panels({"a": picture, "b": picture}), monkeypatch), "pictures are cut instead"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: training.confusion(np.arange(10), np.arange(10)[::-1])[0],
+        lambda: equivariance.logits([0.5, 1.0], {0.5: np.eye(8)}, {"a": np.eye(10)[:2], "b": np.eye(10)[:2]}, 3),
+        overview.draw,
+    ],
+    ids=["confusion", "logits", "overview"],
+)
+def test_figures_with_pictures_have_a_form_for_a_phone(
+    clean_figures: None, monkeypatch: pytest.MonkeyPatch, draw: Any
+) -> None:
+    note = stored(draw(), monkeypatch)
+    picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
+    assert picture.width == round(phone.NARROW * style.PNG_DPI)
 
 
 def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from statsmodels.stats.proportion import proportion_confint
 
-from sesn_lib.plotting import style
+from sesn_lib.plotting import phone, style
 from sesn_lib.plotting.style import array, peak
 
 Rows = Mapping[str, tuple[Any, Any, float]]
@@ -154,20 +154,33 @@ def logits(factors: Sequence[float], images: Mapping[float, Any], values: Mappin
         values: network = logits [F, 10].
         label: the true class.
     """
-    figure = plt.figure(figsize=(4.9 * len(values), 4.3))
-    grid = figure.add_gridspec(2, len(values) * len(images), height_ratios=[1, 3.2])
+    beside, below = (4.9 * len(values), 4.3), (phone.NARROW, 4.0 * len(values))
+    return phone.upright(
+        _logits(factors, images, values, label, beside), lambda: _logits(factors, images, values, label, below)
+    )
+
+
+def _logits(
+    factors: Sequence[float], images: Mapping[float, Any], values: Mapping[str, Any], label: int,
+    size: tuple[float, float],
+) -> Figure:  # fmt: skip
+    figure, count = plt.figure(figsize=size), len(images)
+    column = size[0] <= phone.NARROW  # networks one below the other
+    down, across = (len(values), 1) if column else (1, len(values))
+    grid = figure.add_gridspec(2 * down, count * across, height_ratios=[1, 3.2] * down)
     x, everything = array(factors), np.concatenate([array(table).ravel() for table in values.values()])
     margin = 0.05 * float(np.ptp(everything))
     limits = everything.min() - margin, everything.max() + margin  # the same for all networks
-    for i, (factor, image) in enumerate(list(images.items()) * len(values)):
-        style.panel(figure.add_subplot(grid[0, i]), array(image), title=f"{factor:g}")
     for i, (name, table) in enumerate(values.items()):
-        axes = figure.add_subplot(grid[1, i * len(images) : (i + 1) * len(images)])
+        top, left = (2 * i, 0) if column else (0, i * count)
+        for place, (factor, image) in enumerate(images.items()):
+            style.panel(figure.add_subplot(grid[top, left + place]), array(image), title=f"{factor:g}")
+        axes = figure.add_subplot(grid[top + 1, left : left + count])
         y = array(table)
         others = [k for k in range(y.shape[1]) if k != label]
         axes.plot(x, y[:, others], color=style.MUTED, alpha=0.45, linewidth=1)
         axes.plot(x, y[:, label], color=style.GOOD, linewidth=2.4)
-        axes.set(xlabel="scale factor of the digit", ylabel="logit" if i == 0 else "")
+        axes.set(xlabel="scale factor of the digit", ylabel="logit" if left == 0 else "")
         axes.set_title(f"{name} (thick: {label}, the true class)")
         axes.set_ylim(*limits)
     return figure

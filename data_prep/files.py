@@ -161,3 +161,8 @@ def progress_bar(total: int | None, description: str, *, progress: bool, unit: s
 def on_terminal() -> bool:
     """Whether somebody watches the standard error stream."""
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

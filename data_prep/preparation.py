@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from data_prep import DataError, checksums, realizations, sources
-from data_prep.files import data_folder, progress_bar
+from data_prep.files import data_folder, progress_bar, usable_cores
 from data_prep.realizations import Realization, Split
 from data_prep.splits import SIZES, SPLITS, check, plan
 
@@ -108,7 +107,7 @@ def prepare_all(
     if missing:
         sources.mnist(folder, source=source, progress=progress)  # once, before several processes need it
     tasks = [pair for pair in pairs if rows[pair] is None or png_md5]
-    workers = min(workers or _cores(), len(tasks))
+    workers = min(workers or usable_cores(), len(tasks))
     with progress_bar(len(tasks), "MNIST-scale", progress=progress and workers > 1, unit="realization") as bar:
         for row in _in_processes(folder, tasks, png_md5, workers) if workers > 1 else ():
             rows[row.protocol, row.realization] = row
@@ -117,10 +116,6 @@ def prepare_all(
     for pair in tasks:  # what processes did not do
         rows[pair] = _work(folder, *pair, png_md5, progress)
     return [replace(row, made=pair in missing) for pair, row in rows.items() if row is not None]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _make(folder: Path, realization: int, protocol: str, source: str | Path | None, progress: bool) -> Realization:

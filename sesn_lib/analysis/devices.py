@@ -70,11 +70,8 @@ def compare_devices(results: Results, model: str = "mnist_cnn_56") -> DeviceChec
 
 
 def _errors_and_kinds(results: Results, model: str, scaling: float) -> dict[int, tuple[float, str]]:
-    return {
-        cell.realization: (float(record["test_error_50k"]), str(record["environment"]["device_type"]))
-        for cell, record in results.records.items()
-        if (cell.model, cell.extra_scaling) == (model, scaling)
-    }
+    runs = results.runs(model, scaling)
+    return {r: (float(one["test_error_50k"]), str(one["environment"]["device_type"])) for r, one in runs.items()}
 
 
 def _references(results: Results, model: str) -> dict[tuple[str, float], dict[int, tuple[float, str]]]:

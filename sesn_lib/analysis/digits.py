@@ -48,10 +48,10 @@ def pool_of_digits(root: str | Path | None = None) -> dict[int, np.ndarray] | No
 
 def gains(results: Results, a: TableCell, b: TableCell) -> dict[int, np.ndarray]:
     """Realization -> a's error minus b's on each test image, int8 [N] of -1, 0, 1; where both records know it."""
-    by_run = {(cell.model, cell.extra_scaling, cell.realization): record for cell, record in results.everything.items()}
+    runs = [results.runs(*REGIMES[name]) for name in (a, b)]
     gained = {}
     for realization in REALIZATIONS:
-        pair = [by_run.get((*REGIMES[name], realization), {}) for name in (a, b)]
+        pair = [side.get(realization, {}) for side in runs]
         if all("correct" in record for record in pair):
             first, second = (np.array(decode(r["correct"], r["test_images"]), np.int8) for r in pair)
             gained[realization] = second - first

@@ -50,9 +50,13 @@ class Results:
 
     def errors(self, model: str, scaling: float, images: str = "50k") -> dict[int, float]:
         """Realization -> test error in percent of one model under one training condition."""
+        return {r: float(record[f"test_error_{images}"]) for r, record in self.runs(model, scaling).items()}
+
+    def runs(self, model: str, scaling: float) -> dict[int, Mapping[str, Any]]:
+        """Likewise the records."""
         cells = (Cell(model, scaling, realization) for realization in REALIZATIONS)
         known = ((cell, self.records.get(cell) or self.rivals.get(cell)) for cell in cells)
-        return {cell.realization: float(record[f"test_error_{images}"]) for cell, record in known if record}
+        return {cell.realization: record for cell, record in known if record}
 
     def condition(self, row: str, column: str) -> dict[int, float]:
         """Realization -> error for a cell of the paper's table."""

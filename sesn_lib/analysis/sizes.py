@@ -210,9 +210,5 @@ def _beside_cnn(results: Results) -> Iterator[tuple[str, str, dict[int, tuple[Co
 
 def _sizes(results: Results, row: str, column: str) -> dict[int, Counts]:
     """Realization -> the counts by size of the digit, of those records that have them."""
-    regime = REGIME[row, column]
-    return {
-        cell.realization: record["by_scale"]
-        for cell, record in results.records.items()
-        if (cell.model, cell.extra_scaling) == regime and "by_scale" in record
-    }
+    runs = results.runs(*REGIME[row, column])
+    return {realization: record["by_scale"] for realization, record in runs.items() if "by_scale" in record}

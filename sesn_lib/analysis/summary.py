@@ -139,16 +139,12 @@ def error_against_time(results: Results) -> dict[str, dict[tuple[str, str], tupl
     points: dict[str, dict[tuple[str, str], tuple[float, Sample]]] = {}
     for device in sorted({str(record["environment"]["device"]) for record in results.records.values()}):
         for name, regime in REGIME.items():
-            runs = [r for r in _records(results, regime) if r["environment"]["device"] == device]
+            runs = [r for r in results.runs(*regime).values() if r["environment"]["device"] == device]
             errors = Sample.of([float(r["test_error_50k"]) for r in runs])
             if errors is not None:
                 minutes = min(map(training_seconds, runs)) / 60
                 points.setdefault(device, {})[name] = (minutes, errors)
     return points
-
-
-def _records(results: Results, regime: tuple[str, float]) -> list[Mapping[str, Any]]:
-    return [record for cell, record in results.records.items() if (cell.model, cell.extra_scaling) == regime]
 
 
 def provenance_table(results: Results, made: Callable[[str], float | None] = lambda _: None) -> pd.DataFrame:

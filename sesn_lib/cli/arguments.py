@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from typing import Any
+
+from data_prep.files import usable_cores
 
 LONGEST = 1000
 
@@ -58,8 +59,7 @@ def share_threads(threads: int | None, jobs: int, device: str, *, alone: bool) -
     """Threads for each of several processes on one CPU; what the user named comes first."""
     if threads is not None or jobs == 1 or alone or device.startswith("cuda"):
         return threads
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, count // jobs)
+    return max(1, usable_cores() // jobs)
 
 
 def refused_value(error: Any, args: list[str] | None) -> str:

@@ -135,10 +135,9 @@ def train_cell(
         "wall_seconds": checkpoint.seconds_before + finished - start,
         "finished": now(),
     }
-    said = {**outcome.says, "history": result.history, "data_checksum": checksum, "environment": environment}
-    return Trained(
-        _record(cell, task, protocol, model) | said | {"timing": timing}, model, outcome.evaluation, task.test
-    )
+    said = {**outcome.says, "history": result.history, "data_checksum": checksum}
+    record = _record(cell, task, protocol, model) | said | {"environment": environment, "timing": timing}
+    return Trained(record, model, outcome.evaluation, task.test)
 
 
 def _record(cell: AnyCell, task: BaseTask, protocol: dict[str, Any], model: nn.Module) -> dict[str, Any]:

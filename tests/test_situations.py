@@ -105,6 +105,13 @@ def content(path: Path, held: bytes) -> Path:
     return path
 
 
+def circle(folder: Path) -> Path:
+    path = folder / "MNIST" / next(iter(TINY))
+    path.parent.mkdir()
+    path.symlink_to(path)
+    return path
+
+
 TINY: dict[str, bytes] = {}
 
 
@@ -271,6 +278,7 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (3, "our own keys", lambda _: models.load_official(cnn(), cnn().state_dict()), (ValueError, "these are this library's own keys: model.load_state_dict takes them")),
     (3, "a network in place of its state", official(lambda s: cnn()), (ValueError, r"state_dict is a MNISTNet: give its state_dict\(\)")),
     (4, "cut off files beside whole ones", whole, "4 files"),
+    (4, "a circle of links beside whole ones", lambda p: circle(p) and whole(p), "4 files"),
     (4, "HTML under a packed name", lambda _: kind_of(b"\n<html>"), "an HTML page"),
     (4, "unpacked under a packed name", lambda _: kind_of(b"\0\0\x08\x03"), "already unpacked"),
     (4, "a source that is a file", lambda p: sources.fetch(p, source=__file__, progress=False), (files.DataError, "is not a folder; name the one that holds")),
@@ -287,6 +295,12 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (7, "a copy that a browser made", looked({f"{GRID[0].name} (1).json": b"{}"}), "1 record"),
     (7, "a text file", looked({"notes.txt": b"x", "Thumbs.db": b"x"}), "1 record"),
     (7, "a byte order mark", rewritten(lambda c: b"\xef\xbb\xbf" + c), "1 record"),
+    (7, "UTF-16, as a Windows shell redirects", rewritten(lambda c: c.decode().encode("utf-16")), "1 record"),
+    (7, "another encoding", rewritten(lambda c: c.replace(b'"device": "', b'"device": "\xfc')), "0 record"),
+    (7, "bytes left by a file system", rewritten(lambda c: c + b"\0\0"), "0 record"),
+    (7, "not a number", rewritten(lambda c: re.sub(rb'"test_error_50k": [0-9.]+', b'"test_error_50k": NaN', c)), "0 record"),
+    (7, "lists in lists", looked({f"{GRID[1].name}.json": b"[" * 100_000}), "1 record"),
+    (7, "copies of programs that synchronise", looked({f"{GRID[0].name} (conflicted copy).json": b"{}", "~$a.json": b"", "a.json~": b""}), "1 record"),
     (7, "lines of Windows", rewritten(lambda c: c.replace(b"\n", b"\r\n")), "1 record"),
     (7, "half a record", rewritten(lambda c: c[: len(c) // 2]), "0 record"),
     (7, "a damaged record, looked at", looked({f"{GRID[1].name}.json": b"{"}), "1 record"),

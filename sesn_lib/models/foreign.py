@@ -144,7 +144,8 @@ def _unwrapped(state: Mapping[Any, Any], wanted: Collection[str]) -> dict[str, A
         if not set(wanted).isdisjoint(bare):
             return bare
         front = next(iter(bare)).partition(".")[0] + "."
-        if not all(key.startswith(front) for key in bare):
+        # The authors' networks that enlarge their input first have a number in front, others have not.
+        if front[0].isdecimal() or not all(key.startswith(front) for key in bare):
             break
         bare = {key.removeprefix(front): value for key, value in bare.items()}
     return keys

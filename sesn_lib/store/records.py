@@ -219,8 +219,8 @@ def _refuse_constant(name: str) -> Any:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        # Some editors put a byte order mark before the text.
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        # Bytes, since some editors and shells write a byte order mark, or UTF-16.
+        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except RecordError:
         raise
     except (ValueError, RecursionError) as error:

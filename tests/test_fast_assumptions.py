@@ -354,6 +354,14 @@ def test_types_are_those_of_the_modules(of_weights: torch.dtype, of_input: torch
         assert relative(fast.double(), slow.double()) < within
 
 
+def test_a_kernel_that_comes_to_see_two_scales_is_noticed_on_the_call() -> None:
+    model = accelerate(network(VECTOR).eval())
+    conv: Any = model.blocks[4]
+    conv.weight = nn.Parameter(conv.weight.detach().repeat(1, 1, 2, 1))
+    with pytest.raises(ValueError, match="scale_extent 2: the fast path knows 1 only"):
+        model(images())
+
+
 def test_weights_of_another_type_are_named() -> None:
     model = accelerate(network(VECTOR).double().eval())
     for autocast in (False, True):

@@ -15,13 +15,14 @@ import pytest
 import typer
 from toy_cells import make_record
 
+from sesn_lib.cli.jobs import processes
 from sesn_lib.cli.run_commands import exit_with
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import execution
 from sesn_lib.runner import local as runner
 from sesn_lib.runner.status import survey
-from sesn_lib.runner.worker import Summary, claim
+from sesn_lib.runner.worker import Job, Summary, claim
 from sesn_lib.store.records import Store
 from sesn_lib.training import loop, mnist_scale
 
@@ -343,6 +344,13 @@ def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     assert paths.results(shortened=True) == tmp_path / "build"
     assert paths.checkpoints(published) == tmp_path / "checkpoints"
     assert paths.checkpoints(tmp_path / "other") == tmp_path / "other" / "checkpoints"
+
+
+@pytest.mark.parametrize(("jobs", "missing", "number"), [(4, 1, 1), (4, 9, 4), (None, 9, 1), (2, 0, 1)])
+def test_there_are_no_more_processes_than_cells_to_run(jobs: int | None, missing: int, number: int) -> None:
+    job = Job(GRID[:1], Path("here"))
+    with processes(job, jobs, "cpu", missing, print) as shared:
+        assert shared == (job, number)
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "micro_batch", "train_images", "test_images"])

@@ -17,7 +17,7 @@ from toy_cells import make_record
 from sesn_lib.analysis import controls, mixed, questions, results
 from sesn_lib.analysis.controls import Controlled, RankCorrelation
 from sesn_lib.analysis.effects import clustered
-from sesn_lib.analysis.fared import fared, looks
+from sesn_lib.analysis.fared import fared, first_layer, looks
 from sesn_lib.analysis.predictions import Prediction, corrected, judged, table
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Difference, paired
@@ -157,6 +157,20 @@ def test_rank_correlation_is_tested_over_kinds_not_networks() -> None:
     shuffled = [groups[k][:1] for k in (2, 0, 4, 1, 3)]
     mixed = [[(float(i), y)] for i, [(_, y)] in enumerate(shuffled)]
     assert controls.rank_correlation(mixed).p > 0.2, "the control"
+
+
+def test_a_threefold_lower_error_is_foretold_by_its_logarithm() -> None:
+    errors = {"unchanged": 0.1, "raised": 0.01, "size21": 0.05}
+    probed = {
+        Control(f"{VECTOR}@{change}", 1.0, r): {"equivariance": {"by_layer": {"1": error * (1 + r)}}}
+        for change, error in errors.items()
+        for r in range(3)
+    }
+    lower = {one.what.split(":")[0]: one for one in first_layer(Controlled({}, probed, Results({})))}
+    raised, wide, none = (lower[f"SESN {name}"] for name in ("Vector, raised", "Vector, size21", "Scalar, raised"))
+    assert (raised.found.estimate, raised.found.n) == (pytest.approx(-1), (3, 3))
+    assert wide.found.estimate == pytest.approx(math.log10(0.5))
+    assert (none.found.n, 10**raised.high) == ((0, 0), pytest.approx(1 / 3))
 
 
 # Data, seeds, epochs

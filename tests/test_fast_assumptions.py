@@ -354,6 +354,21 @@ def test_types_are_those_of_the_modules(of_weights: torch.dtype, of_input: torch
         assert relative(fast.double(), slow.double()) < within
 
 
+def test_a_kernel_that_comes_to_see_two_scales_is_noticed_on_the_call() -> None:
+    model = accelerate(network(VECTOR).eval())
+    weight = model.blocks[4].weight.detach()
+    model.blocks[4].weight = nn.Parameter(weight.repeat(1, 1, 2, 1))
+    with pytest.raises(ValueError, match="scale_extent 2: the fast path knows 1 only"):
+        model(images())
+
+
+def test_a_network_that_is_made_wider_is_computed_by_exact_filters() -> None:
+    model = accelerate(network(VECTOR).eval())
+    model(images())
+    fast, truth = both(model.double(), images().double())
+    assert relative(fast, truth) < 1e-12
+
+
 def test_weights_of_another_type_are_named() -> None:
     model = accelerate(network(VECTOR).double().eval())
     for autocast in (False, True):

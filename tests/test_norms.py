@@ -217,3 +217,13 @@ def test_reads_and_writes_no_more_than_torchs(monkeypatch: pytest.MonkeyPatch) -
         _GroupedBatchNorm.backward(y.grad_fn, gradient)
     assert traffic.maps == 3 + (2 + 3)
     assert traffic.small == 2 + 6  # two repeated, two summed, a count, a product
+
+
+def test_in_evaluation_the_running_values_count_though_they_are_tracked_no_more() -> None:
+    norm = nn.BatchNorm2d(3).eval()
+    for values in (norm.running_mean, norm.running_var):
+        values.copy_(torch.tensor([0.5, 1.0, 2.0]))  # type: ignore[union-attr]
+    norm.track_running_stats = False
+    x = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))  # [positions, C, B]
+    with torch.no_grad():
+        torch.testing.assert_close(batch_norm(x, norm), norm(x.permute(2, 1, 0)[..., None])[..., 0].permute(2, 1, 0))

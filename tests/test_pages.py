@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import IPython.display
@@ -421,3 +422,5 @@ def test_reading_counts_what_is_seen() -> None:
     assert seen.minutes == pytest.approx(8 / 200 + 1)
     whole = reading.measure(nbformat.v4.new_notebook(cells=cells), whole=True)
     assert whole == reading.Reading(words=8, code=10, formulas=1, figures=2)
+    short = pages.Page("00_a", new_notebook(cells=[new_markdown_cell("# A")]), Path())
+    assert short.minutes == 1, "nobody reads it in none"

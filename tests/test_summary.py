@@ -13,7 +13,7 @@ from toy_cells import make_record
 from sesn_lib import provenance
 from sesn_lib.analysis import published, results, summary
 from sesn_lib.analysis.statistics import Difference, Sample
-from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID
+from sesn_lib.experiments.mnist_scale import EXPERIMENT, GRID, Cell
 from sesn_lib.store.records import Store
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "results"
@@ -100,3 +100,12 @@ def test_records_of_changed_code_are_told_apart(tmp_path: Path) -> None:
         ("0123456789, perhaps changed", "float32"): 2,
         ("0123456789", "bf16"): 1,
     }
+
+
+def test_the_number_of_runs_is_said_where_it_is_not_the_papers(tmp_path: Path) -> None:
+    for realization in range(2):
+        Store(tmp_path).write(make_record(Cell("mnist_cnn_28", 1.0, realization), error=2.0 + realization))
+    line = summary.beside_table(results.load(tmp_path), PUBLISHED).loc["CNN"]
+    assert line["28 ours"] == "2.50 ± 0.71 (2)"
+    assert line["28+ ours"] == "no run yet"
+    assert line["28 paper"] == "2.56 ± 0.04"

@@ -356,6 +356,7 @@ def test_the_correlation_is_a_prediction_with_kinds_as_its_n() -> None:
     assert said.endswith("not tested, +0.91.")
 
 
+@pytest.mark.slow
 def test_the_stored_networks_correlate_as_the_notebook_says() -> None:
     runs = controls.load(RESULTS)
     points = [
@@ -368,6 +369,7 @@ def test_the_stored_networks_correlate_as_the_notebook_says() -> None:
     assert (found.networks, found.kinds) == (pytest.approx(0.905, abs=5e-4), pytest.approx(0.943, abs=5e-4))
 
 
+@pytest.mark.slow
 def test_repeats_of_the_table_ran_on_another_device() -> None:
     """As notebooks 10 and 11 say: all of 28 pixels, no mean difference."""
     runs = controls.load(RESULTS)

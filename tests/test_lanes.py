@@ -157,7 +157,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     (tmp_path / "lanes.py").write_text((FOLDER / "lanes.py").read_text() + "\nSILENCE = 0.3\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = quick\n")
     (tmp_path / "test_it.py").write_text(TRIED)
-    command = [sys.executable, "-m", "pytest", "-n", "1", "-m", "quick", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-n", "1", "-m", "quick", "-q", "-pno:cacheprovider", "-pno:nbval"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
     assert "running: test_it.py::test_waits" in done.stdout

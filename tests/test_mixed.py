@@ -143,6 +143,7 @@ def test_a_bridge_of_other_cells_counts_as_common() -> None:
     assert not mixed.fit(alone).contrast({0: 1, 1: -1}).tested, "the control: without the bridge"
 
 
+@pytest.mark.slow
 def test_the_components_of_the_records() -> None:
     """As seen in the first 66 runs: 0.072 and 0.089."""
     found = mixed.fit(recorded(66).by_regime())

@@ -235,6 +235,7 @@ def shared(count: int, width: float = 9.0) -> Any:
     return figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 1), (4, 2), (8, 2)])
 def test_what_spans_the_panels_is_laid_out_anew(
     clean_figures: None, monkeypatch: pytest.MonkeyPatch, count: int, columns: int

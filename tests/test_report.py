@@ -456,6 +456,7 @@ def test_the_figure_is_what_the_code_draws(tmp_path: Path) -> None:
     assert abs(committed - drawn[::-1]).mean() > 40  # negative control
 
 
+@pytest.mark.slow
 def test_the_site_keeps_its_notebooks_however_often_it_is_written(tmp_path: Path) -> None:
     """Never begun, so that the stored one is copied; then executed in its place; then no part of the report."""
     source, out = tmp_path / "00_a.ipynb", tmp_path / "out"

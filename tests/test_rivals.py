@@ -113,7 +113,10 @@ def test_a_trace_computes_what_the_network_does(name: str) -> None:
         torch.testing.assert_close(torch.jit.trace(network, images[:1])(images), network(images), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if "_xu_" in n else n for n in RIVALS if n.endswith("_28")],
+)
 def test_gradients_are_finite_where_images_are_black(name: str) -> None:
     """Zeros all over an image: vectors of length 0, equal answers at all scales."""
     torch.manual_seed(0)

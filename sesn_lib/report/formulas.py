@@ -13,6 +13,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 from xml.etree import ElementTree
@@ -141,13 +142,20 @@ def letters(pages: Iterable[str]) -> set[str]:
 
 def font_face(characters: set[str]) -> str:
     """CSS that brings the mathematical font along, cut to `characters`; empty where the font cannot be had."""
-    from fontTools import subset
-    from fontTools.ttLib import TTFont
-
     try:
         content = (resources.files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf").read_bytes()
     except (ModuleNotFoundError, OSError):
         return ""
+    data = base64.b64encode(_cut(content, frozenset(characters))).decode()
+    return f'@font-face {{ font-family: "{FONT_FAMILY}"; src: url(data:font/woff;base64,{data}) format("woff"); }}\n'
+
+
+@lru_cache(maxsize=4)
+def _cut(content: bytes, characters: frozenset[str]) -> bytes:
+    """The font with mended roots and no other characters, as WOFF; remembered for whoever renders page by page."""
+    from fontTools import subset
+    from fontTools.ttLib import TTFont
+
     font = TTFont(io.BytesIO(content))
     _mend_roots(font)
     options = subset.Options(layout_features=["ssty", "dtls", "flac"], drop_tables=["GPOS", "DSIG"], hinting=False)
@@ -157,8 +165,7 @@ def font_face(characters: set[str]) -> str:
     font.flavor = "woff"
     target = io.BytesIO()
     font.save(target)
-    data = base64.b64encode(target.getvalue()).decode()
-    return f'@font-face {{ font-family: "{FONT_FAMILY}"; src: url(data:font/woff;base64,{data}) format("woff"); }}\n'
+    return target.getvalue()
 
 
 def _mend_roots(font: Any) -> None:

@@ -221,10 +221,10 @@ def recorded_reason(folder: Path) -> str:
         return str(provenance.environment()["git_unknown"])
 
 
-def told(folder: Path) -> Any:
+def told(folder: Path, commit: str = "1a2b3c4") -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(provenance.COMMIT_VARIABLE, "1a2b3c4")
-        return provenance.git_commit(folder).commit
+        patch.setenv(provenance.COMMIT_VARIABLE, commit)
+        return provenance.git_commit(folder).commit or provenance.unknown_commit(folder).partition("; ")[2]
 
 
 def project(folder: Path, name: str) -> Path:
@@ -326,6 +326,7 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (9, "in its record", recorded_reason, "git refuses a checkout of another owner"),
     (9, "no checkout", lambda p: provenance.unknown_commit(p), re.compile("no git checkout; set SESN_GIT_COMMIT to the commit of the code")),
     (9, "a commit that is told", told, "1a2b3c4"),
+    (9, "a commit that is none", lambda p: told(p, "v1.0"), re.compile("^SESN_GIT_COMMIT is 'v1.0': it must be a commit such as")),
     (9, "a file system without locks", no_locks(errno.ENOLCK), (worker.RunnerError, "is on a file system without locks, by which jobs keep apart: name a results folder on a local disk")),
     (9, "one that does not support them", no_locks(errno.EOPNOTSUPP), (worker.RunnerError, "without locks")),
     (9, "a folder that cannot be written", no_locks(errno.EACCES), (OSError, "ermission denied")),

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from sesn_lib import machine
-from sesn_lib.checks import DeviceError, check_device, check_threads, check_whole
+from sesn_lib.checks import DeviceError, check_device, check_threads, check_whole, shown
 
 __all__ = [
     "Commit",
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
 COMMIT_VARIABLE = "SESN_GIT_COMMIT"
 JOBS_VARIABLE = "SESN_JOBS"  # by which the processes of a runner, and their records, know how they share a GPU
+_TOLD = re.compile("([0-9a-f]{7,40})(-dirty)?")
+_OF_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
 _ROOT = Path(__file__).resolve().parent.parent
 _CODE = ("sesn_lib", "data_prep", "pyproject.toml")
 
@@ -129,10 +131,10 @@ def git_commit(folder: Path | None = None) -> Commit:
     root = folder or _ROOT
     # Asking for a tracked file keeps an environment that merely lies inside some checkout from borrowing its commit.
     if git(root, "ls-files", "--error-unmatch", "sesn_lib/provenance.py") is None:
-        told = os.environ.get(COMMIT_VARIABLE, "").strip()
-        return Commit(told.removesuffix("-dirty"), told.endswith("-dirty")) if told else Commit(None, None)
+        told = _TOLD.fullmatch(os.environ.get(COMMIT_VARIABLE, "").strip())
+        return Commit(told[1], told[2] is not None) if told else Commit(None, None)
     head = git(root, "rev-parse", "HEAD")
-    changes = git(root, "status", "--porcelain", "--", *_CODE)
+    changes = git(root, "status", "--porcelain", "--untracked-files=normal", "--", *_CODE)
     return Commit(head, None if changes is None else bool(changes))
 
 
@@ -140,6 +142,8 @@ def unknown_commit(folder: Path | None = None) -> str:
     """Why there is no commit to be told, in one line that names the remedy."""
     root = folder or _ROOT
     remedy = f"set {COMMIT_VARIABLE} to the commit of the code"
+    if told := os.environ.get(COMMIT_VARIABLE, "").strip():
+        remedy = f"{COMMIT_VARIABLE} is {shown(told)}: it must be a commit such as 1a2b3c4 or 1a2b3c4-dirty"
     if not (root / ".git").exists():
         return f"no git checkout; {remedy}"
     try:
@@ -185,7 +189,8 @@ def git(root: Path, *arguments: str) -> str | None:
 
 
 def _ask_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    english = {**os.environ, "LC_ALL": "C"}
+    # Whoever calls from a hook of git has variables that would make it look at another checkout.
+    english = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER} | {"LC_ALL": "C"}
     return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, env=english)
 
 

@@ -154,6 +154,30 @@ def test_a_copy_without_git_can_be_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert provenance.git_commit(tmp_path) == (None, None)
 
 
+@pytest.mark.parametrize("told", ["foo bar", "1a2b3c", "1A2B3C4D", "1a2b3c4-modified", "v1.0"])
+def test_what_is_told_must_be_a_commit(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(provenance.COMMIT_VARIABLE, told)
+    assert provenance.git_commit(tmp_path) == (None, None)
+    said = f"{provenance.COMMIT_VARIABLE} is {told!r}: it must be a commit such as 1a2b3c4 or 1a2b3c4-dirty"
+    assert said in provenance.unknown_commit(tmp_path)
+
+
+def test_hooks_and_settings_of_git_hide_nothing(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook of another checkout has variables that point to it; a setting keeps new files out of git's lists."""
+    truth = provenance.git_commit(checkout)
+    assert truth.commit is not None
+    elsewhere = str(tmp_path_factory.mktemp("elsewhere"))
+    with monkeypatch.context() as patch:
+        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+            patch.setenv(name, elsewhere)
+        assert provenance.git_commit(checkout) == truth
+    assert provenance.git(checkout, "config", "status.showUntrackedFiles", "no") is not None
+    (checkout / "sesn_lib" / "new.py").touch()
+    assert provenance.git_commit(checkout) == (truth.commit, True)
+
+
 def test_resolve_device() -> None:
     assert provenance.resolve_device("cpu") == torch.device("cpu")
     assert provenance.resolve_device().type == ("cuda" if torch.cuda.is_available() else "cpu")

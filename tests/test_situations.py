@@ -180,6 +180,13 @@ def said(encoding: str, text: str, errors: str = "strict") -> Do:
     return do
 
 
+def no_columns(_: Path) -> bool:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "0")
+        plain.make_safe()
+        return "COLUMNS" in os.environ
+
+
 def no_locks(number: int) -> Do:
     def do(folder: Path) -> Any:
         def acquire(self: Any, **_: Any) -> None:
@@ -214,10 +221,10 @@ def recorded_reason(folder: Path) -> str:
         return str(provenance.environment()["git_unknown"])
 
 
-def told(folder: Path) -> Any:
+def told(folder: Path, commit: str = "1a2b3c4") -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(provenance.COMMIT_VARIABLE, "1a2b3c4")
-        return provenance.git_commit(folder).commit
+        patch.setenv(provenance.COMMIT_VARIABLE, commit)
+        return provenance.git_commit(folder).commit or provenance.unknown_commit(folder).partition("; ")[2]
 
 
 def project(folder: Path, name: str) -> Path:
@@ -312,11 +319,14 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (8, "status in colour", shown("utf-8", 100, True), re.compile("\x1b")),
     (8, "an error in ASCII", said("ascii", "±1.5 – Müller → 3×3"), "+-1.5 - Muller -> 3x3"),
     (8, "standard error in ASCII", said("ascii", "3×3 ✓ …", "backslashreplace"), re.compile(r"^3x3 .+ \.\.\.$")),
+    (8, "the locale C", said("ascii", "±1.5 – 3×3", "surrogateescape"), "+-1.5 - 3x3"),
+    (8, "zero columns", no_columns, False),
     (8, "a sign that has no plainer form", said("ascii", "漢"), "?"),
     (9, "a checkout of another owner", owned_by_another, re.compile("git refuses a checkout of another owner; set SESN_GIT_COMMIT")),
     (9, "in its record", recorded_reason, "git refuses a checkout of another owner"),
     (9, "no checkout", lambda p: provenance.unknown_commit(p), re.compile("no git checkout; set SESN_GIT_COMMIT to the commit of the code")),
     (9, "a commit that is told", told, "1a2b3c4"),
+    (9, "a commit that is none", lambda p: told(p, "v1.0"), re.compile("^SESN_GIT_COMMIT is 'v1.0': it must be a commit such as")),
     (9, "a file system without locks", no_locks(errno.ENOLCK), (worker.RunnerError, "is on a file system without locks, by which jobs keep apart: name a results folder on a local disk")),
     (9, "one that does not support them", no_locks(errno.EOPNOTSUPP), (worker.RunnerError, "without locks")),
     (9, "a folder that cannot be written", no_locks(errno.EACCES), (OSError, "ermission denied")),
@@ -409,10 +419,19 @@ def test_a_notebook_runs_in_this_python_whatever_the_folder(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_commands_end_without_an_error_of_a_codec(encoding: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "console",
+    [
+        {"PYTHONIOENCODING": "ascii", "COLUMNS": "40"},
+        {"PYTHONIOENCODING": "cp1252", "COLUMNS": "0"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "TERM": "dumb"},
+    ],
+    ids=["ascii", "cp1252, no columns", "locale C"],
+)
+def test_commands_end_without_an_error_of_a_codec(console: dict[str, str], tmp_path: Path) -> None:
     store_with(tmp_path, {})
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "40", "NO_COLOR": "1", "PYTHONUTF8": "0"}
+    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONIOENCODING", "LC_ALL")}
+    environment = {**inherited, "NO_COLOR": "1", "PYTHONUTF8": "0", **console}
     command = [sys.executable, "-m", "sesn_lib", "status", "--results", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr

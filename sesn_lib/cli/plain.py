@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import unicodedata
 from contextlib import suppress
 from typing import Any
@@ -15,11 +16,16 @@ PLAIN = {
 }
 
 
+STANDARD = ("strict", "surrogateescape", "backslashreplace")  # Python's own ways: the second where the locale is C
+
+
 def make_safe(*streams: Any) -> None:
-    """From now on each stream writes what its encoding lacks in other signs."""
+    """From now on each stream writes what its encoding lacks in other signs, and no width is none of zero columns."""
+    if os.environ.get("COLUMNS", "").strip() == "0":  # as containers and editors set it; rich would print nothing
+        del os.environ["COLUMNS"]
     for stream in streams:
         # Standard error never raises, but it would show escapes such as \\u25cf.
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in STANDARD:
             with suppress(OSError):  # a file put in its place, which cannot tell where it is: it stays as it was
                 stream.reconfigure(errors="sesn-plain")
 

@@ -380,6 +380,12 @@ def test_letters_of_another_style_are_letters_of_their_own(command: str, letter:
     assert BeautifulSoup(drawn, "html.parser").get_text() == letter
 
 
+def test_the_letters_of_formulas_are_what_is_drawn() -> None:
+    page = "<p>no</p><math><mi>a</mi><mo>&lt;</mo><msqrt><mn>2</mn></msqrt></math>"
+    assert formulas.letters([page]) >= {"a", "<", "2", "√", "\U0001d44e"}, "and the slanted form of a"
+    assert formulas.letters([page]).isdisjoint("no;&lt")
+
+
 def test_printed_prose_may_be_broken_and_columns_may_not() -> None:
     body = "<div class='output'><pre>{}</pre></div>"
     texts = ["some words in a row", "a    1\nb    2", "a    1 " + 120 * "x"]

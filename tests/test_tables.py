@@ -107,6 +107,9 @@ def test_publish_writes_three_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     tables.publish("errors", frame(), "Errors", tmp_path / "new", data=pd.DataFrame({"mean": [2.1]}))
     assert {p.name for p in (tmp_path / "new").iterdir()} == {"errors.md", "errors.tex", "errors.csv"}
     assert (tmp_path / "new" / "errors.csv").read_text() == "mean\n2.1\n"
+    tables.publish("heads", frame(), "Errors", tmp_path / "heads")
+    read = pd.read_csv(tmp_path / "heads" / "heads.csv")
+    assert list(read.columns) == [*frame().index.names, *frame().columns], "rows keep their heads"
     tables.publish("shown", frame(), "Errors")  # no folder: shown only
     with pytest.raises(ValueError, match="cannot name a file"):
         tables.publish("../errors", frame(), "Errors", tmp_path)

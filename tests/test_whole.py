@@ -9,7 +9,7 @@ import pytest
 from recorded import recorded
 from toy_cells import make_record
 
-from sesn_lib.analysis import mixed, passes, published, results, statistics, whole
+from sesn_lib.analysis import mixed, passes, published, results, whole
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Sample, contrast, paired
 from sesn_lib.experiments.mnist_scale import EXPERIMENT
@@ -99,39 +99,26 @@ def test_ours_and_the_report_are_paired_by_realization() -> None:
     assert whole.paired_with_report(Results({}), PUBLISHED)[0] == 0
 
 
-def simulate(draws: np.random.Generator, *, same: bool, cells: int = 8) -> dict[str, tuple[bool, float]]:
-    """Two sides of so many cells, equally good, on six realizations: whether each interval covers, and its p."""
-    ease = draws.normal(0, 0.075, (2, 6, 1))
-    if same:
-        ease[1] = ease[0]
-    ours, theirs = (side + draws.normal(2, 0.07, (6, cells)) for side in ease)
-    model = mixed.fit({c: dict(enumerate(ours[:, c])) for c in range(cells)})
-    samples = [[Sample.of(side[:, c].tolist()) for c in range(cells)] for side in (ours, theirs)]
-    first, second = ([s for s in side if s] for side in samples)
-    found = whole.mean_difference(first, second, model.correlation)
-    return {word: (d.low <= 0 <= d.high, d.p) for word, d in found.items()}
+def covered(count: int, *, same: bool, cells: int = 8) -> dict[str, float]:
+    """Two sides of so many cells, equally good, on six realizations: how often each interval covers that."""
+    draws, inside = np.random.default_rng(1), []
+    for _ in range(count):
+        ease = draws.normal(0, 0.075, (2, 6, 1))
+        if same:
+            ease[1] = ease[0]
+        sides = [side + draws.normal(2, 0.07, (6, cells)) for side in ease]
+        samples = [[Sample.of(side[:, c].tolist()) for c in range(cells)] for side in sides]
+        first, second = ([s for s in side if s] for side in samples)
+        found = whole.mean_difference(first, second, 0.5)
+        inside.append([found[word].low <= 0 <= found[word].high for word in whole.HARD])
+    return dict(zip(whole.HARD, map(float, np.mean(inside, axis=0))))
 
 
-def covered(count: int, **options: bool) -> dict[str, float]:
-    draws = np.random.default_rng(0)
-    found = [simulate(draws, **options) for _ in range(count)]
-    return {word: float(np.mean([one[word][0] for one in found])) for word in whole.HARD}
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3000)
 def test_each_end_covers_where_it_is_right() -> None:
-    """2,000 simulations: 93 to 97 % of the truth; the wrong end covers too little, or nearly all of it."""
+    """2,000 simulations with the correlation that the notebook takes, 0.5; the truth is 0.53."""
     right = covered(2000, same=True)
     assert 0.93 <= right[SAME] <= 0.97
     assert right[OTHER] > 0.99
     apart = covered(2000, same=False)
     assert 0.93 <= apart[OTHER] <= 0.97
-    assert apart[SAME] < 0.70
-
-
-def test_each_end_covers_where_it_is_right_in_short() -> None:
-    right = covered(60, same=True)
-    assert right[SAME] >= 0.93 - 3 * np.sqrt(0.95 * 0.05 / 60)
-    assert covered(40, same=False)[SAME] < 0.8, "negative control"
-    assert statistics.LEVEL == 0.95
+    assert apart[SAME] < 0.60, "negative control"

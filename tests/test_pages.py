@@ -132,7 +132,7 @@ def test_the_space_between_letters_is_no_gutter() -> None:
     assert pictures.pieces(png(panels), 940, most=400) == []
 
 
-@pytest.mark.parametrize("widths", [(900,), (300, 600), (100,)])
+@pytest.mark.parametrize("widths", [(900,), (300, 600), (100,), (60, 380, 300)])
 def test_what_has_no_gutter_in_reach_is_left_whole(widths: tuple[int, ...]) -> None:
     columns = stripes(*widths)
     assert pictures.pieces(png(columns), len(columns), most=400) == []
@@ -205,7 +205,7 @@ def test_a_wide_figure_is_drawn_narrow_too(
     assert ("narrow" in note) == narrow
     if narrow:
         picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-        assert picture.width == round(phone.NARROW * style.PNG_DPI)
+        assert picture.width == round(phone.NARROW * phone.PNG_DPI)
 
 
 def test_on_a_phone_panels_stand_in_a_column_and_a_legend_below(
@@ -276,7 +276,7 @@ def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch
     figure = groups.commuting_square(picture, picture, picture, picture)
     note = stored(figure, monkeypatch)
     drawn = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-    assert drawn.width == round(phone.NARROW * style.PNG_DPI) < note["width"] * style.PNG_DPI / style.SCREEN_DPI
+    assert drawn.width == round(phone.NARROW * phone.PNG_DPI) < note["width"] * style.PNG_DPI / style.SCREEN_DPI
     assert "narrow" not in stored(groups.panels({"a": picture, "b": picture}), monkeypatch), "pictures are cut instead"
 
 
@@ -294,7 +294,7 @@ def test_figures_with_pictures_have_a_form_for_a_phone(
 ) -> None:
     note = stored(draw(), monkeypatch)
     picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-    assert picture.width == round(phone.NARROW * style.PNG_DPI)
+    assert picture.width == round(phone.NARROW * phone.PNG_DPI)
 
 
 def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:

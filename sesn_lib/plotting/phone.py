@@ -23,6 +23,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 SCREEN_DPI = 90  # pixels per inch of figure at which a page shows it
+PNG_DPI = 120  # pixels per inch that are stored of a form for a phone, beside the whole figure
 SCREEN = 920  # pixels that a page is wide; wider figures are shrunk
 LEAST = 11  # pixels of letters that can be read
 PHONE = 358  # pixels of text that a phone of 390 shows; what is wider gets a form of its own
@@ -34,6 +35,7 @@ LINE = 38  # characters of a line of text across the figure
 SUFFIX = "_narrow"  # of the name of a picture's form for a phone, beside it
 GUTTER = 0.003  # of a figure's width, that a white gutter has at least
 WHITE = 250
+LEAST_PIECE = 0.3  # of a phone's width: less than that are the labels of an axis, which stay with their panel
 _FORMS: WeakKeyDictionary[Figure, Callable[[], Figure]] = WeakKeyDictionary()
 
 
@@ -76,7 +78,7 @@ def _cut(content: bytes, width: int, most: float) -> list[bytes]:
     inner = [(int(a + b) // 2) for a, b in runs if a > 0 and b < image.width]
     cuts = [0]
     while image.width - cuts[-1] > limit:
-        reachable = [x for x in inner if cuts[-1] < x <= cuts[-1] + limit]
+        reachable = [x for x in inner if cuts[-1] + LEAST_PIECE * limit < x <= cuts[-1] + limit]
         if not reachable:
             return []
         cuts.append(reachable[-1])

@@ -219,7 +219,7 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
     narrow = None if notes else phone.narrow(figure, content, width)
     if narrow is not None:
         phone.legible(narrow)
-        notes["narrow"] = base64.b64encode(_png(narrow)).decode()
+        notes["narrow"] = base64.b64encode(_png(narrow, phone.PNG_DPI)).decode()
         plt.close(narrow)
     plt.close(figure)
     # The plain text is what is left where there are no pictures, and what VS Code reads out.
@@ -227,10 +227,10 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
     display(said, metadata={"image/png": {**notes, "alt": alt, "width": width}}, raw=True)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, dpi: float = PNG_DPI) -> bytes:
     """256 colours look the same in a third of the space: a picture's own ones, for lines and letters a fixed choice."""
     drawn, stored = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=PNG_DPI)
+    figure.savefig(drawn, format="png", dpi=dpi)
     pictures = any(axes.images for axes in figure.axes)
     method = PIL.Image.Quantize.MEDIANCUT if pictures else PIL.Image.Quantize.FASTOCTREE
     picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=method)

@@ -15,7 +15,7 @@ import nbformat
 import PIL.Image
 from bs4 import BeautifulSoup, Tag
 
-from sesn_lib.plotting.phone import PHONE, pieces
+from sesn_lib.plotting.phone import PHONE, PNG_DPI, SCREEN_DPI, pieces
 
 
 @dataclass
@@ -71,7 +71,9 @@ def place(soup: BeautifulSoup, extras: Mapping[str, Extra], files: dict[str, byt
             name = f"{stem}_narrow{number}.png"
             files[name] = content
             part = PIL.Image.open(io.BytesIO(content)).width
-            shown = round(part * width / whole) if len(extra.narrow) > 1 else min(PHONE, round(part * 90 / 160))
+            shown = (
+                round(part * width / whole) if len(extra.narrow) > 1 else min(PHONE, round(part * SCREEN_DPI / PNG_DPI))
+            )
             text = alt if number == 1 else f"Part {number} of {len(extra.narrow)} of the figure: {alt}"
             narrow.append(soup.new_tag("img", attrs={"src": name, "alt": text, "width": str(shown)}))
         image.insert_after(narrow)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,10 @@ def crowded_bin(record: dict[str, Any]) -> None:
     del record["correct"]
 
 
+def an_hour_ahead(record: dict[str, Any]) -> None:
+    record["timing"]["finished"] = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def impossible_part(record: dict[str, Any]) -> None:
     record["test_error_48k"] = 100 * (round(record["test_error_50k"] * 500) + 1) / 48000
     del record["correct"]
@@ -147,6 +152,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "train time": (setting("timing.train_seconds", 1.0), "timing.train_seconds is 1; its epochs come to"),
     "wall time": (setting("timing.wall_seconds", 1.0), "timing.wall_seconds is 1; training and testing alone took"),
     "future": (setting("timing.finished", "2199-01-01T00:00:00Z"), "must not lie in the future"),
+    "soon": (an_hour_ahead, "must not lie in the future"),
     "moment": (setting("timing.finished", "yesterday"), "timing.finished is 'yesterday'; must be a time in UTC"),
     "commit": (setting("environment.git_commit", "0" * 40), "is not known; must be one of this repository"),
     "option": (setting("environment.git_commit", "--help"), "must name the commit of the code"),

@@ -206,6 +206,11 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
         exchange(4, lambda m: ConvHH(32, 63, 1, 13, 3, [1.0, 2.0], basis="A", padding=6)),
         "blocks.4 has 2 scales: it is given 3",
     ),
+    "more scales": (
+        VECTOR,
+        exchange(4, lambda m: ConvHH(32, 63, 1, 13, 3, [1.0, 1.5, 2.0, 2.5], basis="A", padding=6)),
+        "blocks.4 has 4 scales: it is given 3",
+    ),
     "average over batches": (
         VECTOR,
         exchange(3, lambda m: nn.BatchNorm3d(32, momentum=None)),

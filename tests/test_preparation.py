@@ -165,6 +165,9 @@ def test_export_is_the_folder_whose_md5_is_computed(root: Path, tmp_path: Path) 
     data = prepare(root, 0)
     md5 = realizations.export_png(data, tmp_path / "png")
     assert (tmp_path / "png").stat().st_mode & 0o777 == 0o755, "others may read it"
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="exists already; name a new or an empty folder"):
+        realizations.check_vacant(tmp_path / "file")
     paths = sorted(str(path.relative_to(tmp_path / "png")) for path in (tmp_path / "png").rglob("*.png"))
     assert len(paths) == 220
     content = b"".join((tmp_path / "png" / path).read_bytes() for path in paths)

@@ -39,7 +39,7 @@ Map = Callable[[Tensor], Tensor]
 
 
 def relative_errors(expected: Tensor, actual: Tensor) -> Tensor:
-    """`||expected - found||^2 / ||expected||^2` for each element of the first axis: two tensors [B, ...] -> [B].
+    """`||expected - actual||^2 / ||expected||^2` for each element of the first axis: two tensors [B, ...] -> [B].
 
     Raises:
         ValueError: shapes that differ; an element of `expected` that is zero throughout.

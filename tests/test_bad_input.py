@@ -130,7 +130,7 @@ VALUE_ERRORS: dict[str, list[Entry]] = {
     "equivariance": [
         (lambda: equivariance.relative_errors(MAPS, MAPS[:, :1]), "shapes [1, 2, 3, 9, 9] and [1, 1, 3, 9, 9] differ"),
         (lambda: equivariance.relative_errors(MAPS.int(), MAPS.int()), "expected is int32 [1, 2, 3, 9, 9]"),
-        (lambda: equivariance.relative_errors(MAPS, None), "found is None: it must be a floating-point tensor"),
+        (lambda: equivariance.relative_errors(MAPS, None), "actual is None: it must be a floating-point tensor"),
         (lambda: equivariance.relative_errors(0 * MAPS, MAPS), "element 0 of the expected tensor is zero throughout"),
         (lambda: BLOBS.sample(2.5), "size is 2.5: it must be an integer, 1 or greater"),
         (lambda: BLOBS.sample(9, 0), "scale is 0: it must be a finite number above 0"),

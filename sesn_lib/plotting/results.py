@@ -245,9 +245,9 @@ def error_by_scale(groups: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]
             )  # fmt: skip
         axis.set(xlabel="scale factor of the digit", title=title)
         style.log_ticks(axis, "y", [0.5, 1, 2, 3, 5, 10, 20])
-        axis.legend(loc="upper right")
     for axis in axes[:, 0]:
         axis.set_ylabel("test error, %")
+    style.legend(figure)
     return figure
 
 

@@ -378,6 +378,7 @@ def test_heads_say_what_they_head_and_scripts_go() -> None:
 def test_letters_of_another_style_are_letters_of_their_own(command: str, letter: str) -> None:
     drawn = mathml(rf"\math{command}{{E}}")
     assert BeautifulSoup(drawn, "html.parser").get_text() == letter
+    assert BeautifulSoup(mathml(r"\mathbb{RZ1}"), "html.parser").get_text() == "ℝℤ𝟙", "of several, one by one"
 
 
 def test_the_letters_of_formulas_are_what_is_drawn() -> None:

@@ -49,13 +49,13 @@ def test_a_colour_says_one_thing() -> None:
 
 
 def test_show_stores_a_png_with_alternative_text_and_closes_the_figure(displayed: list[Any]) -> None:
-    figure, ax = plt.subplots(figsize=(4, 3))
+    figure, ax = plt.subplots(figsize=(3, 2))  # narrow enough for a phone: one form
     ax.plot([1, 2, 3])
     style.show(figure, "a line that rises")
     bundle, options = displayed[0]
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert bundle["text/plain"] == "a line that rises"
-    assert options["metadata"]["image/png"] == {"alt": "a line that rises", "width": 4 * style.SCREEN_DPI}
+    assert options["metadata"]["image/png"] == {"alt": "a line that rises", "width": 3 * style.SCREEN_DPI}
     assert not plt.fignum_exists(figure.number)
 
 

@@ -20,6 +20,10 @@ if sys.platform != "win32":
     import fcntl
 
 
+HEARTBEAT = 25.0
+"""Seconds after which slow work is heard of where no bar can be seen."""
+
+
 class Unwritable(DataError):
     """A folder that takes no files."""
 
@@ -153,9 +157,14 @@ def _lock(handle: int, *, wait: bool) -> bool:
 
 
 def progress_bar(total: int | None, description: str, *, progress: bool, unit: str = "it") -> Any:
-    """A tqdm bar; silent when `progress` is false, or where neither a terminal nor a notebook would show it."""
-    hidden = not (progress and ("ipykernel" in sys.modules or on_terminal()))
-    return tqdm(total=total, desc=description, unit=unit, unit_scale=unit == "B", disable=hidden, leave=False)
+    """A tqdm bar; where neither a terminal nor a notebook would show it a line every `HEARTBEAT` seconds of slow work.
+
+    Silent when `progress` is false, or without a standard error stream.
+    """
+    watched = "ipykernel" in sys.modules or on_terminal()
+    rarely: dict[str, Any] = {} if watched else {"delay": HEARTBEAT, "mininterval": HEARTBEAT, "miniters": 1}
+    hidden = not progress or sys.stderr is None
+    return tqdm(total=total, desc=description, unit=unit, unit_scale=unit == "B", disable=hidden, leave=False, **rarely)
 
 
 def on_terminal() -> bool:

@@ -151,8 +151,11 @@ def _work(folder: Path, protocol: str, realization: int, png_md5: bool, progress
     stored = realizations.load(folder, realization, protocol)
     made = stored is None
     data = stored or _make(folder, realization, protocol, None, progress)
-    md5 = realizations.png_md5(data) if png_md5 or (made and protocol == "paper") else None
-    return _row(folder, data, made, md5)
+    if not (png_md5 or (made and protocol == "paper")):
+        return _row(folder, data, made)
+    total = sum(len(split) for _, split in data.splits())
+    with progress_bar(total, f"PNG files of {protocol} {realization}", progress=progress, unit="image") as bar:
+        return _row(folder, data, made, realizations.png_md5(data, done=bar.update))
 
 
 def _leave_interrupts_to_the_parent() -> None:

@@ -167,7 +167,7 @@ def _png_files(data: Realization) -> Iterator[tuple[str, bytes]]:
         yield path, buffer.getvalue()
 
 
-def png_md5(data: Realization) -> str:
+def png_md5(data: Realization, *, done: Callable[[int], object] | None = None) -> str:
     """MD5 over the PNG files of the authors' folder, concatenated in the order of their paths; nothing is written.
 
     PNG compression is the encoder's business: the same images with another zlib could give another MD5.
@@ -175,6 +175,8 @@ def png_md5(data: Realization) -> str:
     digest = checksums.new_md5()
     for _, content in _png_files(data):
         digest.update(content)
+        if done is not None:
+            done(1)
     return digest.hexdigest()
 
 

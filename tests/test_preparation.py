@@ -178,6 +178,23 @@ def test_export_is_the_folder_whose_md5_is_computed(root: Path, tmp_path: Path) 
         realizations.export_png(data, tmp_path / "png")
 
 
+@pytest.mark.parametrize("slow", [False, True])
+def test_slow_work_is_heard_of_through_a_pipe(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow: bool
+) -> None:
+    """Quick work says nothing there; what lasts says how far it is, its images counted to the last."""
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # a notebook would show the bar
+    data = prepare(root, 0, "paper")
+    capsys.readouterr()
+    monkeypatch.setattr(files, "HEARTBEAT", 0.0 if slow else 25.0)
+    prepare_all(root, [("paper", 0)], png_md5=True)
+    said = capsys.readouterr().err
+    images = sum(len(split) for _, split in data.splits())
+    assert ("PNG files of paper 0" in said, f"{images}/{images}" in said) == (slow, slow)
+    prepare_all(root, [("paper", 0)], png_md5=True, progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_failing_export_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

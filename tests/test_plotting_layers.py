@@ -69,7 +69,7 @@ def test_lifting_has_an_image_and_two_rows() -> None:
 def test_projection_shows_the_maximum_and_the_winner() -> None:
     out = torch.zeros(2, 4, 4)
     out[0, 1, 1], out[1, 2, 2] = 1.0, 0.5
-    figure = layers.projection(out, [1.0, 2.0], marks=[(1, 1)])
+    figure = layers.projection(out, [1.0, 2.0], marks=[(1, 1), (2, 2)])
     drawn(figure)
     maximum, winners = figure.axes[2].images[0].get_array(), figure.axes[3].images[0].get_array()
     assert np.array_equal(maximum, out.amax(0))
@@ -77,7 +77,8 @@ def test_projection_shows_the_maximum_and_the_winner() -> None:
     assert np.allclose(first, mpl.colors.to_rgb(style.scale_colours(2)[0]))
     assert not np.allclose(first, second)
     assert np.allclose(winners[0, 0], 1)  # no response, no colour
-    assert len(figure.axes[3].lines) == 1
+    rings = [line.get_markeredgecolor() for line in figure.axes[3].lines]
+    assert np.allclose(mpl.colors.to_rgba_array(rings), mpl.colors.to_rgba_array(style.scale_colours(2)))
 
 
 def test_connections_count_scales_from_zero() -> None:

@@ -90,12 +90,12 @@ def lifting(image: Any, kernels: Any, out: Any, scales: Sequence[float], support
     return figure
 
 
-def projection(out: Any, scales: Sequence[float], *, marks: Sequence[tuple[float, float]] = ()) -> Figure:
+def projection(out: Any, scales: Sequence[float], *, marks: Sequence[tuple[int, int]] = ()) -> Figure:
     """Responses at all scales, their maximum over scales, and which scale won.
 
     Arguments:
         out: [S, H, W].
-        marks: (row, column) of points to be circled in the picture of winners.
+        marks: (row, column) of pixels; in the picture of winners a ring around each has the colour of its winner.
     """
     response = array(out)
     count = len(scales)
@@ -104,13 +104,14 @@ def projection(out: Any, scales: Sequence[float], *, marks: Sequence[tuple[float
     for i, (panel, colour) in enumerate(zip(axes, style.scale_colours(count))):
         style.panel(panel, response[i], rf"$\sigma={scales[i]:.2f}$", limit=limit)
         panel.spines[:].set(color=colour, linewidth=2.2)
-    style.panel(axes[count], response.max(0), r"$\max_\sigma$", limit=limit)
+    style.panel(axes[count], response.max(0), r"max over $\sigma$", limit=limit)
     colours = to_rgba_array(style.scale_colours(count))[:, :3]
     strength = np.clip(response.max(0) / limit, 0, 1)[..., None]
     winners = 1 - strength * (1 - colours[response.argmax(0)])
     style.panel(axes[count + 1], winners, "winning scale")
     for row, column in marks:
-        axes[count + 1].plot(column, row, "o", markersize=16, markerfacecolor="none", markeredgecolor=style.INK)
+        colour = colours[response[:, row, column].argmax()]
+        axes[count + 1].plot(column, row, "o", markersize=17, markerfacecolor="none", markeredgecolor=colour, mew=2.5)
     return figure
 
 

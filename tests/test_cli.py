@@ -17,7 +17,7 @@ from toy_cells import make_record
 
 from sesn_lib.cli.jobs import processes
 from sesn_lib.cli.run_commands import exit_with
-from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.experiments.mnist_scale import GRID, Cell, MNISTScale
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import execution
 from sesn_lib.runner import local as runner
@@ -149,6 +149,23 @@ def test_run_does_as_it_is_told(sesn: Any, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(runner, "run", lambda job, **options: calls.append(options["jobs"]) or Summary())
     sesn("run", *chosen, "--results", "there", "--jobs", "2")
     assert calls == [2, 2], "data first, then two processes"
+
+
+def test_the_time_budget_counts_from_the_command_s_begin(
+    sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read and prepared before the first cell is begun is a part of it."""
+    late, select, now = [0.0], MNISTScale.select, time.time
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        late[0] += 7200
+        return select(*arguments, **options)
+
+    monkeypatch.setattr(MNISTScale, "select", slowly)
+    monkeypatch.setattr(time, "time", lambda: now() + late[0])
+    chosen = ["--models", "mnist_cnn_28", "--realizations", "0", *SHORT, "--threads", "1", "--results", "here"]
+    assert sesn("run", *chosen, "--time-budget", "1h").out == "0 finished, 0 failed, 2 of 2 left\n"
+    assert sesn("run", *chosen, "--time-budget", "3h").out == "2 finished, 0 failed, 0 of 2 left\n"
 
 
 def test_train_writes_a_record_and_does_not_overwrite_it(sesn: Any, tmp_path: Path) -> None:

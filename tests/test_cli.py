@@ -222,7 +222,7 @@ def test_a_diverging_run_is_noted_shown_and_never_averaged(
     chosen = ["--models", "mnist_cnn_28", "--realizations", "0", "--results", "here", "--threads", "1"]
     result = sesn("run", *chosen, *SHORT)
     assert result.code == 1
-    assert "1 finished, 1 failed, 1 of 2 left" in result.out
+    assert result.out == "1 finished, 1 failed, 1 of 2 left\n", "and none before"
     assert "loss is nan" in result.err
     shown = sesn("status", "--results", "here").out
     assert "1 failed" in shown
@@ -361,6 +361,9 @@ def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     assert paths.results(shortened=True) == tmp_path / "build"
     assert paths.checkpoints(published) == tmp_path / "checkpoints"
     assert paths.checkpoints(tmp_path / "other") == tmp_path / "other" / "checkpoints"
+    (tmp_path / "link").symlink_to(tmp_path / "notebooks")
+    for same in (Path("../notebooks/results"), tmp_path / "link" / "results"):
+        assert paths.checkpoints(same) == tmp_path / "checkpoints", same
 
 
 @pytest.mark.parametrize(("jobs", "missing", "number"), [(4, 1, 1), (4, 9, 4), (None, 9, 1), (2, 0, 1)])

@@ -76,7 +76,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
 def test_a_failing_notebook_is_named_and_the_others_run(built: tuple[Path, int, str]) -> None:
     folder, code, printed = built
     assert code == 1
-    assert "ZeroDivisionError" in printed
+    assert "01_second: failed, cell 2: ZeroDivisionError: division by zero, " in printed
     assert "did not run to their end: 01_second" in printed
     assert "2 of 3 notebooks ran to their end" in printed
     third = nbformat.read(folder / "notebooks" / "02_third.ipynb", as_version=4)

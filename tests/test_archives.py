@@ -204,6 +204,23 @@ def test_the_bomb_test_can_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         tracemalloc.stop()
 
 
+def test_a_million_empty_files_would_not_fill_the_memory(tmp_path: Path) -> None:
+    """What is held after many files is what is held after few."""
+    import tracemalloc
+
+    path = packed(tmp_path / "many.tar.gz", *(regular(f"{i:05}", 0) for i in range(4000)))
+    held = []
+    tracemalloc.start()
+    try:
+        for number, _ in enumerate(members(path, 1 << 22)):
+            if number % 1000 == 999:
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 4
+    assert held[-1] - held[0] < 100_000, "a file's entry takes a few hundred bytes"
+
+
 @pytest.mark.parametrize("where", ["packed", "unpacked"])
 def test_damage_at_any_place_is_an_error_or_changes_nothing(where: str, tmp_path: Path) -> None:
     """200 flips and 50 cuts each: either tarfile.ReadError, or files whose content the checksums then judge."""

@@ -17,7 +17,7 @@ from toy_cells import make_record
 
 from sesn_lib.cli.jobs import processes
 from sesn_lib.cli.run_commands import exit_with
-from sesn_lib.experiments.mnist_scale import GRID, Cell
+from sesn_lib.experiments.mnist_scale import GRID, Cell, MNISTScale
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import execution
 from sesn_lib.runner import local as runner
@@ -151,6 +151,23 @@ def test_run_does_as_it_is_told(sesn: Any, tmp_path: Path, monkeypatch: pytest.M
     assert calls == [2, 2], "data first, then two processes"
 
 
+def test_the_time_budget_counts_from_the_command_s_begin(
+    sesn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read and prepared before the first cell is begun is a part of it."""
+    late, select, now = [0.0], MNISTScale.select, time.time
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        late[0] += 7200
+        return select(*arguments, **options)
+
+    monkeypatch.setattr(MNISTScale, "select", slowly)
+    monkeypatch.setattr(time, "time", lambda: now() + late[0])
+    chosen = ["--models", "mnist_cnn_28", "--realizations", "0", *SHORT, "--threads", "1", "--results", "here"]
+    assert sesn("run", *chosen, "--time-budget", "1h").out == "0 finished, 0 failed, 2 of 2 left\n"
+    assert sesn("run", *chosen, "--time-budget", "3h").out == "2 finished, 0 failed, 0 of 2 left\n"
+
+
 def test_train_writes_a_record_and_does_not_overwrite_it(sesn: Any, tmp_path: Path) -> None:
     result = sesn("train", CELL.model, *SHORT)
     assert result.code == 0, result.err
@@ -205,7 +222,7 @@ def test_a_diverging_run_is_noted_shown_and_never_averaged(
     chosen = ["--models", "mnist_cnn_28", "--realizations", "0", "--results", "here", "--threads", "1"]
     result = sesn("run", *chosen, *SHORT)
     assert result.code == 1
-    assert "1 finished, 1 failed, 1 of 2 left" in result.out
+    assert result.out == "1 finished, 1 failed, 1 of 2 left\n", "and none before"
     assert "loss is nan" in result.err
     shown = sesn("status", "--results", "here").out
     assert "1 failed" in shown
@@ -344,6 +361,9 @@ def test_by_default_only_the_full_protocol_goes_to_the_published_results(
     assert paths.results(shortened=True) == tmp_path / "build"
     assert paths.checkpoints(published) == tmp_path / "checkpoints"
     assert paths.checkpoints(tmp_path / "other") == tmp_path / "other" / "checkpoints"
+    (tmp_path / "link").symlink_to(tmp_path / "notebooks")
+    for same in (Path("../notebooks/results"), tmp_path / "link" / "results"):
+        assert paths.checkpoints(same) == tmp_path / "checkpoints", same
 
 
 @pytest.mark.parametrize(("jobs", "missing", "number"), [(4, 1, 1), (4, 9, 4), (None, 9, 1), (2, 0, 1)])

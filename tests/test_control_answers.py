@@ -469,3 +469,8 @@ def test_bars_are_intervals_and_a_lead_is_below_zero() -> None:
             (((_, low), (_, high)),) = bars.lines[2][0].get_segments()  # type: ignore[union-attr]
             assert (bars.get_label(), low, high) == (name, pytest.approx(mean - half), pytest.approx(mean + half))
     plt.close(figure)
+    two = figures.errors_by_images({"CNN": {1000: {0: 7.0, 1: 8.0}, 5000: {0: 4.0}}})
+    for_two, for_one = two.axes[0].containers[0].lines[2][0].get_segments()  # type: ignore[union-attr]
+    assert for_two[1][1] - for_two[0][1] == pytest.approx(2 * stats.t.ppf(0.975, 1) * 0.5), "two runs have an interval"
+    assert for_one[1][1] == for_one[0][1] == 4.0, "one has none"
+    plt.close(two)

@@ -138,7 +138,10 @@ def test_the_table_says_whence_it_knows() -> None:
     results, pool = synthetic(np.random.default_rng(2), 0.5)
     (row,) = digits.digits_table(OurRuns(results), pool).to_dict("records")
     assert row["known from"] == "digits of 6 realizations"
-    assert "at" not in row["hidden in common digits"]
+    common = digits.common_variance(digits.gains(results, SESN, CNN), pool)
+    assert row["hidden in common digits"] == f"{math.sqrt(common or math.nan):.3f}", "the root of a variance"
+    both = math.hypot(OurRuns(results).estimate({SESN: 1.0, CNN: -1.0}).error, math.sqrt(common or math.nan))
+    assert row["both"] == f"{both:.3f}"
     (bounded,) = digits.digits_table(OurRuns(results)).to_dict("records")
     assert bounded["hidden in common digits"].startswith("at most ")
     assert float(bounded["hidden in common digits"].removeprefix("at most ")) > float(row["hidden in common digits"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from sesn_lib.experiments.mnist_scale import (
     SESN_MODELS,
     Cell,
 )
+from sesn_lib.experiments.settings import RunOptions
 
 
 def test_grid_is_96_sesn_and_24_cnn_cells_without_repetition() -> None:
@@ -90,6 +92,22 @@ def test_a_cell_is_trained_by_the_protocol() -> None:
     given = {key: getattr(settings, key) for key in ("epochs", "batch_size", "learning_rate", "milestones", "gamma")}
     assert given | {"milestones": list(settings.milestones)} == {key: PROTOCOL[key] for key in given}
     assert replace(settings, gamma=0.2).gamma != PROTOCOL["gamma"]  # negative control
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"precision": "float8"}, "precision .*float8"),
+        ({"train_images": 1}, "--train-images must be 2 to 10000, not 1"),
+        ({"test_images": 50_001}, "--test-images must be 1 to 50000, not 50001"),
+    ],
+)
+def test_what_no_run_can_be_made_with_is_refused_before_any_is_begun(options: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        EXPERIMENT.check(RunOptions(**options))
+    EXPERIMENT.check(RunOptions(batch_size=2, epochs=1, train_images=2, test_images=50_000))
 
 
 @pytest.mark.parametrize(

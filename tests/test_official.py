@@ -45,6 +45,11 @@ def prefixed(state: State, prefix: str) -> State:
     return {prefix + key: value for key, value in state.items()}
 
 
+def others(state: State) -> State:
+    """Of the same shapes, with other values."""
+    return {key: value if key.endswith("basis") else value + 1 for key, value in state.items()}
+
+
 GOOD: dict[str, Callable[[State], Any]] = {
     "as it is": lambda s: s,
     "under state_dict": lambda s: {"state_dict": s, "epoch": 3, "best": torch.tensor(0.9)},
@@ -57,7 +62,8 @@ GOOD: dict[str, Callable[[State], Any]] = {
     "of a larger module": lambda s: prefixed(s, "net.body."),
     "by a name of one's own": lambda s: {"a": s, "b": 1},
     "deep": lambda s: {"checkpoint": {"ema": {"shadow": s}}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
-    "beside another average": lambda s: {"ema": prefixed(s, "module."), "model": s, "loss": torch.tensor(0.3)},
+    "beside another average": lambda s: {"ema": prefixed(others(s), "module."), "model": s, "loss": torch.tensor(0.3)},
+    "under two names": lambda s: {"weights": others(s), "state_dict": s, "net": others(s)},
     "averaged": lambda s: {"n_averaged": torch.tensor(3)} | prefixed(s, "module."),
     "counted": lambda s: s | {"total_ops": torch.zeros(1), "main.0.total_params": torch.zeros(1)},
     "parts compiled": lambda s: {k.replace("main.0.", "main.0._orig_mod."): v for k, v in s.items()},

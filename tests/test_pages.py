@@ -125,6 +125,16 @@ def test_a_row_of_panels_is_cut_in_its_gutters() -> None:
     assert sizes(pictures.pieces(png(stripes(300, 300, 300)), 940, most=700)) == [630, 310]
 
 
+def test_white_margins_are_no_gutters() -> None:
+    """Nothing is cut off that has no panel in it, and a panel keeps its margin."""
+    columns = np.concatenate([np.ones(400), stripes(300, 300), np.ones(400)])
+    assert pictures.pieces(png(columns), len(columns), most=620) == [], "each half is 720 pixels wide"
+    two = pictures.pieces(png(columns), len(columns), most=740)
+    assert len(two) == 2
+    for part in two:
+        assert np.asarray(PIL.Image.open(io.BytesIO(part)).convert("L")).min() == 0, "a panel in each"
+
+
 def test_the_space_between_letters_is_no_gutter() -> None:
     panels = np.ones(940)
     panels[20:920] = 0
@@ -151,6 +161,9 @@ def test_a_page_has_a_form_of_a_wide_figure_for_a_phone() -> None:
     assert [image["src"] in files for image in narrow] == [True] * 3
     assert all(int(image["width"]) <= pictures.PHONE for image in narrow)
     assert [int(image["width"]) for image in narrow] == [310, 320, 310]
+    alt = "three black panels beside each other"
+    assert wide[0]["alt"] == alt
+    assert [image["alt"] for image in narrow] == [alt, *(f"Part {n} of 3 of the figure: {alt}" for n in (2, 3))]
     twice, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code("plot()", output=shown(470)))
     assert [int(image["width"]) for image in twice.select("main .on-phone img")] == [315, 155], "half as large"
     assert soup.select("main .figure") == []

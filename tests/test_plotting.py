@@ -17,6 +17,7 @@ matplotlib.use("Agg")
 import torch  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.legend import Legend  # noqa: E402
 
 from sesn_lib.basis import Basis, hermite_a  # noqa: E402
 from sesn_lib.plotting import filters, groups, style, training  # noqa: E402
@@ -112,6 +113,23 @@ def test_a_front_end_is_known_by_the_cell_id(monkeypatch: pytest.MonkeyPatch, me
 def test_a_slider_starts_at_one_of_its_values() -> None:
     with pytest.raises(ValueError, match=r"slider value starts at 5: it must be one of \[1, 2\]"):
         style.interactive(one_slider, "x", value=((1, 2), 5))
+
+
+def test_a_legend_has_each_label_once_in_its_order_in_as_many_columns_as_there_are() -> None:
+    def rows(legend: Legend) -> int:
+        figure.draw_without_rendering()
+        return len({round(text.get_window_extent().y0) for text in legend.get_texts()})
+
+    figure, axes = plt.subplots(1, 2)
+    for panel in axes:
+        panel.plot([0], [0], label="b")
+        panel.plot([0], [0], label="a")
+    style.legend(figure, ["a", "absent", "b"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert rows(figure.legends[0]) == 1
+    style.legend(figure, across=1)
+    assert [text.get_text() for text in figure.legends[1].get_texts()] == ["b", "a"]
+    assert rows(figure.legends[1]) == 2
 
 
 def test_palette_colours_differ() -> None:

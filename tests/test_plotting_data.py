@@ -126,8 +126,8 @@ def test_pixels_at_least_as_bright() -> None:
 
 
 def test_pictures_stand_below_their_class() -> None:
-    images = np.stack([np.full((3, 2, 2), value, dtype=np.uint8) for value in (10, 20, 30, 40)])
-    figure = stl10.pictures(images, np.array([1, 0, 1, 0]), ["cat", "dog"], "a stand-in")
+    images = np.stack([np.full((3, 2, 2), value, dtype=np.uint8) for value in (10, 20, 30, 40, 50, 60)])
+    figure = stl10.pictures(images, np.array([1, 0, 1, 0, 1, 0]), ["cat", "dog"], "a stand-in")
     assert [axes.get_title() for axes in figure.axes] == ["cat", "dog", "", ""]
     assert [int(axes.images[0].get_array().max()) for axes in figure.axes] == [20, 10, 40, 30]
     assert figure.get_suptitle() == "a stand-in"

@@ -66,6 +66,19 @@ def test_lifting_has_an_image_and_two_rows() -> None:
     assert len(figure.axes) == 1 + 2 * 3
 
 
+def test_lifting_shows_each_scale_its_filter_above_its_response() -> None:
+    image, kernels, out = torch.rand(8, 8), torch.randn(2, 5, 5), torch.randn(2, 8, 8)
+    figure = layers.lifting(image, kernels, out, [1.0, 2.0], [3, 5])
+    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    for one, expected in zip(shown, (image, kernels[0], out[0], kernels[1], out[1]), strict=True):
+        assert np.array_equal(one, expected)
+    first, second = (figure.axes[place].patches[0].get_width() for place in (1, 3))
+    assert (first, second) == (3, 5)
+    limits = [axes.images[0].get_clim()[1] for axes in figure.axes]
+    assert limits[2] == limits[4] == pytest.approx(float(out.abs().max())), "responses can be compared"
+    assert limits[1] == pytest.approx(float(kernels[0].abs().max()))
+
+
 def test_projection_shows_the_maximum_and_the_winner() -> None:
     out = torch.zeros(2, 4, 4)
     out[0, 1, 1], out[1, 2, 2] = 1.0, 0.5
@@ -81,6 +94,22 @@ def test_projection_shows_the_maximum_and_the_winner() -> None:
     assert np.allclose(mpl.colors.to_rgba_array(rings), mpl.colors.to_rgba_array(style.scale_colours(2)))
 
 
+def test_the_largest_response_wins_not_the_strongest_one_and_marks_are_rows_and_columns() -> None:
+    out = torch.zeros(2, 4, 4)
+    out[0, 1, 3], out[1, 1, 3] = 0.5, -2.0
+    figure = layers.projection(out, [1.0, 2.0], marks=[(1, 3)])
+    winners = figure.axes[3].images[0].get_array()
+    first, second = (np.array(mpl.colors.to_rgb(colour)) for colour in style.scale_colours(2))
+    paler = (1 - winners[1, 3]) / (1 - first)
+    assert np.allclose(paler, 0.25), "the first scale's colour, by the strength beside the strongest of all"
+    assert not np.allclose((1 - winners[1, 3]) / (1 - second), 0.25)
+    (mark,) = figure.axes[3].lines
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (3, 1)
+    assert [mpl.colors.to_hex(axes.spines["left"].get_edgecolor()) for axes in figure.axes[:2]] == [
+        mpl.colors.to_hex(colour) for colour in style.scale_colours(2)
+    ]
+
+
 def test_connections_count_scales_from_zero() -> None:
     figure = layers.connections([np.eye(3), np.triu(np.ones((3, 3)))], ["K = 1", "K = 3"])
     drawn(figure)
@@ -89,17 +118,43 @@ def test_connections_count_scales_from_zero() -> None:
     assert sum(t.get_text() == "0" for t in figure.axes[1].texts) == 3
 
 
+def test_connections_have_input_scales_across_and_output_scales_down() -> None:
+    """Scale 0 of the output sees input scale 1; an equation's matrix has its rows down."""
+    (axes,) = layers.connections([[[0.0, 0.5], [0.0, 0.0]]], ["K = 2"]).axes
+    assert {t.get_position(): t.get_text() for t in axes.texts} == {
+        (0, 0): "0",
+        (1, 0): "0.5",
+        (0, 1): "0",
+        (1, 1): "0",
+    }
+    assert axes.images[0].get_array().tolist() == [[False, True], [False, False]]
+    assert "input" in axes.get_xlabel()
+    assert "output" in axes.get_ylabel()
+
+
 def test_scale_selection_circles_the_peak_of_the_chosen_line() -> None:
     figure = layers.scale_selection([1.0, 2.0], [1.0, 2.0, 4.0], [[3, 2, 1], [1, 3, 2]], 2.0)
     drawn(figure)
     circle = figure.axes[0].lines[-1]
     assert (circle.get_xdata()[0], circle.get_ydata()[0]) == (2.0, 3.0)
+    (dashed,) = (line for line in figure.axes[0].lines if line.get_linestyle() == "--")
+    assert list(dashed.get_xdata()) == [2.0, 2.0], "at the blob's width"
+    assert dashed.get_label() == "width of the blob, 2.00 px"
+    curves = {tuple(line.get_ydata()): line for line in figure.axes[0].lines if len(line.get_ydata()) == 3}
+    assert curves[1, 3, 2].get_color() == style.SESN
+    assert curves[3, 2, 1].get_color() == style.MUTED
+    assert list(curves[1, 3, 2].get_xdata()) == [1.0, 2.0, 4.0]
 
 
 def test_costs_write_the_share() -> None:
     figure = layers.costs(["a", "b"], [100, 200], [50, 124])
     drawn(figure)
     assert {" 50%", " 62%"} <= set(texts(figure))
+    padded, own = figure.axes[0].containers
+    assert [bar.get_width() for bar in padded] == [100, 200]
+    assert [bar.get_width() for bar in own] == [50, 124]
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["every filter padded to the largest", "each scale on its own support"]
 
 
 # --- equivariance -----------------------------------------------------------------------------------------------------

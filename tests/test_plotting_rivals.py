@@ -28,6 +28,8 @@ def test_winners_have_a_colour_for_each_scale_and_none_where_nothing_answered() 
     assert len({tuple(c) for c in colours[:3]}) == 3
     assert colours[3][3] == 0  # transparent
     assert [label.get_text() for label in bar.get_yticklabels()] == ["0.5", "1", "2"]
+    assert shown.get_clim() == (-0.5, 2.5)
+    assert list(bar.get_yticks()) == [0, 1, 2], "each in the middle of its colour"
 
 
 def test_arrows_point_as_the_field_and_short_ones_are_left_out() -> None:
@@ -61,5 +63,9 @@ def test_a_method_without_a_run_stands_as_the_papers_alone() -> None:
     for axes in (second, third):
         heights = sorted(bar.lines[0].get_ydata()[0] for bar in axes.containers)
         assert heights == [2.0, 2.1, 2.5]  # ours and the paper's of a, the paper's of b
+        filled = {bar.lines[0].get_ydata()[0]: bar.lines[0].get_markerfacecolor() for bar in axes.containers}
+        assert filled == {2.0: "red", 2.1: "white", 2.5: "white"}, "filled: ours; hollow: the paper's"
+        places = {bar.lines[0].get_ydata()[0]: bar.lines[0].get_xdata()[0] for bar in axes.containers}
+        assert places == ({2.0: 10, 2.1: 10, 2.5: 100} if axes is second else {2.0: 0.1, 2.1: 0.1, 2.5: 0.01})
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a (n = 6)", "b (no run)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import subprocess
@@ -56,7 +57,17 @@ def test_what_is_loaded_is_what_was_made(root: Path) -> None:
     assert loaded.checksum == made.checksum != other_one.checksum
 
 
-DAMAGES = ("half", "flipped", "empty", "other realization", "pickle", "an array missing", "bomb", "impossible shape")
+DAMAGES = (
+    "half",
+    "flipped",
+    "empty",
+    "other realization",
+    "pickle",
+    "another type",
+    "an array missing",
+    "bomb",
+    "impossible shape",
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -71,6 +82,9 @@ def test_a_damaged_file_is_refused_named_and_made_again(
         path.write_bytes(stored(root, 1).read_bytes())
     elif damage == "pickle":
         np.savez(path, train_images=np.array([{}], dtype=object))
+    elif damage == "another type":
+        arrays = dict(np.load(io.BytesIO(content)))
+        np.savez_compressed(path, **{**arrays, "test_images": arrays["test_images"].astype(np.int8)})
     elif damage == "an array missing":
         np.savez(path, train_images=right.train.images)
     elif damage == "bomb":
@@ -87,6 +101,7 @@ def test_a_damaged_file_is_refused_named_and_made_again(
         assert prepare(root, 0).checksum == right.checksum
     assert f"refused {path}" in caplog.text
     assert damage != "bomb" or "it unpacks to 134217856 bytes, more than" in caplog.text
+    assert damage != "another type" or "test images are int8 [" in caplog.text
     caplog.clear()
     assert realizations.load(root, 0, "paper") is not None
     assert caplog.text == ""
@@ -268,6 +283,8 @@ def test_the_table_says_whose_md5_it_is(monkeypatch: pytest.MonkeyPatch) -> None
         assert lines[2].endswith("stored, array checksum right; no MD5 published")
     without = commands.table(rows[:1], {("paper", 0): None})[1].split()
     assert " ".join(without[4:]) == "(not computed) made, array checksum right"
+    lacking = commands.table(rows[1:], {("report", 1): None})[1]
+    assert lacking.endswith("(not computed)                    stored, array checksum right"), "none to be compared"
 
 
 def test_selection() -> None:

@@ -192,8 +192,12 @@ def test_an_absent_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         provenance.resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match="device is 'cuda:3', but this machine has 1: use 'cuda:0'"):
-        provenance.resolve_device("cuda:3")
+    for number in (3, 1):  # they count from 0
+        with pytest.raises(ValueError, match=f"device is 'cuda:{number}', but this machine has 1: use 'cuda:0'$"):
+            provenance.resolve_device(f"cuda:{number}")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="device is 'cuda:2', but this machine has 2: use 'cuda:0' to 'cuda:1'"):
+        provenance.resolve_device("cuda:2")
 
 
 def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:

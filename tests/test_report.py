@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,7 @@ from sesn_lib import provenance, report
 from sesn_lib.experiments.mnist_scale import PROTOCOL, TEST_IMAGES
 from sesn_lib.report import execute, formulas, site
 from sesn_lib.report.finish import finish
+from sesn_lib.runner import heartbeat
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -76,7 +78,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
 def test_a_failing_notebook_is_named_and_the_others_run(built: tuple[Path, int, str]) -> None:
     folder, code, printed = built
     assert code == 1
-    assert "ZeroDivisionError" in printed
+    assert "01_second: failed, cell 2: ZeroDivisionError: division by zero, " in printed
     assert "did not run to their end: 01_second" in printed
     assert "2 of 3 notebooks ran to their end" in printed
     third = nbformat.read(folder / "notebooks" / "02_third.ipynb", as_version=4)
@@ -171,6 +173,33 @@ def test_an_unknown_parameter_is_an_error_not_a_warning(tmp_path: Path) -> None:
     outcome = execute.run(tmp_path / "00_a.ipynb", tmp_path / "out.ipynb", {"sise": 4}, timeout=60)
     assert outcome.error == "ValueError: it has no parameter sise"
     assert outcome.path is None
+
+
+def test_a_slow_cell_is_named_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no terminal shows a bar, a line now and then says which cell is at work."""
+    shown = io.StringIO()
+    expected = ["the first cell: at work", "cell 2 of 2: at work", "its last cell: at work"]
+
+    def wait_for(line: str) -> None:
+        end = time.monotonic() + 60
+        while line not in shown.getvalue() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def run(source: Path, *_: Any, on_cell: Any, **__: Any) -> execute.Outcome:
+        for done, line in enumerate(expected):
+            if done:
+                on_cell(done, 2)
+            wait_for(line)
+        return execute.Outcome(source.stem, None, 1.0, "stopped by the test")
+
+    write_notebook(tmp_path / "00_a.ipynb", "# A\n\nB.", "1")
+    monkeypatch.setattr(execute, "run", run)
+    monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.05)
+    assert report.build(tmp_path / "out", notebooks=tmp_path, console=Console(file=shown, width=200)) == 1
+    lines = shown.getvalue().splitlines()
+    assert lines[0] == "[1/1] 00_a: started"
+    order = [next(i for i, line in enumerate(lines) if f"[1/1] 00_a, {part}" in line) for part in expected]
+    assert order == sorted(order)
 
 
 # The site: of the small report and of the committed notebooks as they are stored

@@ -104,6 +104,18 @@ def test_constants_survive_a_change_of_type(name: str) -> None:
     assert 0 < relative(truth, exact) < 1e-5
 
 
+def test_a_rounded_checkpoint_does_not_round_the_filters_that_are_not_trained() -> None:
+    exact = build("mnist_ss_28").state_dict()
+    filters = {name for name in exact if name.endswith(("filter_real", "filter_imag"))}
+    model = build("mnist_ss_28")
+    model.load_state_dict({name: value.bfloat16().to(value.dtype) for name, value in exact.items()})
+    assert len(filters) == 6
+    assert {
+        name for name, value in model.state_dict().items() if name in filters and value.equal(exact[name])
+    } == filters
+    assert not exact[min(filters)].bfloat16().float().equal(exact[min(filters)]), "the control: rounding changes them"
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])

@@ -411,8 +411,12 @@ def test_a_notebook_runs_in_this_python_whatever_the_folder(
     place.mkdir()
     source = place / "01_a.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("import sys\nprint(sys.executable)")]), source)
-    outcome = execute.run(source, place / "done.ipynb", {}, timeout=120)
+    told: list[tuple[int, int]] = []
+    outcome = execute.run(
+        source, place / "done.ipynb", {}, timeout=120, on_cell=lambda done, cells: told.append((done, cells))
+    )
     assert outcome.error is None
+    assert told == [(1, 1)], "one cell of one"
     assert outcome.path is not None
     printed = nbformat.read(outcome.path, as_version=4).cells[0].outputs[0].text.strip()
     assert Path(printed) == Path(sys.executable)

@@ -311,6 +311,12 @@ def test_history_and_reports(train: DeviceSplit, val: DeviceSplit) -> None:
     assert [row["learning_rate"] for row in result.history] == pytest.approx([1e-2] * 3 + [1e-3] * 2 + [1e-4])
 
 
+def test_a_measured_zero_is_kept_and_what_was_not_measured_is_left_out() -> None:
+    perfect = EpochReport(3, 60, 0.01, 0.0, 1.0, 1.5, best_epoch=2, val_loss=0.0, test_error=0.0)
+    said = {"epoch": 3, "learning_rate": 0.01, "train_loss": 0.0, "train_accuracy": 1.0, "seconds": 1.5}
+    assert perfect.row() == {**said, "val_loss": 0.0, "test_error": 0.0}
+
+
 def test_the_schedule_equals_torchs() -> None:
     settings = Settings()
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=settings.learning_rate)

@@ -36,7 +36,8 @@ def test_the_headline_of_the_first_101_runs(whole: verdicts.Findings) -> None:
     size = "Of 12 effects none differs significantly in size from the paper’s, not even before correction"
     assert f"{size} (Satterthwaite’s t, n = 6 " in said
     assert (
-        "smallest p = 0.060, not corrected). That is no sameness: the 8 shares that can be had are 54 to 107 %" in said
+        "smallest p = 0.060, not corrected). That is no sameness: the 8 shares that can be had are 54 to 107 %, with "
+        "intervals from −12 to 230 %." in said
     )
     assert "SESN beats the plain CNN, with + less without, 28: +0.29 [+0.21, +0.38], p = 0.015" in said
     test = "paired t over 6 realizations and mixed model, the larger p; charged for looks, then Holm over 7"
@@ -90,6 +91,18 @@ def test_what_the_single_comparisons_say_is_a_sentence(whole: verdicts.Findings)
     assert "SESN Vector 28 before" not in cnn["comparisons that are not clear"], "that one is"
     assert "the model" in cnn["how sure"]
     assert "28+, 56+" in cnn["how sure"], "where the paired test by hand finds less than the model"
+    largest = max(a.p for a in whole.regimes[US] if a.question.claim == cnn.name and a.verdict == "reproduced")
+    assert round(largest, 3) == 0.015
+    assert "corrected p of what is reproduced at most 0.015;" in cnn["how sure"]
+
+
+def test_how_sure_one_can_be_is_said_by_the_regime_with_the_fewest_runs() -> None:
+    few = recorded(keep=lambda cell: cell.realization < (6 if cell.model.endswith("_28") else 4))
+    found = verdicts.evidence(few, PUBLISHED, LOOKED)
+    assert {a.runs for a in found.regimes[US] if a.question.claim == "SESN beats the plain CNN"} == {4, 6}
+    closing = verdicts.closing_table(found)
+    assert closing.loc["SESN beats the plain CNN", "how sure"].startswith("n = 4 realizations or more")
+    assert "n = 4 or 6 realizations of ours" in verdicts.sizes_sentence(found)
 
 
 def test_a_difference_in_size_is_said() -> None:

@@ -12,6 +12,7 @@ from toy_cells import make_record
 from sesn_lib.analysis import mixed, passes, published, results, whole
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Sample, contrast, paired
+from sesn_lib.analysis.text import interval, p_value
 from sesn_lib.experiments.mnist_scale import EXPERIMENT
 from sesn_lib.store.records import Store
 
@@ -36,9 +37,22 @@ def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> No
     shown = whole.frame({"the paper": table}, 0.1)
     assert len(shown) == 6
     assert shown.loc[("the plain CNN, ours minus the paper", SAME), "cells"] == 4
+    for one in table:
+        for word, d in one.found.items():
+            line = shown.loc[(f"{one.which}, ours minus the paper", word)]
+            assert line["p, same within 0.10"] == p_value(d.equivalent(0.1))
+            assert (line["p"], line["n"], line["difference [95 %]"]) == (p_value(d.p), 6, interval(d, 3))
+    assert len({p_value(d.equivalent(margin)) for margin in (0.1, 0.2) for d in table[0].found.values()}) > 1
     none = whole.against(results.load(tmp_path / "none"), PUBLISHED.paper, mixed.fit({}))
     assert none == []
     assert whole.frame({"the paper": none}, 0.1).empty
+
+
+@pytest.mark.parametrize(("least", "cells"), [(3, [12, 4, 8]), (2, [])])
+def test_three_realizations_of_a_cell_are_enough_and_two_are_not(least: int, cells: list[int]) -> None:
+    found = recorded(keep=lambda cell: cell.realization < least)
+    table = whole.against(found, PUBLISHED.paper, mixed.fit(found.by_regime()))
+    assert [one.cells for one in table] == cells
 
 
 def test_both_ends_by_hand() -> None:

@@ -173,7 +173,7 @@ def error_table(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Fig
 
     NaN marks what does not apply.
     """
-    table = _array(values)
+    table = style.array(values)
     figure, ax = plt.subplots(figsize=(9.5, 0.44 * len(rows) + 0.9))
     norm, shades = Normalize(-8, 0.5), colormaps["OrRd"]
     for (i, j), value in np.ndenumerate(table):

@@ -23,9 +23,11 @@ def bumps(signals: Sequence[tuple[str, Signal]], reaches: Sequence[float]) -> Fi
         signals: (title, function of positions).
         reaches: distance of the outer taps from the middle one, a filter for each signal.
     """
-    figure, axes = plt.subplots(len(signals), 1, figsize=(3.95, 1.6 * len(signals)), sharex=True, sharey=True)
+    figure, axes = plt.subplots(
+        len(signals), 1, figsize=(3.95, 1.6 * len(signals)), sharex=True, sharey=True, squeeze=False
+    )
     fine, grid = np.linspace(-6, 6, 601), np.arange(-6, 7)
-    for axis, (title, f), reach in zip(axes, signals, reaches):
+    for axis, (title, f), reach in zip(axes[:, 0], signals, reaches):
         axis.plot(fine, f(fine), color=style.MUTED, linewidth=1.2)
         axis.plot(grid, f(grid), "o", color=style.INK, markersize=4)
         taps = np.array([-reach, 0, reach])
@@ -33,7 +35,7 @@ def bumps(signals: Sequence[tuple[str, Signal]], reaches: Sequence[float]) -> Fi
         axis.plot(taps, f(taps), "o", color=style.SESN, markersize=8)
         axis.set_title(title)
         axis.set(ylim=(-0.15, 2.3), yticks=[0, 1, 2])
-    axes[-1].set_xlabel("position $t$")
+    axes[-1, 0].set_xlabel("position $t$")
     return figure
 
 
@@ -44,16 +46,16 @@ def scale_maps(maps: Sequence[tuple[str, Any]], sizes: Sequence[float], position
         maps: (title, responses [sizes, positions]).
         positions: the labels of the columns, for each map.
     """
-    figure, axes = plt.subplots(len(maps), 1, figsize=(3.95, 2.0 * len(maps)))
+    figure, axes = plt.subplots(len(maps), 1, figsize=(3.95, 2.0 * len(maps)), squeeze=False)
     limit = 1.6 * style.peak(*(values for _, values in maps))
-    for axis, (title, values), labels in zip(axes, maps, positions):
+    for axis, (title, values), labels in zip(axes[:, 0], maps, positions):
         axis.imshow(values, cmap=style.DIVERGING, vmin=-limit, vmax=limit, origin="lower", aspect="auto")
         style.numbers(axis, values)
         axis.set_xticks(range(len(labels)), [f"{t:g}" for t in labels])
         axis.set_yticks(range(len(sizes)), [f"size {s:g}" for s in sizes])
         axis.grid(False)
         axis.set_title(title)
-    axes[-1].set_xlabel("position $t$")
+    axes[-1, 0].set_xlabel("position $t$")
     return figure
 
 

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from data_prep.files import HEARTBEAT
 from sesn_lib.runner.budget import format_duration
 
-QUIET_SECONDS = 30.0
+QUIET_SECONDS = HEARTBEAT
 
 
 class Heartbeat:

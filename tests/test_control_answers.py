@@ -371,7 +371,7 @@ def test_the_stored_networks_correlate_as_the_notebook_says() -> None:
 
 @pytest.mark.slow
 def test_repeats_of_the_table_ran_on_another_device() -> None:
-    """As notebooks 10 and 11 say: all of 28 pixels, no mean difference."""
+    """As notebooks 10 and 11 say: all of 28 pixels, no mean difference is seen."""
     runs = controls.load(RESULTS)
     pairs = controls.repeated(runs)
     assert {r: len(some) for r, some in pairs.items()} == {0: 6, 1: 6, 2: 6}

@@ -81,15 +81,15 @@ def test_where_sesn_gains_is_said_with_its_test() -> None:
         "trend is undecided."
     )
     assert sizes.gain_details(recorded(), LOOKED) == (
-        "SESN’s errors for each of the CNN’s, largest digits over smallest: 0.79 [0.73, 0.86] at 56 (p = 0.007). In "
-        "errors per digit no trend is shown. Looked for afterwards: paired t over 6 realizations, charged for looks, "
-        "Holm over 4; without the charge for looks also at 28 and 28+."
+        "(SESN’s errors / the CNN’s on the largest digits) / (the same on the smallest): 0.79 [0.73, 0.86] at 56 (p = "
+        "0.007). In errors saved per 1,000 digits no trend is shown. Looked for afterwards: paired t over 6 "
+        "realizations, charged for looks, Holm over 4; without the charge for looks also at 28 and 28+."
     )
     more = sizes.gain_sentence(turned(recorded()), LOOKED)
     assert "saves a larger share on small digits than on large ones at 56; " in more
     few = recorded(keep=lambda cell: cell.realization < 2)
     assert "saves a share whose trend with size is undecided at 28, 28+, 56 and 56+." in sizes.gain_sentence(few)
-    assert "over smallest has no significant trend. " in sizes.gain_details(few)
+    assert "(the same on the smallest): no significant trend. " in sizes.gain_details(few)
     assert "is not known" in sizes.gain_sentence(recorded(0))
     assert sizes.gain_details(recorded(0)) == ""
 
@@ -103,7 +103,7 @@ def test_a_trend_in_counts_is_said() -> None:
             errors = [counts["errors"][0] + 100 + cell.realization, *counts["errors"][1:]]
             records[cell] = {**record, "by_scale": {**counts, "errors": errors}}
     said = sizes.gain_details(Results(records))
-    assert "In errors per digit SESN saves a larger number on small digits at 28, 28+, 56 and 56+." in said
+    assert "Per 1,000 digits SESN saves a larger number on small digits at 28, 28+, 56 and 56+." in said
 
 
 def test_gains_by_size_are_ratios() -> None:

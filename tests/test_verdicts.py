@@ -36,7 +36,7 @@ def test_the_headline_of_the_first_101_runs(whole: verdicts.Findings) -> None:
     size = "Of 12 effects none differs significantly in size from the paper’s, not even before correction"
     assert f"{size} (Satterthwaite’s t, n = 6 " in said
     assert (
-        "smallest p = 0.060, not corrected). That is no sameness: the 8 shares that can be had are 54 to 107 %, with "
+        "smallest p = 0.060, not corrected). That is no sameness: the 8 shares that are given are 54 to 107 %, with "
         "intervals from −12 to 230 %." in said
     )
     assert "SESN beats the plain CNN, with + less without, 28: +0.29 [+0.21, +0.38], p = 0.015" in said

@@ -11,13 +11,13 @@ from toy_cells import make_record
 
 from sesn_lib.analysis import mixed, passes, published, results, whole
 from sesn_lib.analysis.results import Results
-from sesn_lib.analysis.statistics import Sample, contrast, paired
+from sesn_lib.analysis.statistics import Difference, Sample, contrast, paired
 from sesn_lib.analysis.text import interval, p_value
 from sesn_lib.experiments.mnist_scale import EXPERIMENT
 from sesn_lib.store.records import Store
 
 PUBLISHED = published.load(Path(__file__).resolve().parent.parent / "notebooks" / "results")
-SAME, OTHER = whole.HARD
+SAME, ALIKE, OTHER = whole.SAME, whole.ALIKE, whole.OTHER
 
 
 @pytest.mark.parametrize(("shift", "differs"), [(0.2, True), (0.0, False)])
@@ -34,7 +34,7 @@ def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> No
         for d in one.found.values():
             assert d.estimate == pytest.approx(shift, abs=0.02)
             assert (d.p < 0.001) == differs
-    shown = whole.frame({"the paper": table}, 0.1)
+    shown = whole.frame({whole.OURS: table}, 0.1)
     assert len(shown) == 6
     assert shown.loc[("the plain CNN, ours minus the paper", SAME), "cells"] == 4
     for one in table:
@@ -45,7 +45,7 @@ def test_the_table_as_a_whole(tmp_path: Path, shift: float, differs: bool) -> No
     assert len({p_value(d.equivalent(margin)) for margin in (0.1, 0.2) for d in table[0].found.values()}) > 1
     none = whole.against(results.load(tmp_path / "none"), PUBLISHED.paper, mixed.fit({}))
     assert none == []
-    assert whole.frame({"the paper": none}, 0.1).empty
+    assert whole.frame({whole.OURS: none}, 0.1).empty
 
 
 @pytest.mark.parametrize(("least", "cells"), [(3, [12, 4, 8]), (2, [])])
@@ -113,6 +113,80 @@ def test_ours_and_the_report_are_paired_by_realization() -> None:
     assert whole.paired_with_report(Results({}), PUBLISHED)[0] == 0
 
 
+def test_all_sides_of_the_first_101_runs() -> None:
+    """As an independent recomputation has them: the standard error of pairs between both ends, and its p."""
+    found = recorded()
+    model = mixed.fit(found.by_regime())
+    sides = whole.sides(found, PUBLISHED, model)
+    assert {name: [one.which for one in some] for name, some in sides.items()} == {
+        whole.OURS: ["all networks", "the plain CNN", "SESN"],
+        whole.REPORTS: ["SESN"],
+        whole.PAIRED: ["SESN"],
+    }
+    ours, report = sides[whole.OURS][-1], sides[whole.REPORTS][0]
+    for one, p, same in ((ours, 0.22, 0.035), (report, 0.17, 0.045)):
+        errors = [one.found[word].error for word in (SAME, ALIKE, OTHER)]
+        assert errors == sorted(errors)
+        assert errors[1] == pytest.approx(0.027, abs=5e-4)
+        assert (one.found[ALIKE].p, one.found[ALIKE].equivalent(0.1)) == pytest.approx((p, same), abs=0.005)
+        assert one.found[ALIKE].df == 5
+    assert all(ALIKE not in one.found for one in sides[whole.OURS][:2]), "the report trained no CNN"
+    f, df, p = whole.beyond_seeds(7, sides[whole.PAIRED][0].found["in pairs"], model)
+    assert (f, p, df) == (pytest.approx(2.94, abs=0.005), pytest.approx(0.018, abs=0.001), (5, 77))
+    shown = whole.frame(sides, 0.1)
+    assert list(shown.loc["SESN, ours minus the paper", "p"]) == ["0.005", "0.22", "0.37"]
+    nothing = whole.sides(Results({}), PUBLISHED, mixed.fit({}))
+    assert [len(some) for some in nothing.values()] == [0, 1, 0]
+    assert "no run of ours" in whole.sentence(nothing)
+
+
+def test_between_both_ends() -> None:
+    found = recorded()
+    sesn = whole.against(found, PUBLISHED.paper, mixed.fit(found.by_regime()))[-1].found
+    for shared, word in ((1.0, SAME), (0.0, OTHER)):
+        end = whole.between(sesn, shared)
+        assert (end.error, end.df, end.p) == pytest.approx((sesn[word].error, sesn[word].df, sesn[word].p), rel=1e-6)
+    half = whole.between(sesn, 0.5)
+    assert half.error**2 == pytest.approx((sesn[SAME].error ** 2 + sesn[OTHER].error ** 2) / 2)
+    assert half.equivalent(0.1) == pytest.approx(0.03, abs=0.005)
+    with pytest.raises(ValueError, match=r"shared.*1\.5"):
+        whole.between(sesn, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("same", "other", "word"),
+    [(0.005, 0.37, "may be chance or not: "), (0.01, 0.02, "is more than chance"), (0.2, 0.5, "may be chance.")],
+)
+def test_what_is_said_hangs_on_both_ends(same: float, other: float, word: str) -> None:
+    ends = {w: Difference(0.04, 0.0, 0.1, p, 0.02, 5, (6, 6)) for w, p in ((SAME, same), (ALIKE, 0.1), (OTHER, other))}
+    both = {name: [whole.Whole("SESN", 8, ends)] for name in (whole.OURS, whole.REPORTS)}
+    assert f"That {word}" in whole.sentence(both)
+
+
+def test_cells_of_one_kind_are_named_by_it() -> None:
+    some = recorded(keep=lambda cell: "cnn" not in cell.model)
+    assert [one.which for one in whole.against(some, PUBLISHED.paper, mixed.fit(some.by_regime()))] == ["SESN"]
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_the_error_of_pairs_covers_whatever_is_shared(shared: float) -> None:
+    """Three sides that are equally alike, 4,000 times: the third's distance from the first, by pairs of the first two.
+
+    Negative control: the end at which all of the ease cancels, where half of it does not.
+    """
+    draws, inside, at_end = np.random.default_rng(2), [], []
+    for _ in range(4000):
+        ease = 0.075 * (shared**0.5 * draws.normal(size=(1, 6)) + (1 - shared) ** 0.5 * draws.normal(size=(3, 6)))
+        first, second, third = ease + draws.normal(0, 0.07 / 8**0.5, (3, 6))  # means over eight cells
+        pairs = paired((first - second).tolist())
+        estimate = Difference(float(np.mean(first - third)), n=(6, 6))
+        d = whole.beside_pairs(whole.Whole("SESN", 8, {SAME: estimate, OTHER: estimate}), pairs).found[ALIKE]
+        inside.append(d.low <= 0 <= d.high)
+        at_end.append(abs(estimate.estimate) <= 1.96 * 0.07 * (2 / 48) ** 0.5)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.011)
+    assert (np.mean(at_end) > 0.93) == (shared == 1)
+
+
 def covered(count: int, *, same: bool, cells: int = 8) -> dict[str, float]:
     """Two sides of so many cells, equally good, on six realizations: how often each interval covers that."""
     draws, inside = np.random.default_rng(1), []
@@ -124,8 +198,8 @@ def covered(count: int, *, same: bool, cells: int = 8) -> dict[str, float]:
         samples = [[Sample.of(side[:, c].tolist()) for c in range(cells)] for side in sides]
         first, second = ([s for s in side if s] for side in samples)
         found = whole.mean_difference(first, second, 0.5)
-        inside.append([found[word].low <= 0 <= found[word].high for word in whole.HARD])
-    return dict(zip(whole.HARD, map(float, np.mean(inside, axis=0))))
+        inside.append([found[word].low <= 0 <= found[word].high for word in (SAME, OTHER)])
+    return dict(zip((SAME, OTHER), map(float, np.mean(inside, axis=0))))
 
 
 def test_each_end_covers_where_it_is_right() -> None:

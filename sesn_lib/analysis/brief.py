@@ -1,16 +1,17 @@
-"""The answer for a reader with three minutes: in sign, where not, in size, how sure; made from the records."""
+"""The answer for a reader with three minutes: in direction, where not, in size, how sure; made from the records."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sesn_lib.analysis.claims import PAPER, REPORT, US, Answer, mean_weights
+from sesn_lib.analysis import power, whole
+from sesn_lib.analysis.claims import REPORT, US, Answer
 from sesn_lib.analysis.duels import Duel, short_sentence
+from sesn_lib.analysis.published import Published
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.sizes import gain_sentence
-from sesn_lib.analysis.statistics import LEAST, NOMINAL, detectable_difference
-from sesn_lib.analysis.text import listed, number, p_is
+from sesn_lib.analysis.statistics import LEAST
+from sesn_lib.analysis.text import p_is
 from sesn_lib.analysis.verdicts import Findings, sizes_sentence
 from sesn_lib.experiments.mnist_scale import GRID
 
@@ -24,13 +25,16 @@ def places(given: Iterable[Answer], *words: str) -> str:
     return "; ".join(f"{claim} ({', '.join(where)})" for claim, where in found.items())
 
 
-def in_brief(findings: Findings, results: Results, found: Sequence[Duel], looked: Sequence[int] = ()) -> str:
+def in_brief(
+    findings: Findings, results: Results, published: Published, found: Sequence[Duel], looked: Sequence[int] = ()
+) -> str:
     """A Markdown list; what cannot be said yet is said to be so. `looked`: as `verdicts.evidence` takes it."""
     report = findings.regimes[REPORT]
     lines: Mapping[str, str] = {
-        "In sign": _sign(findings),
+        "In direction (who is better)": _sign(findings),
         "Where not": _where_not(findings),
         "In size": sizes_sentence(findings),
+        "SESN’s error itself": whole.sentence(whole.sides(results, published, findings.model)),
         "How sure": _how_sure(findings),
         "Small digits": gain_sentence(results, looked),
         "Every other method": short_sentence(results, found),
@@ -71,33 +75,7 @@ def _how_sure(findings: Findings) -> str:
     sure = [a.p for a in judged if a.verdict == "reproduced"]
     if sure:
         said.append(
-            f"The least sure of what is reproduced has {p_is(max(sure))}: the larger of a paired t over realizations "
-            f"and a mixed model, charged for every look, Holm over {len(findings.regimes[US])}."
+            f"The least sure of what is reproduced has {p_is(max(sure))}: the larger p of two tests (paired t over "
+            f"realizations; one model of all runs), charged for every look, Holm over {len(findings.regimes[US])}."
         )
-    return " ".join([*said, power_sentence(findings)]).strip()
-
-
-def power_sentence(findings: Findings) -> str:
-    """Whether what is undecided could have been shown at all, were it as large as the paper's; empty if nothing is.
-
-    What is found is the smallest true effect with probability 0.8, by a paired t at the first look and the first step
-    of Holm's correction, for realizations that are equally hard for all networks (`Mixed.seed`).
-    """
-    given, theirs = findings.regimes[US], findings.regimes[PAPER]
-    open_ones = [(a, paper) for a, paper in zip(given, theirs) if a.verdict == "undecided" and a.runs >= LEAST]
-    if not open_ones or not findings.model.seed > 0:
-        return ""
-    level = NOMINAL / len(given) / 2
-    found: dict[str, float] = {}
-    less = 0
-    for a, paper in open_ones:
-        squares = sum(weight**2 for weight in mean_weights(a.question.rows).values())
-        spread = findings.model.seed * math.sqrt(squares)
-        found[a.question.claim] = detectable_difference(spread, a.runs, level=level, pairs=True)
-        less += abs(paper.found.estimate) < found[a.question.claim]
-    needed = listed([f"{number(value)} for “{claim}”" for claim, value in found.items()])
-    all_of = f"all {less}" if less == len(open_ones) else f"{less} of the {len(open_ones)}"
-    return (
-        f"So many realizations find an effect four times out of five, after these corrections, if it is {needed}; the "
-        f"paper’s own is smaller in {all_of} that are undecided."
-    )
+    return " ".join([*said, power.sentence(findings)]).strip()

@@ -22,10 +22,10 @@ def minus(a: Difference, b: Difference) -> Difference:
     parts = [(side.error**2, side.df) for side in (a, b)]
     if not all(math.isfinite(part) and df > 0 for part, df in parts):
         return Difference(estimate, n=n, method="no spread")
-    return student(estimate, math.sqrt(parts[0][0] + parts[1][0]), _satterthwaite(parts), n, "Satterthwaite")
+    return student(estimate, math.sqrt(parts[0][0] + parts[1][0]), satterthwaite(parts), n, "Satterthwaite")
 
 
-def _satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
+def satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
     """Degrees of freedom of a sum of independent variances (variance, its degrees of freedom)."""
     return sum(part for part, _ in parts) ** 2 / sum(part**2 / df for part, df in parts)
 
@@ -46,7 +46,7 @@ def ratio(a: Difference, b: Difference) -> Difference:
     def beyond(r: float) -> float:
         """Positive where r is rejected."""
         parts = [(a.error**2, a.df), ((r * b.error) ** 2, b.df)]
-        bound = special.stdtrit(_satterthwaite(parts), 0.5 + LEVEL / 2) * math.sqrt(sum(part for part, _ in parts))
+        bound = special.stdtrit(satterthwaite(parts), 0.5 + LEVEL / 2) * math.sqrt(sum(part for part, _ in parts))
         return float(abs(a.estimate - r * b.estimate) - bound)
 
     ends = []

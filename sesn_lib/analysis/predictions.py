@@ -82,6 +82,8 @@ def corrected(
 ) -> list[tuple[float, float]]:
     """p of the outside and of the inside, each charged for the looks (`effects.charged`), then by Holm.
 
+    The two sides are two families. Each p is already two-sided, so that both together err as seldom as one would.
+
     Arguments:
         family: how many tests are corrected together, by default the predictions made.
         looks: how often the question was looked at with new runs.

@@ -248,7 +248,7 @@ def in_words(
     """
     titles = {
         "gains": "Tuning changes the CNN's test error", "leads": "Leads", "again": "Held-out leads",
-        "sizes": "Leads by size", "within": "The misread digit is the less equivariant one (% of pairs)",
+        "sizes": "Leads by size", "within": "The misread digit is the less equivariant one (% of pairs, 100 at most)",
         "data": "Less data", "last": "Epochs",
     }  # fmt: skip
     lines = []

@@ -118,15 +118,16 @@ def gain_details(results: Results, looked: Sequence[int] = ()) -> str:
     if not found:
         return ""
     shown = [t for t in found if t.p_ratio < NOMINAL]
-    ratios = f": {', '.join(map(_with_p, shown))}" if shown else " has no significant trend"
+    ratios = f": {', '.join(map(_with_p, shown))}" if shown else ": no significant trend"
     counts = _smaller_and_larger(found, "count")
     numbers = [f"{word} number on small digits at {listed([t.column for t in some])}" for word, some in counts.items()]
-    saved = f"SESN saves {'; '.join(numbers)}" if numbers else "no trend is shown"
+    saved = f"Per 1,000 digits SESN saves {'; '.join(numbers)}." if numbers else ""
     alone = holm([t.ratio.p if t.ratio.n[0] >= LEAST else NAN for t in found], len(COLUMNS))
     more = listed([t.column for t, p in zip(found, alone) if p < NOMINAL <= t.p_ratio])
     n = " or ".join(map(str, sorted({t.count.n[0] for t in found})))
     return (
-        f"SESN’s errors for each of the CNN’s, largest digits over smallest{ratios}. In errors per digit {saved}. "
+        f"(SESN’s errors / the CNN’s on the largest digits) / (the same on the smallest){ratios}. "
+        f"{saved or 'In errors saved per 1,000 digits no trend is shown.'} "
         f"Looked for afterwards: paired t over {n} realizations, charged for looks, Holm over {len(COLUMNS)}"
         f"{f'; without the charge for looks also at {more}' if more else ''}."
     )

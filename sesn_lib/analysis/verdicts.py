@@ -232,7 +232,7 @@ def _shares(sized: Sequence[Answer]) -> str:
     shares = [100 * a.share.estimate for a in sized]
     ends = [100 * min(a.share.low for a in sized), 100 * max(a.share.high for a in sized)]
     said = f"{min(shares):.0f} to {max(shares):.0f} %, with intervals from {ends[0]:.0f} to {ends[1]:.0f} %"
-    return f" That is no sameness: the {len(sized)} shares that can be had are {said}.".replace("-", "−")
+    return f" That is no sameness: the {len(sized)} shares that are given are {said}.".replace("-", "−")
 
 
 def _short(given: Answer) -> str:

@@ -167,6 +167,7 @@ def test_models_made_on_meta_and_filled_later(name: str) -> None:
 
 
 def test_every_network_can_be_copied_and_pickled() -> None:
+    tried = []
     with torch.device("meta"):
         for name in names():
             model = build(name)
@@ -177,6 +178,9 @@ def test_every_network_can_be_copied_and_pickled() -> None:
             assert {key: value.shape for key, value in again.state_dict().items()} == {
                 key: value.shape for key, value in model.state_dict().items()
             }
+            tried.append((name, len(list(model.parameters()))))
+    assert len(tried) >= 26, "six of SESN, two of CNN, fourteen rivals, four of STL-10"
+    assert min(count for _, count in tried) > 10
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -65,9 +65,12 @@ def test_every_mistake_of_the_list_can_be_made() -> None:
 
 @pytest.mark.slow
 def test_every_mistake_of_the_list_is_python() -> None:
+    compiled = 0
     for mutant in run.load():
         if mutant.file.endswith(".py"):
             compile(mutant.applied(run.ROOT), str(mutant), "exec", ast.PyCF_ONLY_AST)
+            compiled += 1
+    assert compiled > 500
 
 
 def test_the_list_names_tests_that_exist() -> None:

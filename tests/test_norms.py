@@ -82,6 +82,8 @@ def test_equals_torchs(shape: tuple[int, ...], groups: int, dtype: torch.dtype, 
     # In bf16 torch's function, too, is held against what float64 makes of the same numbers.
     exact = results(torchs, x.double(), copy.deepcopy(norm).double()) if dtype == torch.bfloat16 else None
     expected, found = results(torchs, x, norm), results(by_groups, x, norm)
+    trained = {"gradient of weight", "gradient of bias"} if affine else set()
+    assert found.keys() == {"output", "gradient of x", "running_mean", "running_var", "num_batches_tracked"} | trained
     if exact is None:
         compare(found, expected, TOLERANCE[dtype])
         return

@@ -132,6 +132,7 @@ def test_condition(plain: Path, odd: Path, tmp_path: Path, name: str, condition:
 
 
 def test_other_parameters_exist_and_are_other() -> None:
+    assert len(PATHS) == 12
     for path in PATHS:
         own = {name: parameter["default"] for name, parameter in papermill.inspect_notebook(str(path)).items()}
         for table in (OTHERS, ELSEWHERE):

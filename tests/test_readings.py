@@ -51,6 +51,7 @@ def test_the_file_is_what_the_networks_read() -> None:
         test = to_device(prepare(None, 0, "paper", progress=False).test, "cpu").first(300)
     except DataError as error:
         pytest.skip(str(error))
+    assert readings.SHIPPED.keys() == {"SESN", "CNN"}
     for cell in readings.SHIPPED.values():
         network, record = weights.load(FOLDER, cell)
         read = evaluate(fast.accelerate(network), test, precision="float32").correct.numpy()

@@ -52,7 +52,9 @@ def test_paper_with_private_generators_equals_the_seeded_global_one() -> None:
 def test_report_gives_each_image_its_factor_before_splitting() -> None:
     draws = random.Random(1)
     factors = np.array([draws.uniform(0.3, 1.0) for _ in range(60_000)])
-    for part in splits.plan(LABELS, 1, "report").values():
+    plan = splits.plan(LABELS, 1, "report")
+    assert sum(len(part.indices) for part in plan.values()) == 60_000
+    for part in plan.values():
         assert np.array_equal(part.factors, factors[part.indices])
 
 

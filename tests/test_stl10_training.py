@@ -129,8 +129,11 @@ def test_weight_decay_acts_on_all_parameters():
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
-    for name, p in model.named_parameters():
-        torch.testing.assert_close(p.detach(), before[name] * (1 - 0.1 * 0.01 * 1.9))
+    after = {name: p.detach() for name, p in model.named_parameters()}
+    assert after.keys() == before.keys()
+    assert {"bias", "weight"} == {name.rpartition(".")[2] for name in after}, "no kind of them is spared"
+    for name, value in after.items():
+        torch.testing.assert_close(value, before[name] * (1 - 0.1 * 0.01 * 1.9))
 
 
 def test_an_epoch_is_every_image_once_augmented(train):

@@ -206,11 +206,13 @@ def test_a_state_is_not_changed_by_the_training_that_goes_on(train: DeviceSplit,
         kept.append(serialised(state))
 
     run(train, val, Settings(epochs=3, extra_scaling=0.5), save=save, save_every=1)
-    for state, first in zip(states, kept):
+    assert [state["epoch"] for state in kept] == [1, 2, 3]
+    for state, first in zip(states, kept, strict=True):
         assert without_seconds(state["history"]) == without_seconds(first["history"])
         assert [len(state["history"]), state["epoch"]] == [first["epoch"]] * 2
         for part in ("model", "best_state"):
             assert same_weights(state[part], first[part])
+        assert len(state["optimizer"]["state"]) == len(list(Tiny().parameters()))
         for index, moments in state["optimizer"]["state"].items():
             assert same_weights(moments, first["optimizer"]["state"][index])
 
@@ -333,6 +335,7 @@ def test_the_schedule_equals_torchs() -> None:
 def test_the_first_epoch_equals_a_plain_loop(train: DeviceSplit, val: DeviceSplit) -> None:
     """Slow twin: the textbook loop in float64 with torch's own Adam, fed with the same order."""
     model, plain = Tiny().double(), Tiny().double()
+    start = {name: value.clone() for name, value in plain.state_dict().items()}
     model[5].p = plain[5].p = 0.0
     # `fit` feeds float32 images; these networks work in float64 so that rounding does not hide a mistake.
     model.register_forward_pre_hook(lambda module, inputs: inputs[0].double())
@@ -346,7 +349,9 @@ def test_the_first_epoch_equals_a_plain_loop(train: DeviceSplit, val: DeviceSpli
         logits = plain(normalise(train.images[batch]).double())
         nn.functional.cross_entropy(logits, train.labels[batch]).backward()
         optimizer.step()
-    for ours, theirs in zip(model.state_dict().values(), plain.state_dict().values()):
+    assert len(start) == len(plain.state_dict()) == 9
+    assert not any(start[name].equal(value) for name, value in plain.state_dict().items()), "all of it moves"
+    for ours, theirs in zip(model.state_dict().values(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 

@@ -350,6 +350,24 @@ def test_the_column_that_heads_the_rows_stays_and_brackets_are_not_broken() -> N
     assert soup.select("td")[-1].get_text() == "0.5 [0.1, 0.9] and (no)"
 
 
+def test_a_sign_or_a_mark_does_not_begin_a_line() -> None:
+    inline = mathml("x")
+    text = f"<p>{inline}, a fifth is 20 % of {inline} {inline}</p><ol><li>({inline}).</li></ol>"
+    soup = BeautifulSoup(f"<main>{text}</main>", "html.parser")
+    before = soup.get_text()
+    finish(soup)
+    x = BeautifulSoup(inline, "html.parser").get_text()
+    assert [part.get_text() for part in soup.select(".whole")] == [f"{x},", "20 %", f"{x})."]
+    assert soup.get_text() == before
+
+
+def test_what_a_cell_prints_is_one_block() -> None:
+    cell = code("print(1)")
+    cell.outputs = [new_output("stream", text=text) for text in ("one\n", "two\n")]
+    page, _ = page_of(new_markdown_cell("# A"), cell)
+    assert [pre.get_text().split() for pre in page.select(".output pre")] == [["one", "two"]]
+
+
 WIDE_TABLE = """<main><table><thead>
 <tr><th></th><th></th><th colspan="2">error, %</th><th>verdict</th></tr>
 <tr><th>claim</th><th>regime</th><th>28</th><th>56</th><th></th></tr></thead><tbody>

@@ -10,10 +10,12 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 from sesn_lib.report.pictures import PHONE
 from sesn_lib.report.widths import ems
 
-# What is not broken over lines: in a table brackets with a number in them, and a number with its spread; in a heading
-# words with a hyphen, such as MNIST-scale.
+# What is not broken over lines: in a table brackets with a number in them, a number with its spread, a bound; in a
+# heading words with a hyphen, such as MNIST-scale.
 HYPHENS = re.compile(r"(\w+(?:-\w+)+)")
-NUMBERS = re.compile(r"([\[(][^\[\]()]{0,28}\d[^\[\]()]{0,28}[\])]|[−-]?\d[\d.,]* ± [\d.,]+)")
+NUMBERS = re.compile(r"([\[(][^\[\]()]{0,28}\d[^\[\]()]{0,28}[\])]|[−-]?\d[\d.,]* ± [\d.,]+|< 0[\d.]+)")
+UNITS = re.compile(r"(\d[\d.,]* %)")  # in a text, a number with its sign of percent
+MARKS = re.compile(r"[.,;:)?!]+")  # what does not begin a line, after a formula
 LONGEST = 118  # characters of a printed line that fit a page
 LETTER, PADDING = 8.2, 14.5  # pixels of a letter and around a cell of a table on a phone
 LONG_VALUE = 21  # characters of a value or its head, from which on it has a line of its card for itself
@@ -58,6 +60,10 @@ def finish(soup: BeautifulSoup) -> str:
             code["class"] = "whole"
     for heading in soup.select("main :is(h1, h2, h3)"):
         _keep_whole(soup, heading, HYPHENS)
+    for text in soup.select("main :is(p, li)"):
+        _keep_whole(soup, text, UNITS)
+    for formula in soup.select('main math[display="inline"]'):
+        _keep_marks(soup, formula)
     for script in soup.select("script"):
         script.decompose()
     return str(soup)
@@ -153,6 +159,16 @@ def _keep_whole(soup: BeautifulSoup, element: Tag, pattern: re.Pattern[str]) -> 
         parts: list[Any] = pattern.split(str(text))
         parts[1::2] = [soup.new_tag("span", attrs={"class": "whole"}, string=part) for part in parts[1::2]]
         text.replace_with(*[part if isinstance(part, Tag) else NavigableString(part) for part in parts if part])
+
+
+def _keep_marks(soup: BeautifulSoup, formula: Tag) -> None:
+    """The comma or full stop that follows a formula in a line of text stays on its line."""
+    after = formula.next_sibling
+    mark = MARKS.match(str(after)) if isinstance(after, NavigableString) else None
+    if mark is None or not isinstance(after, NavigableString):
+        return
+    after.replace_with(NavigableString(str(after)[mark.end() :]))
+    formula.wrap(soup.new_tag("span", attrs={"class": "whole"})).append(mark[0])
 
 
 def _join_names(head: Tag) -> None:

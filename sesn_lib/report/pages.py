@@ -105,6 +105,7 @@ class _Exporter(HTMLExporter):
     def __init__(self) -> None:
         options = Config()
         options.ExtractOutputPreprocessor.enabled = True
+        options.CoalesceStreamsPreprocessor.enabled = True  # what one cell prints is one block, however it arrived
         options.TemplateExporter.exclude_input_prompt = True
         options.TemplateExporter.exclude_output_prompt = True
         super().__init__(config=options, template_name="sesn", extra_template_basedirs=[str(TEMPLATES)])

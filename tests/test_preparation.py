@@ -174,6 +174,9 @@ def test_realizations_that_take_long_side_by_side_are_heard_of(
     """Not only when the first of them is ready. Threads in place of processes."""
     monkeypatch.setattr(preparation, "ProcessPoolExecutor", lambda workers, *_: ThreadPoolExecutor(workers))
     monkeypatch.setattr(preparation, "HEARTBEAT", 0.01)
+    monkeypatch.delitem(
+        sys.modules, "ipykernel", raising=False
+    )  # or it would be taken for a notebook, which shows bars
     rows = prepare_all(root, [("paper", 0), ("paper", 1)], png_md5=True, workers=2)
     said = capsys.readouterr().err.replace("\r", "\n").splitlines()
     assert [row.made for row in rows] == [True, True]

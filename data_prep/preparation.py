@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -107,15 +108,16 @@ def prepare_all(
     if missing:
         sources.mnist(folder, source=source, progress=progress)  # once, before several processes need it
     tasks = [pair for pair in pairs if rows[pair] is None or png_md5]
-    workers = min(workers or usable_cores(), len(tasks))
+    workers, heard = min(workers or usable_cores(), len(tasks)), time.monotonic()
     with progress_bar(len(tasks), "MNIST-scale", progress=progress and workers > 1, unit="realization") as bar:
         for row in _in_processes(folder, tasks, png_md5, workers) if workers > 1 else ():
-            if row is None:  # a while has gone by
+            if row is not None:
+                rows[row.protocol, row.realization] = row
+                tasks.remove((row.protocol, row.realization))
+                bar.update()
+            if time.monotonic() - heard >= HEARTBEAT:
+                heard = time.monotonic()
                 bar.refresh()
-                continue
-            rows[row.protocol, row.realization] = row
-            tasks.remove((row.protocol, row.realization))
-            bar.update()
     for pair in tasks:  # what processes did not do
         rows[pair] = _work(folder, *pair, png_md5, progress)
     return [replace(row, made=pair in missing) for pair, row in rows.items() if row is not None]
@@ -166,8 +168,8 @@ def _leave_interrupts_to_the_parent() -> None:
 
 
 def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> Iterable[Row | None]:
-    """Yield the rows as they are finished, None after `HEARTBEAT` seconds without one; fewer than asked for where the
-    platform refuses to start processes.
+    """Yield the rows as they are finished, None after a second without one; fewer than asked for where the platform
+    refuses to start processes.
 
     New processes are spawned: a fork of one that has started threads (torch does) may hang.
     """
@@ -177,7 +179,7 @@ def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, wor
         try:
             waiting = set(futures)
             while waiting:
-                finished, waiting = wait(waiting, HEARTBEAT, FIRST_COMPLETED)
+                finished, waiting = wait(waiting, min(1.0, HEARTBEAT), FIRST_COMPLETED)
                 yield from (future.result() for future in finished) if finished else (None,)
         except BrokenProcessPool:
             return

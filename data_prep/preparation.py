@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from data_prep import DataError, checksums, realizations, sources
-from data_prep.files import data_folder, progress_bar, usable_cores
+from data_prep.files import HEARTBEAT, data_folder, progress_bar, usable_cores
 from data_prep.realizations import Realization, Split
 from data_prep.splits import SIZES, SPLITS, check, plan
 
@@ -107,12 +108,16 @@ def prepare_all(
     if missing:
         sources.mnist(folder, source=source, progress=progress)  # once, before several processes need it
     tasks = [pair for pair in pairs if rows[pair] is None or png_md5]
-    workers = min(workers or usable_cores(), len(tasks))
+    workers, heard = min(workers or usable_cores(), len(tasks)), time.monotonic()
     with progress_bar(len(tasks), "MNIST-scale", progress=progress and workers > 1, unit="realization") as bar:
         for row in _in_processes(folder, tasks, png_md5, workers) if workers > 1 else ():
-            rows[row.protocol, row.realization] = row
-            tasks.remove((row.protocol, row.realization))
-            bar.update()
+            if row is not None:
+                rows[row.protocol, row.realization] = row
+                tasks.remove((row.protocol, row.realization))
+                bar.update()
+            if time.monotonic() - heard >= HEARTBEAT:
+                heard = time.monotonic()
+                bar.refresh()
     for pair in tasks:  # what processes did not do
         rows[pair] = _work(folder, *pair, png_md5, progress)
     return [replace(row, made=pair in missing) for pair, row in rows.items() if row is not None]
@@ -162,8 +167,9 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> Iterable[Row]:
-    """Yield the rows as they are finished; fewer than asked for where the platform refuses to start processes.
+def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> Iterable[Row | None]:
+    """Yield the rows as they are finished, None after a second without one; fewer than asked for where the platform
+    refuses to start processes.
 
     New processes are spawned: a fork of one that has started threads (torch does) may hang.
     """
@@ -171,8 +177,10 @@ def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, wor
     with ProcessPoolExecutor(workers, context, _leave_interrupts_to_the_parent) as pool:
         futures = [pool.submit(_work, folder, protocol, realization, png_md5) for protocol, realization in tasks]
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            waiting = set(futures)
+            while waiting:
+                finished, waiting = wait(waiting, min(1.0, HEARTBEAT), FIRST_COMPLETED)
+                yield from (future.result() for future in finished) if finished else (None,)
         except BrokenProcessPool:
             return
         finally:

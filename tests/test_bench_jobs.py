@@ -39,7 +39,7 @@ def test_start_and_training_are_told_apart(tmp_path: Path, monkeypatch: pytest.M
             Store(Path(options["--results"])).write(record(realization, 1.0, [3.0, beside]))
         return 20.0
 
-    monkeypatch.setattr(bench_jobs, "_timed", timed)
+    monkeypatch.setattr(bench_jobs, "timed", timed)
     output = tmp_path / "bench.json"
     output.write_text('{"device": "toy"}')
     bench_jobs.run(["mnist_cnn_28"], (2, 1), CPU, output, Console())
@@ -84,7 +84,7 @@ def test_which_jobs_are_timed() -> None:
 @pytest.mark.slow
 def test_a_run_that_fails_is_said_in_one_line() -> None:
     with pytest.raises(RunnerError, match="with 3 jobs ended with code 2: error: the grid has no model 'nothing'"):
-        bench_jobs._timed(["--models", "nothing"], 3)
+        bench_jobs.timed(["--models", "nothing"], 3)
 
 
 @pytest.mark.long

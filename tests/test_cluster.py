@@ -14,7 +14,7 @@ import torch
 from sesn_lib.experiments.mnist_scale import GRID
 from sesn_lib.runner import cluster
 from sesn_lib.runner.cluster import ClusterRunner, submit
-from sesn_lib.runner.worker import Job, Summary
+from sesn_lib.runner.worker import Job, RunnerError, Summary
 from sesn_lib.store.records import Store
 
 submitit = pytest.importorskip("submitit")
@@ -120,11 +120,45 @@ def test_a_device_that_is_not_there_fails_the_job_and_no_cell(sesn: Any, tmp_pat
     assert Store(tmp_path / "here").failures() == []
 
 
-def test_the_cause_is_the_line_that_names_the_error() -> None:
-    text = "Job failed:\nTraceback (most recent call last):\n  File x\nValueError: device is 'tpu'\n- /logs/12_log.out"
-    assert cluster._cause(RuntimeError(text)) == "ValueError: device is 'tpu'"
-    assert cluster._cause(RuntimeError("killed\nby the system")) == "by the system"
-    assert cluster._cause(KeyError()) == "KeyError"
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (
+            RuntimeError(
+                "Job failed:\nTraceback (most recent call last):\n  File x\nValueError: no 'tpu'\n- /a/12_log.out"
+            ),
+            "ValueError: no 'tpu'",
+        ),
+        (RuntimeError("killed\nby the system"), "by the system"),
+        (KeyError(), "KeyError"),
+    ],
+    ids=["traceback", "words", "nothing"],
+)
+def test_the_cause_is_the_line_that_names_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, cause: str
+) -> None:
+    """Of a job that failed on the other side, as submitit tells of it."""
+
+    class Failed:
+        job_id, paths = "12", SimpleNamespace(stdout="12.out", stderr="12.err")
+
+        def result(self) -> Any:
+            raise error
+
+    class Executor:
+        def __init__(self, **_: Any) -> None: ...
+
+        def update_parameters(self, **_: Any) -> None: ...
+
+        def submit(self, _: Any) -> Failed:
+            return Failed()
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    monkeypatch.setenv("PYTHONPATH", "")
+    job = Job(GRID[:1], tmp_path, lambda *_: {})
+    with pytest.raises(RunnerError) as told:
+        submit(job, jobs=1, engine="local")
+    assert str(told.value) == f"job 12 failed: {cause}; its log: 12.err"
 
 
 def test_without_a_cluster_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

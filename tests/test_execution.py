@@ -466,7 +466,7 @@ def test_estimates_come_from_records_of_this_device_else_from_measurement(
 
     estimate = Estimator(tmp_path, options()["options"])
     monkeypatch.setattr(cost, "measure", lambda *arguments, **more: {"images_per_second": 24.0})
-    cost._speed.cache_clear()
+    cost.measured_speed.cache_clear()
     steps = 3 * 10000 / 24 + (3 * 2000 + 50000) / 3 / 24
     assert estimate(CELL) == pytest.approx(cost.MARGIN * steps)
     assert estimate(CELL, 0.75) == pytest.approx(cost.MARGIN * steps / 4)
@@ -483,7 +483,7 @@ def test_estimates_come_from_records_of_this_device_else_from_measurement(
     in_bf16 = {**record, "cell": GRID[2].as_dict(), "protocol": {**record["protocol"], "precision": "bf16"}}
     Store(tmp_path).write(in_bf16)
     assert estimate(GRID[2]) == pytest.approx(cost.MARGIN * steps), "nor do another precision's"
-    cost._speed.cache_clear()
+    cost.measured_speed.cache_clear()
 
 
 def test_estimates_come_from_records_of_the_precision_to_be_run(

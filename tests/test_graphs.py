@@ -258,9 +258,9 @@ class Card:
         self.generator, self.stream, self.recording = Generator(), "usual", False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(graphs, "_side", lambda device: "side")
         for name, value in {
             "CUDAGraph": SimpleNamespace,
+            "Stream": lambda device: "side",
             "current_stream": lambda device: SimpleNamespace(device=torch.device("cuda", 0), name=self.stream),
             "set_stream": lambda stream: setattr(self, "stream", stream.name),
             "device": lambda device: nullcontext(),
@@ -287,7 +287,7 @@ def test_a_generator_goes_on_where_it_was_before_the_recording(monkeypatch: pyte
     if not mended:  # control: nothing is put back
         monkeypatch.setattr(Generator, "graphsafe_set_state", lambda generator, other: None)
     step = Waiting(lambda images: card.generator.draw(card.recording), lambda: card.recording)
-    recording = Recorded(step, lambda work: graphs._record(work, torch.device("cuda", 0)))
+    recording = graphs.recorded(step, torch.device("cuda", 77))  # of which nothing else keeps a stream
     offsets = [float(recording(*batch(0))) for _ in range(WARM_UP)]
     with pytest.warns(UserWarning, match="goes on without"), nullcontext() if mended else pytest.raises(RuntimeError):
         offsets.append(float(recording(*batch(0))))

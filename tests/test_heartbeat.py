@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
 import threading
 import time
 
 import pytest
+from rich.console import Console
 
 from sesn_lib.runner import bench, gauges, heartbeat
 from sesn_lib.runner.heartbeat import Heartbeat
@@ -84,10 +87,36 @@ def test_the_bench_says_which_network_it_is_at(
 
     heartbeat_lines: list[str] = []
     monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(bench, "to_stderr", say)
+    monkeypatch.setattr(heartbeat, "to_stderr", say)
     monkeypatch.setattr(gauges, "matrix_peak", lambda device, precision: float(said.wait(60)))
-    monkeypatch.setattr(bench._Step, "warm_up", lambda step: setattr(step, "flops", 1.0))
-    monkeypatch.setattr(bench._Step, "timed", lambda step: 1.0)
+    monkeypatch.setattr(bench.Step, "warm_up", lambda step: setattr(step, "flops", 1.0))
+    monkeypatch.setattr(bench.Step, "timed", lambda step: 1.0)
     bench.run(device="cpu", models=["mnist_cnn_28"], batch_size=2, rounds=1, ways=["fast float32"])
-    assert heartbeat_lines[0] == "mnist_cnn_28: at work, 0 s so far"
+    assert "mnist_cnn_28: at work, 0 s so far" in heartbeat_lines
     assert "Training step" in capsys.readouterr().out
+
+
+def test_work_that_changes_does_not_begin_a_new_silence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten short pieces of work, each within the silence that is allowed, together far beyond it."""
+    monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.2)
+    with heartbeat.at_work("the first", Console(file=io.StringIO())) as tell:
+        for number in range(10):
+            tell(f"piece {number}")
+            time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 5
+    assert all(re.fullmatch(r"piece \d: at work, \d s so far", line) for line in lines)
+    assert len(set(lines)) == len(lines), "each names what is at work"
+
+
+def test_on_a_terminal_it_is_shown_all_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = io.StringIO()
+    with heartbeat.at_work("the first", Console(file=terminal, force_terminal=True)) as tell:
+        time.sleep(0.3)
+        tell("the second")
+        time.sleep(0.3)
+    shown = terminal.getvalue()
+    assert -1 < shown.find("the first") < shown.find("the second")
+    assert capsys.readouterr().err == ""

@@ -29,7 +29,7 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     raw = tiny_mnist.install(monkeypatch)
     folder = tmp_path / "data"
     tiny_mnist.write_folder(folder / "MNIST" / "raw", raw)
-    monkeypatch.setattr(sources, "_from_torchvision", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(sources, "from_torchvision", lambda *_: pytest.fail("asked the network"))
     images, labels = sources.mnist(folder)
     made = {
         protocol: tuple(realizations.make(images, labels, number, protocol).checksum for number in range(6))
@@ -166,6 +166,21 @@ def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.Mo
     rows = prepare_all(root, [("paper", number) for number in range(3)], workers=2)
     assert (asked, len(given)) == ([2], 3)
     assert [row.checksum for row in rows] == list(checksums.MNIST_SCALE["paper"][:3])
+
+
+def test_realizations_that_take_long_side_by_side_are_heard_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not only when the first of them is ready. Threads in place of processes."""
+    monkeypatch.setattr(preparation, "ProcessPoolExecutor", lambda workers, *_: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(preparation, "HEARTBEAT", 0.01)
+    monkeypatch.delitem(
+        sys.modules, "ipykernel", raising=False
+    )  # or it would be taken for a notebook, which shows bars
+    rows = prepare_all(root, [("paper", 0), ("paper", 1)], png_md5=True, workers=2)
+    said = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    assert [row.made for row in rows] == [True, True]
+    assert any("MNIST-scale" in line and "0/2" in line for line in said)
 
 
 def test_a_command_that_is_interrupted_says_so_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:

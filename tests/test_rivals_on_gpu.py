@@ -69,7 +69,7 @@ def gpu_way(monkeypatch: pytest.MonkeyPatch) -> None:
     synchronised.install(monkeypatch)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     for module in (engine, resampled, rivals):
-        monkeypatch.setattr(module, "max_pool", spectral._max_pool_by_index)
+        monkeypatch.setattr(module, "max_pool", spectral.max_pool_by_index)
 
     def by_groups(x: Tensor, norm: Any) -> Tensor:
         groups = norms.groups_of(*x.shape[:2])

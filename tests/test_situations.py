@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,19 @@ def circle(folder: Path) -> Path:
     path.parent.mkdir()
     path.symlink_to(path)
     return path
+
+
+def refusal_of(*words: str) -> Do:
+    """The error that a command ends in, up to its advice, of a user whose home is /home/of/u."""
+
+    def do(_: Path) -> str:
+        with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as said:
+            patch.setenv("HOME", "/home/of/u")
+            with pytest.raises(SystemExit):
+                commands.main([*words])
+        return said.getvalue().partition(";")[0]
+
+    return do
 
 
 TINY: dict[str, bytes] = {}
@@ -289,10 +303,10 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (4, "HTML under a packed name", lambda _: kind_of(b"\n<html>"), "an HTML page"),
     (4, "unpacked under a packed name", lambda _: kind_of(b"\0\0\x08\x03"), "already unpacked"),
     (4, "a source that is a file", lambda p: sources.fetch(p, source=__file__, progress=False), (files.DataError, "is not a folder; name the one that holds")),
-    (5, "braces for papermill", lambda p: execute_literal(p / "out{1}"), True),
-    (5, "home in an option", lambda _: commands._at_home("--results=~/runs"), f"--results={Path.home()}/runs"),
-    (5, "home as an argument", lambda _: commands._at_home("~/runs"), f"{Path.home()}/runs"),
-    (5, "a tilde inside a name", lambda _: commands._at_home("runs~1"), "runs~1"),
+    (5, "home in an option", refusal_of("collect", "--results=~/runs"), "error: no records in /home/of/u/runs/runs"),
+    (5, "home as an argument", refusal_of("probe", "~/runs"), "error: no weights in /home/of/u/runs"),
+    (5, "home alone", refusal_of("collect", "--results=~"), "error: no records in /home/of/u/runs"),
+    (5, "a tilde inside a name", refusal_of("collect", "--results=runs~1"), "error: no records in runs~1/runs"),
     (5, "records below an odd path", lambda p: looked({})(p / "it's 100 %s {a} [b] ~ ü"), "1 record"),
     (6, "below the checkout", lambda p: files.checkout(project(p, "sesn-report")) == p, True),
     (6, "below another project", lambda p: files.checkout(project(p, "another")) == Path(files.__file__).parent.parent, True),
@@ -339,14 +353,6 @@ TABLE: list[tuple[int, str, Do, Any]] = [
     (11, "torch.jit.script of a network", lambda _: torch.jit.script(cnn()), (NotImplementedError, "MNISTNet cannot be compiled by torch.jit.script")),
     (11, "torch.jit.trace", lambda _: torch.jit.trace(cnn(), IMAGES)(IMAGES).shape, (2, 10)),
 ]  # fmt: skip
-
-
-def execute_literal(path: Path) -> bool:
-    from papermill.parameterize import parameterize_path
-
-    from sesn_lib.report.execute import _literal
-
-    return parameterize_path(_literal(path), {}) == str(path.resolve())
 
 
 def test_there_are_many() -> None:

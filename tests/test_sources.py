@@ -40,8 +40,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return source
 
-    monkeypatch.setattr(sources, "_from_torchvision", refuse("torchvision"))
-    monkeypatch.setattr(sources, "_from_npm", refuse("npm"))
+    monkeypatch.setattr(sources, "from_torchvision", refuse("torchvision"))
+    monkeypatch.setattr(sources, "from_npm", refuse("npm"))
     return calls
 
 
@@ -131,7 +131,7 @@ def test_a_source_that_is_down_is_no_warning_while_another_has_all(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sources, "_from_npm", has(tiny))
+    monkeypatch.setattr(sources, "from_npm", has(tiny))
     with caplog.at_level(logging.WARNING):
         sources.mnist(tmp_path / "data", progress=False)
     assert asked == ["torchvision"]
@@ -166,7 +166,7 @@ def test_a_damaged_source_is_refused_and_the_next_one_asked(
     half_packed = gzip.compress(tiny[TRAIN])[:-50]
     given = tiny_mnist.write_folder(tmp_path / "given", {name: tiny[name] for name in tiny if name != TRAIN})
     (given / f"{TRAIN}.gz").write_bytes(half_packed)
-    monkeypatch.setattr(sources, "_from_torchvision", has({TRAIN: tiny[TRAIN][:-1]}))
+    monkeypatch.setattr(sources, "from_torchvision", has({TRAIN: tiny[TRAIN][:-1]}))
     with pytest.raises(DataError) as caught:
         sources.mnist(tmp_path / "data", source=given, progress=False)
     assert asked == ["npm"]
@@ -187,7 +187,7 @@ def test_content_of_the_right_size_and_another_md5_is_refused_from_every_source(
     def deliver(files_of_it: dict[str, bytes]) -> Path | None:
         if source == "folder":
             return tiny_mnist.write_folder(tmp_path / "given", files_of_it)
-        monkeypatch.setattr(sources, f"_from_{source}", has(files_of_it))
+        monkeypatch.setattr(sources, f"from_{source}", has(files_of_it))
         return None
 
     flipped = tiny[TRAIN][:-1] + bytes([tiny[TRAIN][-1] ^ 1])
@@ -226,7 +226,7 @@ def only_npm(tiny: dict[str, bytes], asked: list[str], monkeypatch: pytest.Monke
     def down(files: FileSet) -> None:
         raise sources.Unavailable("down")
 
-    monkeypatch.setattr(sources, "_from_torchvision", down)
+    monkeypatch.setattr(sources, "from_torchvision", down)
     monkeypatch.setattr(sources.shutil, "which", lambda name: "npm")
     return files_of_it
 
@@ -331,13 +331,13 @@ def test_a_data_folder_that_takes_no_files(
     allowed = files.os.access
     closed = tuple(str(tmp_path / name) for name in ("packed", "raw", "empty"))
     monkeypatch.setattr(files.os, "access", lambda path, mode: not str(path).startswith(closed) and allowed(path, mode))
-    sources._spare.cache_clear()
+    sources.spare_folder.cache_clear()
     for _ in range(2):
         found = sources.mnist(packed, progress=False)
         assert all(np.array_equal(a, b) for a, b in zip(found, truth))
     assert "cannot write to the data folder" in caplog.text
     assert "until then MNIST is unpacked elsewhere, anew by each program" in caplog.text
-    assert sources.fetch(empty, source=packed, progress=False) == sources._spare()
+    assert sources.fetch(empty, source=packed, progress=False) == sources.spare_folder()
     assert sources.fetch(tmp_path / "raw", progress=False) == raw
     (raw / TRAIN).write_bytes(b"damaged")
     with pytest.raises(DataError, match="permission denied; name a folder you can write to"):

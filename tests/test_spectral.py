@@ -76,12 +76,7 @@ def test_a_period_too_short_is_noticed() -> None:
     assert difference.abs().max() > 0.5
 
 
-def by_place(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
-    """The way of a CPU, on whatever device the maps are."""
-    return spectral._MaxPool.apply(kernel, padding, *maps)
-
-
-@pytest.mark.parametrize("pool", [max_pool, by_place, spectral._max_pool_by_index])
+@pytest.mark.parametrize("pool", [max_pool, spectral.max_pool_by_place, spectral.max_pool_by_index])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("size", "kernel", "padding"), [(28, 2, 0), (7, 4, 2), (14, 8, 2), (9, 2, 0), (6, 3, 1), (2, 2, 0), (5, 1, 0)]
@@ -99,7 +94,7 @@ def test_pooling_equals_torch(
     assert torch.equal(torch.autograd.grad(fast, x, grad)[0], torch.autograd.grad(slow, x, grad)[0])
 
 
-@pytest.mark.parametrize("pool", [max_pool, by_place, spectral._max_pool_by_index])
+@pytest.mark.parametrize("pool", [max_pool, spectral.max_pool_by_place, spectral.max_pool_by_index])
 @pytest.mark.parametrize("zeros", [(0.0, -0.0), (-0.0, 0.0)])
 def test_of_zeros_of_either_sign_one_gets_the_gradient(zeros: tuple[float, float], pool: Callable[..., Tensor]) -> None:
     x = torch.tensor([[-1.0, zeros[0]], [zeros[1], -1.0]])[..., None].requires_grad_()
@@ -108,7 +103,7 @@ def test_of_zeros_of_either_sign_one_gets_the_gradient(zeros: tuple[float, float
     assert grad[x == 0].sum() == 3
 
 
-@pytest.mark.parametrize("pool", [by_place, spectral._max_pool_by_index])
+@pytest.mark.parametrize("pool", [spectral.max_pool_by_place, spectral.max_pool_by_index])
 def test_pooling_over_maps_is_pooling_of_their_maximum(pool: Callable[..., Tensor]) -> None:
     maps = [torch.randn(6, 6, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     fast = pool(maps, 2)
@@ -136,13 +131,13 @@ def test_a_gpus_pooling_of_windows_side_by_side_copies_nothing() -> None:
 
     x = torch.randn(14, 14, 6, 5, requires_grad=True)
     with Large() as large:
-        spectral._max_pool_by_index([x], 2).sum().backward()
+        spectral.max_pool_by_index([x], 2).sum().backward()
     assert [name for name in large.names if name != "detach"] == [
         "max_pool2d_with_indices",
         "max_pool2d_with_indices_backward",
     ]
     with Large() as large:
-        spectral._max_pool_by_index([x], 1)
+        spectral.max_pool_by_index([x], 1)
     assert set(large.names) <= {"detach"}  # windows of one pixel need no pooling
 
 
@@ -153,7 +148,7 @@ def test_a_gpus_pooling_is_a_cpus(count: int, dtype: torch.dtype, kernel: int) -
     generator = torch.Generator().manual_seed(count)
     # Few values, so that equal maxima in a window, and of several maps, are the rule; odd sides leave a row over.
     maps = [torch.randint(-2, 2, (7, 7, 3, 4), generator=generator).to(dtype).requires_grad_() for _ in range(count)]
-    found, expected = spectral._max_pool_by_index(maps, kernel), max_pool(maps, kernel)
+    found, expected = spectral.max_pool_by_index(maps, kernel), max_pool(maps, kernel)
     assert torch.equal(found, expected)
     grad = torch.randn(found.shape, generator=generator).to(dtype)
     for a, b in zip(torch.autograd.grad(found, maps, grad), torch.autograd.grad(expected, maps, grad)):

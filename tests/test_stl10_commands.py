@@ -33,10 +33,10 @@ SHORT = ["--epochs", "1", "--batch-size", "5", "--train-images", "10", "--test-i
 @pytest.fixture(autouse=True)
 def nothing_remembered():
     """These tests put small networks in place of the real ones; what is counted of them must not outlive them."""
-    for remembered in (counting.count, cost._speed):
+    for remembered in (counting.count, cost.measured_speed):
         remembered.cache_clear()
     yield
-    for remembered in (counting.count, cost._speed):
+    for remembered in (counting.count, cost.measured_speed):
         remembered.cache_clear()
 
 
@@ -196,7 +196,7 @@ def test_the_whole_experiment_is_the_default(tmp_path):
 
 def test_the_estimate_of_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "measure", lambda *args, **options: {"images_per_second": 50.0})
-    cost._speed.cache_clear()
+    cost.measured_speed.cache_clear()
     all_images = job(["wrn_16_8"], folder=tmp_path)
     whole = all_images.estimate(all_images.cells[0])
     assert whole == pytest.approx(1.15 * (5_000_000 + 11 * 8000 / 3) / 50, rel=1e-3)

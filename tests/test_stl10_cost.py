@@ -84,7 +84,7 @@ def test_the_steps_before_the_clock_starts_do_not_count(monkeypatch):
 
 def test_what_is_left_of_a_run_is_estimated_with_a_margin(tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "measure", lambda *arguments, **options: {"images_per_second": 50.0})
-    cost._speed.cache_clear()
+    cost.measured_speed.cache_clear()
     recipe = Recipe(epochs=3, milestones=(), evaluate_after=(), validation_images=500, seed=77)
     held_out = estimate(EXPERIMENT, "wrn_16_8", 50.0, recipe, train_images=1500, test_images=300)
     assert held_out == pytest.approx((3 * 1000 + 800 / 3) / 50, rel=1e-2)
@@ -93,7 +93,7 @@ def test_what_is_left_of_a_run_is_estimated_with_a_margin(tmp_path, monkeypatch)
     estimator, cell = Estimator(tmp_path, options), STL10Cell("wrn_16_8", 0)
     assert estimator(cell) == pytest.approx(1.15 * whole)
     assert estimator(cell, done=0.75) == pytest.approx(1.15 * whole / 4)
-    cost._speed.cache_clear()
+    cost.measured_speed.cache_clear()
 
 
 def test_a_measurement_and_its_file(tmp_path, monkeypatch):

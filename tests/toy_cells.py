@@ -124,7 +124,7 @@ def use_toy_data(monkeypatch: Any, realization: Callable[..., Any] = toy_realiza
     """Runs of cells get such images from now on."""
     from sesn_lib.training import mnist_scale
 
-    monkeypatch.setattr(mnist_scale, "_realization", realization)
+    monkeypatch.setattr(mnist_scale, "load_realization", realization)
 
 
 def write(path: Path, content: Any) -> None:

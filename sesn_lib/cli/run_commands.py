@@ -192,15 +192,17 @@ def probe(
     """Show trained networks digits of fixed sizes, from 0.21 to 2, and measure how equivariant they are."""
     from sesn_lib import provenance
     from sesn_lib.runner import probes
+    from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
 
     provenance.use_threads(threads)
     target, cells = provenance.resolve_device(device), probes.kept_cells(weights)
     folder = results or paths.results() / CONTROLS.folder
     paths.check_folders({"--results": folder})
     count = probes.DIGITS if digits is None else digits
-    written = probes.probe_all(
-        cells, weights, folder, device=target, precision=precision, digits=count, data=data, say=typer.echo
-    )
+    with Heartbeat(lambda: "networks and digits", to_stderr):
+        written = probes.probe_all(
+            cells, weights, folder, device=target, precision=precision, digits=count, data=data, say=typer.echo
+        )
     typer.echo(f"{len(written)} networks probed, see {written[0].parent}")
 
 

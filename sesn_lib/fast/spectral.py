@@ -160,17 +160,21 @@ def max_pool(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
 
     Of equal candidates the first gets the whole gradient, as in torch's pooling; +0 and -0 may count as unequal.
     """
-    if maps[0].device.type == "cuda":
-        return _max_pool_by_index(maps, kernel, padding)
+    by = max_pool_by_index if maps[0].device.type == "cuda" else max_pool_by_place
+    return by(maps, kernel, padding)
+
+
+def max_pool_by_place(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
+    """`max_pool` place by place of a window, with little memory: for a CPU."""
     pooled: Tensor = _MaxPool.apply(kernel, padding, *maps)
     return pooled
 
 
-def _max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
+def max_pool_by_index(maps: list[Tensor], kernel: int, padding: int = 0) -> Tensor:
     """`max_pool` in a few large steps: for a GPU, where a step costs more to start than the additional memory to read.
 
-    `_MaxPool` takes about 4 S kernel^2 small ones, this takes three for each map and four in all; and for windows that
-    need no frame one for each map, by torch's own pooling; for windows of one pixel none.
+    `max_pool_by_place` takes about 4 S kernel^2 small ones, this takes three for each map and four in all; and for
+    windows that need no frame one for each map, by torch's own pooling; for windows of one pixel none.
     """
     height, width, *rest = maps[0].shape
     if not padding and kernel < min(height, width):

@@ -143,9 +143,11 @@ def build_poster(
         return 1
     told = dict(facts(provenance.environment(), "quick", None))
     made = f"Printed by sesn report --poster on {datetime.now(UTC):%Y-%m-%d} from commit {told['Commit']}."
-    content = poster.pdf(poster.layout(nbformat.read(outcome.path, as_version=4), TITLE, made))
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    with Heartbeat(lambda: "printing the poster", say):
+        content = poster.pdf(poster.layout(nbformat.read(outcome.path, as_version=4), TITLE, made))
     write_aside(folder / "poster.pdf", content, replace=True)
-    console.print(f"the poster is {escape(str(folder / 'poster.pdf'))}", highlight=False, soft_wrap=True)
+    say(f"the poster is {escape(str(folder / 'poster.pdf'))}")
     return 0
 
 

@@ -25,7 +25,7 @@ from sesn_lib.fast import memory, precision
 from sesn_lib.fast.graphs import WARM_UP
 from sesn_lib.paths import check_folders
 from sesn_lib.runner import bench_jobs, gauges
-from sesn_lib.runner.heartbeat import Heartbeat, to_stderr, warn_if_slow
+from sesn_lib.runner.heartbeat import at_work, warn_if_slow
 from sesn_lib.training.counting import Arithmetic
 from sesn_lib.training.mnist_scale import new_optimizer, new_step
 
@@ -109,13 +109,14 @@ def run(
     if output is not None:
         check_folders({"--output: the folder": output.parent})
     console = Console()
-    augmentation = _augmentation_seconds(target, batch_size)
-    if target.type == "cuda":  # what its libraries keep for themselves is counted to no network
-        _Step(names[0], ways[-1], target, batch_size).warm_up()
     rows: list[Measurement] = []
     peaks = dict.fromkeys(wanted, 0.0)
-    for name in names:
-        with console.status(name) if console.is_terminal else Heartbeat(lambda: name, to_stderr):  # noqa: B023
+    with at_work("rescaling", console) as tell:
+        augmentation = _augmentation_seconds(target, batch_size)
+        if target.type == "cuda":  # what its libraries keep for themselves is counted to no network
+            Step(names[0], ways[-1], target, batch_size).warm_up()
+        for name in names:
+            tell(name)
             # Beside each network anew: a peak taken while something else runs would flatter every share.
             peaks = {name: max(peak, gauges.matrix_peak(target, name)) for name, peak in peaks.items()}
             rows += measure(name, target, batch_size=batch_size, rounds=rounds, ways=ways)
@@ -166,12 +167,12 @@ def ways_on(device: torch.device) -> tuple[str, ...]:
 @memory.kept()
 def measure(name: str, device: torch.device, *, batch_size: int, rounds: int, ways: Sequence[str]) -> list[Measurement]:
     """Measure one network in the given ways, taking turns; memory is kept, as in training."""
-    steps: dict[str, _Step] = {}
+    steps: dict[str, Step] = {}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     peak_bytes: dict[str, int | None] = {}
     for way in ways:
         before = gauges.forget_peak_memory(device)
-        steps[way] = _Step(name, way, device, batch_size)
+        steps[way] = Step(name, way, device, batch_size)
         steps[way].warm_up()
         gauges.wait(device)
         peak = gauges.peak_memory(device)
@@ -199,7 +200,7 @@ def measure(name: str, device: torch.device, *, batch_size: int, rounds: int, wa
     return rows
 
 
-class _Step:
+class Step:
     """A training step of one network in one way, on fixed random digits' worth of noise."""
 
     def __init__(self, name: str, way: str, device: torch.device, batch_size: int) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from sesn_lib.checks import check_whole
 from sesn_lib.experiments.mnist_scale import PROTOCOL, REALIZATIONS, SCALINGS
+from sesn_lib.runner.heartbeat import at_work
 from sesn_lib.runner.worker import RunnerError
 from sesn_lib.store.records import Store
 
@@ -77,9 +78,11 @@ def run(
     The file gets the key `trainings`, a list with the attributes of a `Training` in each entry.
     """
     rows: list[Training] = []
-    for model in models or MODELS:
-        console.print(f"{model}: whole trainings with {', '.join(map(str, jobs))} jobs")
-        rows += measure(model, jobs, device)
+    with at_work("trainings", console) as tell:
+        for model in models or MODELS:
+            console.print(f"{model}: whole trainings with {', '.join(map(str, jobs))} jobs")
+            tell(model)
+            rows += measure(model, jobs, device)
     console.print(_table(rows))
     if output is not None:
         report = json.loads(output.read_text())
@@ -122,7 +125,7 @@ def measure(
                 "--precision": "bf16" if on_gpu else "float32",
                 "--results": folder,
             }
-            wall = _timed([str(word) for option in options.items() for word in option], number)
+            wall = timed([str(word) for option in options.items() for word in option], number)
             rows.append(_training(model, number, Path(folder), wall, rows))
     return rows
 
@@ -133,8 +136,12 @@ def _cells_for(jobs: int) -> tuple[str, str]:
     return ("1.0", f"0-{jobs - 1}") if jobs <= count else ("1.0,0.5", f"0-{(jobs + 1) // 2 - 1}")
 
 
-def _timed(words: list[str], jobs: int) -> float:
-    """Seconds that the command takes."""
+def timed(words: list[str], jobs: int) -> float:
+    """Seconds that `sesn run` takes with these words.
+
+    Raises:
+        RunnerError: a run failed.
+    """
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "sesn_lib", "run", *words], capture_output=True, text=True)
     if done.returncode:

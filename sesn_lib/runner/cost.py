@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sesn_lib.provenance import device_description, environment, resolve_device,
 from sesn_lib.runner import gauges
 from sesn_lib.runner.budget import format_duration, typical_cost
 from sesn_lib.runner.execution import task_of
-from sesn_lib.runner.heartbeat import Heartbeat, to_stderr
+from sesn_lib.runner.heartbeat import at_work
 from sesn_lib.store.atomic import write_aside
 from sesn_lib.store.records import Store, now
 from sesn_lib.training.counting import trained_parameters
@@ -134,7 +135,7 @@ class Estimator:
         images = experiment.protocol(settings, options)["train_images"]
         whole = typical_cost(self._like(cell), settings.epochs, images, slowdown=self.slowdown)
         if math.isnan(whole):
-            speed = _speed(experiment.name, cell.model, settings, options.device, options.threads)
+            speed = measured_speed(experiment.name, cell.model, settings, options.device, options.threads)
             tested = options.test_images
             whole = estimate(experiment, cell.model, speed, settings, train_images=images, test_images=tested)
         return MARGIN * (1 - done) * whole
@@ -153,7 +154,7 @@ class Estimator:
 
 
 @lru_cache(maxsize=64)
-def _speed(experiment: str, model: str, settings: BaseSettings, device: str, threads: int | None) -> float:
+def measured_speed(experiment: str, model: str, settings: BaseSettings, device: str, threads: int | None) -> float:
     """Images a second."""
     use_threads(threads)
     chosen = experiment_named(experiment)
@@ -205,12 +206,13 @@ def speeds(
 
     use_threads(threads)
     console = Console()
-    for name in models:
-        for kind in precisions_on(resolve_device(device)):
+    kinds = precisions_on(resolve_device(device))
+    with at_work("networks", console) as tell:
+        for name, kind in product(models, kinds):
+            tell(f"{name}, {kind}")
             settings = replace(experiment.settings, batch_size=batch_size, precision=kind)
             try:
-                with Heartbeat(lambda: f"{name}, {kind}", to_stderr):  # noqa: B023
-                    measured = measure(experiment, name, settings, device=device)
+                measured = measure(experiment, name, settings, device=device)
             except torch.OutOfMemoryError:
                 console.print(f"{name}, {kind}, batch {batch_size}: the device's memory does not hold it")
                 continue

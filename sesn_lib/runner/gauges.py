@@ -46,10 +46,10 @@ def matrix_peak(device: torch.device, precision: str) -> float:
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.inference_mode():
-        return max(_rate(work, device, dtype) for work in (_product, _convolution))
+        return max(rate(work, device, dtype) for work in (product, convolution))
 
 
-def _rate(work: Callable[[int, torch.device, torch.dtype], Work], device: torch.device, dtype: torch.dtype) -> float:
+def rate(work: Callable[[int, torch.device, torch.dtype], Work], device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of the smallest piece of work that takes `PEAK_SECONDS`, or of the largest."""
     for doublings in range(LARGEST[device.type] + 1):
         once, operations = work(doublings, device, dtype)
@@ -58,13 +58,13 @@ def _rate(work: Callable[[int, torch.device, torch.dtype], Work], device: torch.
     return operations / min(seconds_of(once, device, 5))
 
 
-def _product(doublings: int, device: torch.device, dtype: torch.dtype) -> Work:
+def product(doublings: int, device: torch.device, dtype: torch.dtype) -> Work:
     size = 256 * 2**doublings
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return lambda: a @ b, 2 * size**3
 
 
-def _convolution(doublings: int, device: torch.device, dtype: torch.dtype) -> Work:
+def convolution(doublings: int, device: torch.device, dtype: torch.dtype) -> Work:
     batch, channels, taps, side = min(8**doublings, 512), 128, 3, 28  # eightfold, as the product grows
     images = torch.randn(batch, channels, side + taps - 1, side + taps - 1, device=device).to(dtype)
     kernels = torch.randn(channels, channels, taps, taps, device=device).to(dtype)

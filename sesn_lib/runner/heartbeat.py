@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from data_prep.files import HEARTBEAT
 from sesn_lib.runner.budget import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 QUIET_SECONDS = HEARTBEAT
 
@@ -51,6 +56,23 @@ class Heartbeat:
                 continue
             self.last = now
             self.say(f"{self.what()}: at work, {format_duration(now - self.began)} so far")
+
+
+@contextmanager
+def at_work(what: str, console: Console) -> Iterator[Callable[[str], None]]:
+    """Within its block shows what is at work, at first `what`: on a terminal all the time, elsewhere after a silence;
+    yields the function to tell what it is from now on."""
+    if console.is_terminal:
+        with console.status(what) as shown:
+            yield lambda text: shown.update(text)
+        return
+
+    def tell(text: str) -> None:
+        nonlocal what
+        what = text
+
+    with Heartbeat(lambda: what, to_stderr):
+        yield tell
 
 
 def to_stderr(text: str) -> None:

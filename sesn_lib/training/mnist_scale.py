@@ -65,7 +65,7 @@ class Task(BaseTask[Settings]):
     @classmethod
     def load(cls, cell: AnyCell, settings: Settings, options: RunOptions, device: torch.device) -> tuple[Self, str]:
         data = None if options.data is None else str(options.data)
-        splits = _realization(data, cell.repetition, settings.DATA, options.progress)
+        splits = load_realization(data, cell.repetition, settings.DATA, options.progress)
         train = first(to_device(splits.train, device), options.train_images, "train_images")
         test = first(to_device(splits.test, device), options.test_images, "test_images")
         val = to_device(splits.val, device)
@@ -194,7 +194,7 @@ def _by_scale(factors: Any, correct: np.ndarray) -> dict[str, list[float]]:
 
 
 @lru_cache(maxsize=2)
-def _realization(root: str | None, realization: int, protocol: str, progress: bool) -> Realization:
+def load_realization(root: str | None, realization: int, protocol: str, progress: bool) -> Realization:
     from data_prep.mnist_scale import prepare
 
     return prepare(root, realization, protocol, progress=progress)

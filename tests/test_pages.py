@@ -1,4 +1,4 @@
-"""What makes a page fit its reader: folding, narrow figures, loops, widths of formulas, reading time."""
+"""What makes a page fit its reader: folding, pieces of wide figures, tables, widths of formulas, reading time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import io
 from pathlib import Path
 from typing import Any
 
-import IPython.display
 import nbformat
 import numpy as np
 import PIL.Image
 import pytest
 from bs4 import BeautifulSoup
-from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from sesn_lib.plotting import equivariance, groups, motion, overview, phone, style, training
 from sesn_lib.report import folding, formulas, pages, pictures, reading
 from sesn_lib.report.finish import finish
 from sesn_lib.report.formulas import mathml
@@ -190,150 +187,6 @@ def test_a_loop_has_a_still_picture_and_can_be_stopped() -> None:
     assert files[moving["src"]] == b"GIF89a"
     assert moving["alt"] == still["alt"] == "three black panels beside each other"
     assert soup.select_one(".moving summary")
-
-
-# Drawing
-
-
-def lines(width: float, count: int = 1) -> Any:
-    figure, axes = plt.subplots(1, count, figsize=(width, 2.5), squeeze=False)
-    for axis in axes[0]:
-        axis.plot([0, 1])
-    return figure
-
-
-def stored(figure: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a notebook keeps beside the picture."""
-    shown: list[Any] = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, metadata, raw: shown.append(metadata))
-    style.show(figure, "a line that rises from left to right")
-    return shown[0]["image/png"]
-
-
-@pytest.mark.parametrize(("width", "count", "narrow"), [(7.0, 1, True), (3.9, 1, False), (7.0, 2, True)])
-def test_a_wide_figure_is_drawn_narrow_too(
-    clean_figures: None, monkeypatch: pytest.MonkeyPatch, width: float, count: int, narrow: bool
-) -> None:
-    note = stored(lines(width, count), monkeypatch)
-    assert ("narrow" in note) == narrow
-    if narrow:
-        picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-        assert picture.width == round(phone.NARROW * phone.PNG_DPI)
-
-
-def test_on_a_phone_panels_stand_in_a_column_and_a_legend_below(
-    clean_figures: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    figure = lines(7.0, 2)
-    figure.axes[1].plot([0, 1], label="a name that takes half the width")
-    figure.axes[1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    stored(figure, monkeypatch)
-    first, second = (axes.get_position() for axes in figure.axes)
-    assert second.y1 < first.y0
-    assert second.x0 == pytest.approx(first.x0, abs=0.05)
-    legend = figure.axes[1].get_legend().get_window_extent()
-    assert legend.y1 < figure.axes[1].get_window_extent().y0
-
-
-def shared(count: int, width: float = 9.0) -> Any:
-    """Panels under one legend, with long names beside the first: nothing of it can be cut."""
-    figure, axes = plt.subplots(1, count, figsize=(width, 2.5), sharey=True, squeeze=False)
-    for axis in axes[0]:
-        axis.barh([0, 1], [1, 2], label="a source")
-        axis.plot([1, 2], [0, 1], label="another source with a name")
-        axis.plot([2, 1], [0, 1], label="and a third, that makes the legend wide")
-        axis.set_xlabel("a quantity with a long name, in its unit (left of 0: better)")
-    axes[0, 0].set_yticks([0, 1], ["vector features beat scalar ones", "short"])
-    style.legend(figure)
-    return figure
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 1), (4, 2), (8, 2)])
-def test_what_spans_the_panels_is_laid_out_anew(
-    clean_figures: None, monkeypatch: pytest.MonkeyPatch, count: int, columns: int
-) -> None:
-    figure = shared(count)
-    assert "narrow" in stored(figure, monkeypatch)
-    figure.draw_without_rendering()
-    assert len({round(axes.get_position().x0, 1) for axes in figure.axes}) == columns
-    legend = figure.legends[-1].get_window_extent()
-    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
-    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    assert names == ["vector features\nbeat scalar ones", "short"]
-    boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
-    ends = [min(box.x0 for box in boxes), max(box.x1 for box in boxes)]
-    assert ends == pytest.approx([figure.bbox.width / 2] * 2, abs=figure.bbox.width / 2 + 5)
-
-
-def test_more_panels_that_can_be_cut_are_not_stored_twice(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "narrow" not in stored(lines(9.0, 3), monkeypatch)
-
-
-@pytest.mark.parametrize("width", [3.9, 9.0, 14.0])
-def test_letters_are_large_enough_where_they_are_shown(
-    clean_figures: None, monkeypatch: pytest.MonkeyPatch, width: float
-) -> None:
-    figure = lines(width)
-    figure.axes[0].text(0.5, 0.5, "small print", fontsize=5)
-    figure.axes[0].tick_params(labelsize=6)
-    stored(figure, monkeypatch)
-    shown = min(1.0, phone.SCREEN / (width * style.SCREEN_DPI))
-    texts = [*figure.axes[0].texts, *figure.axes[0].get_xticklabels()]
-    pixels = [text.get_fontsize() / 72 * style.SCREEN_DPI * shown for text in texts]
-    assert min(pixels) == pytest.approx(phone.LEAST)
-
-
-def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = np.eye(8)
-    figure = groups.commuting_square(picture, picture, picture, picture)
-    note = stored(figure, monkeypatch)
-    drawn = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-    assert drawn.width == round(phone.NARROW * phone.PNG_DPI) < note["width"] * style.PNG_DPI / style.SCREEN_DPI
-    assert "narrow" not in stored(groups.panels({"a": picture, "b": picture}), monkeypatch), "pictures are cut instead"
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: training.confusion(np.arange(10), np.arange(10)[::-1])[0],
-        lambda: equivariance.logits([0.5, 1.0], {0.5: np.eye(8)}, {"a": np.eye(10)[:2], "b": np.eye(10)[:2]}, 3),
-        overview.draw,
-    ],
-    ids=["confusion", "logits", "overview"],
-)
-def test_figures_with_pictures_have_a_form_for_a_phone(
-    clean_figures: None, monkeypatch: pytest.MonkeyPatch, draw: Any
-) -> None:
-    note = stored(draw(), monkeypatch)
-    picture = PIL.Image.open(io.BytesIO(base64.b64decode(note["narrow"])))
-    assert picture.width == round(phone.NARROW * phone.PNG_DPI)
-
-
-def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = motion.loop([lines(2.0), lines(2.0, 2), lines(2.0)])
-    picture = PIL.Image.open(io.BytesIO(content))
-    assert (picture.n_frames, picture.info["duration"], picture.info["loop"]) == (3, 120, 0)
-    assert len(content) < motion.MOST_BYTES
-    with pytest.raises(ValueError, match="1 frames does not move"):
-        motion.loop([lines(2.0)])
-    monkeypatch.setattr(motion, "MOST_BYTES", 100)
-    with pytest.raises(ValueError, match="more than 100"):
-        motion.loop([lines(2.0), lines(2.0, 2)])
-
-
-@pytest.mark.parametrize("live", [False, True])
-def test_a_loop_moves_where_somebody_looks_on(clean_figures: None, monkeypatch: pytest.MonkeyPatch, live: bool) -> None:
-    shown: list[Any] = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, metadata, raw: shown.append((data, metadata)))
-    monkeypatch.setattr(style, "is_live", lambda: live)
-    motion.show([lines(2.0), lines(2.0, 2)], lines(2.0), "a line that rises, then two of them")
-    data, notes = shown[0]
-    kind = "image/gif" if live else "image/png"
-    assert kind in data
-    assert notes[kind]["alt"] == "a line that rises, then two of them"
-    assert ("loop" in notes[kind]) == (not live)
-    assert plt.get_fignums() == []
 
 
 # Tables and formulas

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from sesn_lib.plotting import style
+from sesn_lib.plotting import phone, style
 
 PROTOCOL_COLOURS = {"paper": style.PAPER, "report": style.REPORT}
 
@@ -39,8 +39,13 @@ def rescaled_digit(original: np.ndarray, rows: Mapping[str, Sequence[np.ndarray]
 
 def samples(protocols: Mapping[str, tuple[np.ndarray, np.ndarray]], columns: int = 12, lines: int = 3) -> Figure:
     """The first images of a split for each protocol, with their factors: name -> (uint8 [N, H, W], float64 [N])."""
+    beside = _samples(protocols, columns, lines, 0.78)
+    return phone.upright(beside, lambda: _samples(protocols, columns // 2, 2 * lines, 0.65))
+
+
+def _samples(protocols: Mapping[str, tuple[np.ndarray, np.ndarray]], columns: int, lines: int, inches: float) -> Figure:
     count = len(protocols)
-    figure = plt.figure(figsize=(0.78 * columns, count * (0.95 * lines + 0.35)))
+    figure = plt.figure(figsize=(inches * columns, count * ((inches + 0.17) * lines + 0.35)))
     parts = figure.subfigures(count, 1, squeeze=False)
     for part, (name, (images, scales)) in zip(parts[:, 0], protocols.items()):
         part.suptitle(f"protocol {name}")
@@ -72,7 +77,8 @@ def factors(protocols: Mapping[str, np.ndarray], bounds: tuple[float, float], bi
         cell.hlines(1 / (bounds[1] - bounds[0]), *bounds, color=style.INK, linewidth=1, linestyle="--", label="uniform")
         cell.set(title=f"{name}: {len(values):,} factors", xlabel="scale factor s")
     axes[0, 0].set_ylabel("density")
-    axes[0, 0].legend(loc="lower center")
+    axes[0, 0].set_ylim(top=1.35 * axes[0, 0].get_ylim()[1])  # room for the legend
+    axes[0, 0].legend(loc="upper right")
     return figure
 
 

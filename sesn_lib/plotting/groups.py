@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -174,16 +175,27 @@ def error_table(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Fig
     NaN marks what does not apply.
     """
     table = style.array(values)
-    figure, ax = plt.subplots(figsize=(9.5, 0.44 * len(rows) + 0.9))
+    broken = [textwrap.fill(row, 11) for row in rows]
+    return phone.upright(
+        _error_table(table, rows, columns, (9.5, 0.44 * len(rows) + 0.9)),
+        lambda: _error_table(table, broken, columns, (phone.NARROW, 0.44 * len(rows) + 1.6), rotation=90),
+    )
+
+
+def _error_table(
+    table: np.ndarray, rows: Sequence[str], columns: Sequence[str], size: tuple[float, float], rotation: float = 0
+) -> Figure:
+    figure, ax = plt.subplots(figsize=size)
     norm, shades = Normalize(-8, 0.5), colormaps["OrRd"]
     for (i, j), value in np.ndenumerate(table):
         exact = value == 0
         face = style.BLUE if exact else style.FAINT if math.isnan(value) else shades(0.85 * norm(math.log10(value)))
         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=face, edgecolor="white", linewidth=2))
         colour, weight = "white" if exact or value > 0.02 else style.INK, "bold" if exact else "normal"
-        ax.text(j, i, format_error(value), ha="center", va="center", fontsize=10.5, color=colour, weight=weight)
+        letters = 9 if rotation else 10.5
+        ax.text(j, i, format_error(value), ha="center", va="center", fontsize=letters, color=colour, weight=weight)
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-    ax.set_xticks(range(len(columns)), columns)
+    ax.set_xticks(range(len(columns)), columns, rotation=rotation)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.grid(False)

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 
-from sesn_lib.plotting import style
+from sesn_lib.plotting import phone, style
 from sesn_lib.plotting.style import array, peak
 
 
@@ -122,8 +122,14 @@ def connections(matrices: Sequence[Any], titles: Sequence[str]) -> Figure:
         matrices: [S, S] each, entry (output scale, input scale) = size of the change.
         titles: one per matrix.
     """
-    figure, axes = plt.subplots(1, len(matrices), figsize=(2.9 * len(matrices), 3.1), squeeze=False)
-    for panel, values, title in zip(axes[0], matrices, titles):
+    beside = _connections(matrices, titles, 1, (2.9 * len(matrices), 3.1))
+    below = (phone.NARROW, 2.7 * len(matrices))
+    return phone.upright(beside, lambda: _connections(matrices, titles, len(matrices), below))
+
+
+def _connections(matrices: Sequence[Any], titles: Sequence[str], rows: int, size: tuple[float, float]) -> Figure:
+    figure, axes = plt.subplots(rows, len(matrices) // rows, figsize=size, squeeze=False)
+    for panel, values, title in zip(axes.flat, matrices, titles):
         change = array(values)
         count = len(change)
         panel.imshow(change > 0, cmap="Blues", vmin=0, vmax=1.6)

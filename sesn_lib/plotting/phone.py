@@ -1,8 +1,8 @@
 """Figures that can be read where they are shown: letters of a least size, a form of its own for a phone.
 
-On a phone the form for a screen would be shrunk until nobody could read it. A figure of panels is cut where white
-gutters run through it, and its pieces stand one below the other. What cannot be cut, for shared labels or legends
-across the panels, is drawn anew, as wide as a phone.
+On a phone the form for a screen would be shrunk until nobody could read it. Plots are drawn anew, as wide as a phone,
+and so are rows of pictures with names. Other pictures are cut where white gutters run through the figure, and its
+pieces stand one below the other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import textwrap
 import warnings
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import combinations, pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,7 +28,7 @@ SCREEN = 920  # pixels that a page is wide; wider figures are shrunk
 LEAST = 11  # pixels of letters that can be read
 PHONE = 358  # pixels of text that a phone of 390 shows; what is wider gets a form of its own
 NARROW = 3.95  # inches that fit those with letters of their full size
-MOST_STACKED = 2  # panels that are stacked though they could be cut
+MOST_BESIDE = 5  # pictures of a grid with names of its rows: each is a sixth of a phone wide, or more
 MOST_IN_COLUMN = 4  # more panels stand in two columns, and so do those that share the names beside them
 NAME = 18  # characters of a name beside an axis, from which on it is broken over lines
 LINE = 38  # characters of a line of text across the figure
@@ -59,24 +59,28 @@ def legible(figure: Figure) -> None:
             text.set_fontsize(least)
 
 
-def pieces(content: bytes, width: int, most: float = PHONE) -> list[bytes]:
+def pieces(content: bytes, width: int, most: float = PHONE, *, names: float = 0) -> list[bytes]:
     """A PNG that is shown `width` pixels wide, cut along white gutters into parts at most `most` pixels wide.
 
     Where that does not go, a little wider, to be shrunk by a tenth.
 
+    Arguments:
+        names: part of the width, at the left, that holds the names of the rows: every part gets it.
+
     Returns: the parts from left to right, or nothing if the gutters do not allow it.
     """
-    return _cut(content, width, most) or _cut(content, width, 1.1 * most)
+    return _cut(content, width, most, names) or _cut(content, width, 1.1 * most, names)
 
 
-def _cut(content: bytes, width: int, most: float) -> list[bytes]:
+def _cut(content: bytes, width: int, most: float, names: float) -> list[bytes]:
     image = PIL.Image.open(io.BytesIO(content)).convert("RGB")
     white = (np.asarray(image).min(axis=(0, 2)) >= WHITE).astype(int)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], white, [0]])))
     runs = [(a, b) for a, b in zip(edges[::2], edges[1::2]) if b - a >= GUTTER * image.width]
-    limit = most * image.width / width
+    strip = image.crop((0, 0, round(names * image.width), image.height))
+    limit = most * image.width / width - strip.width
     inner = [(int(a + b) // 2) for a, b in runs if a > 0 and b < image.width]
-    cuts = [0]
+    cuts = [strip.width]
     while image.width - cuts[-1] > limit:
         reachable = [x for x in inner if cuts[-1] + LEAST_PIECE * limit < x <= cuts[-1] + limit]
         if not reachable:
@@ -88,19 +92,30 @@ def _cut(content: bytes, width: int, most: float) -> list[bytes]:
     parts = []
     for left, right in pairwise(cuts):
         target = io.BytesIO()
-        image.crop((left, 0, right, image.height)).quantize(256).save(target, format="png", optimize=True)
+        part = PIL.Image.new("RGB", (strip.width + right - left, image.height))
+        part.paste(strip, (0, 0))
+        part.paste(image.crop((left, 0, right, image.height)), (strip.width, 0))
+        part.quantize(256).save(target, format="png", optimize=True)
         parts.append(target.getvalue())
     return parts
 
 
-def narrow(figure: Figure, content: bytes, width: int) -> Figure | None:
+def names(figure: Figure) -> float:
+    """Part of the figure's width, at its left, that holds the names of rows of pictures; 0 where there are none."""
+    specs = [spec for axes in figure.axes if (spec := axes.get_subplotspec()) is not None]
+    if len(specs) < len(figure.axes) or not all(axes.images for axes in figure.axes):
+        return 0.0
+    first = [axes for axes, spec in zip(figure.axes, specs) if spec.is_first_col()]
+    if len(first) == len(specs) or not all(axes.get_ylabel() for axes in first):
+        return 0.0
+    return float(min(axes.get_window_extent().x0 for axes in first) / figure.bbox.width)
+
+
+def narrow(figure: Figure) -> Figure | None:
     """The figure once more, as wide as a phone: its panels in one or two columns, its legends in as many as fit.
 
-    Arguments:
-        figure: as drawn for a screen, as the PNG `content`, shown `width` pixels wide.
-
-    Returns: this figure, changed, or another; nothing if it is narrow as it is, can be cut, has pictures or arrows, or
-        does not hold together.
+    Returns: this figure, changed, or another; nothing if it is narrow as it is, has pictures that can be cut apart or
+        arrows, or does not hold together.
     """
     if figure in _FORMS:
         return _FORMS.pop(figure)()
@@ -108,11 +123,11 @@ def narrow(figure: Figure, content: bytes, width: int) -> Figure | None:
     if not specs or len(specs) < len(figure.axes) or figure.get_figwidth() <= NARROW:
         return None
     columns = specs[0].get_gridspec().ncols
+    if _is_grid(figure, columns) and (smaller := _shrunk(figure)) is not None:
+        return smaller
     if columns > 1 and (figure.artists or any(axes.images for axes in figure.axes)):
         return None
-    if len(specs) > MOST_STACKED and pieces(content, width):
-        return None
-    shared = len(specs) > MOST_STACKED and figure.axes[0].get_shared_y_axes().joined(*figure.axes[:2])
+    shared = len(specs) > 2 and figure.axes[0].get_shared_y_axes().joined(*figure.axes[:2])
     across = 2 if shared or len(specs) > MOST_IN_COLUMN else 1
     down = -(-len(specs) // across)
     height = figure.get_figheight() / specs[0].get_gridspec().nrows
@@ -133,6 +148,27 @@ def narrow(figure: Figure, content: bytes, width: int) -> Figure | None:
         figure.draw_without_rendering()
     box = figure.get_tightbbox()
     return figure if not crowded and box.x0 > -0.1 and box.x1 < NARROW + 0.1 else None
+
+
+def _is_grid(figure: Figure, columns: int) -> bool:
+    """Whether it is rows of pictures that belong together: cut, all but one part would lack the names of the rows."""
+    rows = len(figure.axes) // columns
+    pictures = all(len(axes.images) == 1 and axes.get_aspect() == 1 for axes in figure.axes)
+    return 1 < columns <= MOST_BESIDE and rows > 1 and pictures and not figure.artists
+
+
+def _shrunk(figure: Figure) -> Figure | None:
+    """The figure as wide as a phone, with letters that can be read; nothing if there is no room for them."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(NARROW, height * NARROW / width + 0.2)
+    legible(figure)
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    boxes = [text.get_window_extent() for text in texts]
+    if any(a.overlaps(b) for a, b in combinations(boxes, 2)):
+        figure.set_size_inches(width, height)
+        return None
+    return figure
 
 
 def _break_lines(figure: Figure, across: int) -> None:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from sesn_lib.data.augment import MEAN, STD
 from sesn_lib.experiments.stl10 import Recipe
 from sesn_lib.models.wide_resnet import Part
-from sesn_lib.plotting import style
+from sesn_lib.plotting import phone, style
 
 COLOURS = {
     "wrn_16_8": style.RED,
@@ -108,32 +108,39 @@ def _shown(image: np.ndarray) -> np.ndarray:
 
 def networks(summaries: Mapping[str, Sequence[Part]]) -> Figure:
     """Each network as a row of boxes; stacked sheets are scales, height is the size of the map."""
-    figure, axes = plt.subplots(len(summaries), 1, figsize=(10, 1.75 * len(summaries)))
+    return phone.upright(_networks(summaries, 9, 3, 10.0), lambda: _networks(summaries, 5, 1, phone.NARROW))
+
+
+def _networks(summaries: Mapping[str, Sequence[Part]], most: int, names: int, width: float) -> Figure:
+    """With at most `most` boxes, or `names` of kinds, beside each other."""
+    lines = -(-9 // most)
+    figure, axes = plt.subplots(len(summaries), 1, figsize=(width, 1.75 * lines * len(summaries) + 0.25 * (3 - names)))
     for cell, (name, parts) in zip(np.atleast_1d(axes), summaries.items()):
-        cell.set(xlim=(-0.2, 9.6), ylim=(-0.62, 1.5))
+        cell.set(xlim=(-0.2, most + (0.6 if lines == 1 else 0)), ylim=(1.5 - 2.12 * lines, 1.5))
         cell.axis("off")
         total = sum(part.parameters for part in parts)
         cell.set_title(f"{name}: {total:,} parameters", loc="left", fontsize=10, fontweight="bold")
         places = [*range(len(parts) - 1), 8] if len(parts) == 8 else list(range(len(parts)))
         for place, part in zip(places, parts):
-            _box(cell, place, part)
+            _box(cell, place % most, 2.12 * (place // most), part)
     handles = [Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor=style.MUTED) for _, colour in KINDS.values()]
-    figure.legend(handles, [text for text, _ in KINDS.values()], loc="outside lower center", ncols=3)
+    figure.legend(handles, [text for text, _ in KINDS.values()], loc="outside lower center", ncols=names)
     return figure
 
 
-def _box(axes: Axes, place: float, part: Part) -> None:
+def _box(axes: Axes, place: float, down: float, part: Part) -> None:
     """One part: its sheets, its size in words."""
     pixels = part.shape[-1] if len(part.shape) > 1 else 0
     sheets = part.shape[1] if len(part.shape) == 4 else 1
     height = 0.3 + 0.75 * pixels / 96
     for sheet in reversed(range(sheets)):
-        corner = (place + 0.06 * sheet, 0.07 * sheet)
+        corner = (place + 0.06 * sheet, 0.07 * sheet - down)
         axes.add_patch(Rectangle(corner, 0.62, height, facecolor=KINDS[part.first][1], edgecolor=style.MUTED, lw=0.8))
-    axes.text(place + 0.31, height / 2, str(part.shape[0]), ha="center", va="center", fontsize=9)
+    axes.text(place + 0.31, height / 2 - down, str(part.shape[0]), ha="center", va="center", fontsize=9)
     where = part.name.replace(", ", "\n").replace("maximum over scales", "max\nover scales")
     size = f"\n{pixels} px" if pixels else f"\n{part.shape[0]} classes"
-    axes.text(place + 0.33, -0.06, where + size, ha="center", va="top", fontsize=7, color=style.INK, linespacing=1.1)
+    look: dict[str, Any] = {"fontsize": 7, "color": style.INK, "linespacing": 1.1}
+    axes.text(place + 0.33, -0.06 - down, where + size, ha="center", va="top", **look)
 
 
 def equivariance(stages: Sequence[str], errors: Mapping[int, Mapping[str, Sequence[float]]]) -> Figure:

@@ -216,11 +216,14 @@ def show(figure: Figure, alt: str, **notes: Any) -> None:
         display(said, metadata={kind: {"alt": alt, "width": width}}, raw=True)
         return
     content = _png(figure)
-    narrow = None if notes else phone.narrow(figure, content, width)
+    names = phone.names(figure)
+    narrow = None if notes else phone.narrow(figure)
     if narrow is not None:
         phone.legible(narrow)
         notes["narrow"] = base64.b64encode(_png(narrow, phone.PNG_DPI)).decode()
         plt.close(narrow)
+    elif names and not notes:
+        notes["names"] = round(names, 4)
     plt.close(figure)
     # The plain text is what is left where there are no pictures, and what VS Code reads out.
     said = {"image/png": base64.b64encode(content).decode(), "text/plain": alt}

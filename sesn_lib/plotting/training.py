@@ -75,7 +75,7 @@ def learning_curve(
     for axes in (left, right):
         axes.set_xlim(0.5, (epochs or epoch[-1]) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
+    style.legend(figure)
     return figure
 
 

@@ -41,7 +41,9 @@ def collect(notebook: nbformat.NotebookNode, key: str) -> dict[str, Extra]:
             if wide and note.get("narrow"):
                 extra.narrow = [base64.b64decode(note["narrow"])]
             elif wide:
-                extra.narrow = pieces(base64.b64decode(data["image/png"]), int(note["width"]))
+                extra.narrow = pieces(
+                    base64.b64decode(data["image/png"]), int(note["width"]), names=float(note.get("names", 0))
+                )
             if extra.narrow or extra.loop:
                 extras[f"figures/{key}_{place}_{number}.png"] = extra
     return extras

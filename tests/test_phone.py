@@ -209,7 +209,7 @@ def test_rows_of_pictures_without_room_for_their_titles_are_cut_and_keep_their_n
 
 def test_every_part_of_a_cut_figure_has_the_names_of_the_rows() -> None:
     columns = np.concatenate([np.full(30, 0.0), np.ones(10), stripes(300, 300, 300)])
-    parts = pictures.pieces(png(columns), len(columns), most=650, names=40 / len(columns))
+    parts = pictures.pieces(png(columns), len(columns), most=600, names=40 / len(columns))
     assert sizes(parts) == [40 + 310, 40 + 320, 40 + 310]
     for part in parts:
         first = np.asarray(PIL.Image.open(io.BytesIO(part)).convert("L"))[0, :40]

@@ -288,6 +288,8 @@ def test_learning_curves_are_validation_errors_and_their_means(tmp_path: Path) -
     assert (epochs[:3], colour) == ([1, 2, 3], figures.SCALED)
     assert errors[:3] == pytest.approx([10.0, 7.0, 6.0])
     assert drawn["without augmentation"][1][:2] == pytest.approx([50.0, 50.0])
+    edges = axis.collections[-1].get_paths()[0].vertices
+    assert sorted(edges[edges[:, 0] == 2, 1]) == pytest.approx([4.0, 9.0]), "the band reaches over all runs"
     assert axis.get_title() == "cnn 28 (n = 4)"
 
 

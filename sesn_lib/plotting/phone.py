@@ -28,7 +28,8 @@ SCREEN = 920  # pixels that a page is wide; wider figures are shrunk
 LEAST = 11  # pixels of letters that can be read
 PHONE = 358  # pixels of text that a phone of 390 shows; what is wider gets a form of its own
 NARROW = 3.95  # inches that fit those with letters of their full size
-MOST_BESIDE = 5  # pictures of a grid with names of its rows: each is a sixth of a phone wide, or more
+MOST_BESIDE = 5  # pictures of a grid with names of its rows
+LEAST_PANEL = 0.15  # of a phone's width, that each of them has
 MOST_IN_COLUMN = 4  # more panels stand in two columns, and so do those that share the names beside them
 NAME = 18  # characters of a name beside an axis, from which on it is broken over lines
 LINE = 38  # characters of a line of text across the figure
@@ -62,14 +63,15 @@ def legible(figure: Figure) -> None:
 def pieces(content: bytes, width: int, most: float = PHONE, *, names: float = 0) -> list[bytes]:
     """A PNG that is shown `width` pixels wide, cut along white gutters into parts at most `most` pixels wide.
 
-    Where that does not go, a little wider, to be shrunk by a tenth.
+    Where that does not go, a little wider, to be shrunk by a tenth; with names, if that makes fewer parts, too.
 
     Arguments:
         names: part of the width, at the left, that holds the names of the rows: every part gets it.
 
     Returns: the parts from left to right, or nothing if the gutters do not allow it.
     """
-    return _cut(content, width, most, names) or _cut(content, width, 1.1 * most, names)
+    tight, wide = (_cut(content, width, factor * most, names) for factor in (1, 1.1))
+    return wide if not tight or (names and 0 < len(wide) < len(tight)) else tight
 
 
 def _cut(content: bytes, width: int, most: float, names: float) -> list[bytes]:
@@ -128,10 +130,20 @@ def narrow(figure: Figure) -> Figure | None:
     if columns > 1 and (figure.artists or any(axes.images for axes in figure.axes)):
         return None
     shared = len(specs) > 2 and figure.axes[0].get_shared_y_axes().joined(*figure.axes[:2])
-    across = 2 if shared or len(specs) > MOST_IN_COLUMN else 1
-    down = -(-len(specs) // across)
+    most = 2 if shared or len(specs) > MOST_IN_COLUMN else 1
     height = figure.get_figheight() / specs[0].get_gridspec().nrows
-    figure.set_size_inches(NARROW, height * (down if columns > 1 else specs[0].get_gridspec().nrows))
+    return figure if any(_stacked(figure, across, height, columns) for across in range(most, 0, -1)) else None
+
+
+def _stacked(figure: Figure, across: int, height: float, columns: int) -> bool:
+    """Lays the panels out anew, so many beside each other, if there were several columns; whether they fit.
+
+    Arguments:
+        height: of a panel, in inches.
+        columns: of panels on a screen; one stays one.
+    """
+    down = -(-len(figure.axes) // across)
+    figure.set_size_inches(NARROW, height * (down if columns > 1 else len(figure.axes)))
     if columns > 1:
         grid = GridSpec(down, across, figure=figure)
         for place, axes in enumerate(figure.axes):
@@ -147,7 +159,7 @@ def narrow(figure: Figure) -> Figure | None:
             _fewer_columns(figure, legend)
         figure.draw_without_rendering()
     box = figure.get_tightbbox()
-    return figure if not crowded and box.x0 > -0.1 and box.x1 < NARROW + 0.1 else None
+    return not crowded and box.x0 > -0.1 and box.x1 < NARROW + 0.1
 
 
 def _is_grid(figure: Figure, columns: int) -> bool:
@@ -165,7 +177,8 @@ def _shrunk(figure: Figure) -> Figure | None:
     figure.draw_without_rendering()
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     boxes = [text.get_window_extent() for text in texts]
-    if any(a.overlaps(b) for a, b in combinations(boxes, 2)):
+    panels = min(axes.get_window_extent().width for axes in figure.axes)
+    if panels < LEAST_PANEL * figure.bbox.width or any(a.overlaps(b) for a, b in combinations(boxes, 2)):
         figure.set_size_inches(width, height)
         return None
     return figure

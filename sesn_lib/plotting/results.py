@@ -165,7 +165,7 @@ def grid_map(results: Results) -> Figure:
 
 
 def learning_curves(results: Results) -> Figure:
-    """Validation error by epoch, a panel per model: thin lines are runs, thick ones their mean."""
+    """Validation error by epoch, a panel per model: lines are means of runs, bands reach over all of them."""
     models = [model for model in MODELS if any(cell.model == model for cell in results.records)]
     across = min(4, len(models))
     down = math.ceil(len(models) / across)
@@ -177,11 +177,12 @@ def learning_curves(results: Results) -> Figure:
         for scaling, colour, label in ((1.0, PLAIN, "without augmentation"), (0.5, SCALED, "with augmentation")):
             cells = [cell for cell in results.records if cell.model == model and cell.extra_scaling == scaling]
             curves = [[100 * (1 - e["val_accuracy"]) for e in results.records[cell]["history"]] for cell in cells]
-            for curve in curves:
-                axis.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=0.6, alpha=0.6)
             if curves:
-                average = np.mean(curves, axis=0)
-                axis.plot(range(1, len(average) + 1), average, color=colour, label=f"{label}")
+                epochs = range(1, len(curves[0]) + 1)
+                axis.fill_between(
+                    epochs, np.min(curves, axis=0), np.max(curves, axis=0), color=colour, alpha=0.25, lw=0
+                )
+                axis.plot(epochs, np.mean(curves, axis=0), color=colour, label=label)
         axis.set_title(f"{_short(model)} (n = {sum(cell.model == model for cell in results.records)})")
         style.log_ticks(axis, "y", [2, 3, 5, 10, 20])
     for axis in axes.flat[len(models) :]:

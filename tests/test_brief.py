@@ -31,7 +31,8 @@ def said(results: Results, looked: tuple[int, ...] = ()) -> dict[str, str]:
 
 def test_the_answer_of_the_first_101_runs() -> None:
     found = said(recorded(), LOOKED)
-    assert found["head"] == "From 101 of 120 runs of SESN and the plain CNN:"
+    columns = "+: training digits rescaled at random"
+    assert found["head"] == f"From 101 of 120 runs of SESN and the plain CNN ({columns}):"
     assert found["In direction (who is better)"] == (
         "Reproduced: SESN beats the plain CNN (28, 56); scale augmentation helps (28, 56); "
         "56 pixels beat 28 (without +, with +)."
@@ -41,18 +42,18 @@ def test_the_answer_of_the_first_101_runs() -> None:
     )
     assert found["In size"].startswith("Of 12 effects none differs significantly in size")
     assert found["How sure"].startswith(
-        "6 realizations behind each effect. The least sure of what is reproduced has p = 0.015: "
+        "6 realizations behind each effect. The least sure of what is reproduced has p = 0.015 ("
     )
     assert found["How sure"].endswith(
-        "After these corrections each of the 6 undecided effects would have to be 0.30 to 0.44, by its looks and "
-        "scatter, to be found four times out of five; the paper’s own is smaller in all 6."
+        "Corrected so, an undecided effect is found four times out of five if it is 0.30 to 0.44, by its looks and "
+        "scatter; the paper’s is smaller in all 6."
     )
     above = "+0.04 [−0.03, +0.11] in our runs, +0.04 [−0.03, +0.11] in the report’s"
-    assert found["SESN’s error itself"].startswith(f"Minus the paper’s, mean of SESN’s cells: {above}")
-    assert "That may be chance or not: " in found["SESN’s error itself"]
+    assert found["SESN’s mean error"].startswith(f"Minus the paper’s: {above}")
+    assert found["SESN’s mean error"].endswith("; whether by chance is open.")
     assert "a smaller share on small digits than on large ones at 56; " in found["Small digits"]
-    assert "not judged, for none of the 168 runs of the seven other ways" in found["Every other method"]
-    settled = "settled at 28, 56 and 56+, not at 28+ (Welch, n = 6 a side, Holm over 8 a column)."
+    assert "not judged, for none of the 168 runs of seven other methods" in found["Every other method"]
+    settled = "settled at 28, 56 and 56+, not at 28+ (Welch, n = 6 a side, Holm likewise)."
     assert settled in found["Every other method"]
     assert found["The earlier report’s runs"].endswith("(Welch contrast, n = 5 runs a cell or more, Holm over 12).")
 
@@ -70,9 +71,7 @@ def test_there_is_an_answer_at_any_time(count: int) -> None:
 def test_every_other_method_in_brief() -> None:
     whole = synthetic({**dict.fromkeys(duels.OTHERS, 0.4), "SiCNN": -0.4})
     line = duels.short_sentence(whole, duels.duels(whole, PUBLISHED, NEVER))
-    said = (
-        "not reproduced at 28, 28+, 56 and 56+ (from 168 of 168 runs of the seven other ways to treat scale; paired t"
-    )
+    said = "not reproduced at 28, 28+, 56 and 56+ (from 168 of 168 runs of seven other methods; paired t"
     assert said in line
 
 

@@ -53,8 +53,8 @@ def test_the_values_of_the_first_101_runs(findings: Findings) -> None:
     assert [round(one.seeds, 2) for one in given] == [0.33, 0.26, 0.44, 0.38, 0.30, 0.30]
     assert [round(one.own, 2) for one in given] == [0.41, 0.30, 0.33, 0.26, 0.21, 0.32]
     assert power.sentence(findings) == (
-        "After these corrections each of the 6 undecided effects would have to be 0.30 to 0.44, by its looks and "
-        "scatter, to be found four times out of five; the paper’s own is smaller in all 6."
+        "Corrected so, an undecided effect is found four times out of five if it is 0.30 to 0.44, by its looks and "
+        "scatter; the paper’s is smaller in all 6."
     )
     shown = power.table(findings)
     assert list(shown["as charged, seeds alone"]) == ["0.33", "0.26", "0.44", "0.38", "0.30", "0.30"]

@@ -155,12 +155,16 @@ def test_between_both_ends() -> None:
 
 @pytest.mark.parametrize(
     ("same", "other", "word"),
-    [(0.005, 0.37, "may be chance or not: "), (0.01, 0.02, "is more than chance"), (0.2, 0.5, "may be chance.")],
+    [
+        (0.005, 0.37, "whether by chance is open."),
+        (0.01, 0.02, "more than chance, "),
+        (0.2, 0.5, "chance may do that."),
+    ],
 )
 def test_what_is_said_hangs_on_both_ends(same: float, other: float, word: str) -> None:
     ends = {w: Difference(0.04, 0.0, 0.1, p, 0.02, 5, (6, 6)) for w, p in ((SAME, same), (ALIKE, 0.1), (OTHER, other))}
     both = {name: [whole.Whole("SESN", 8, ends)] for name in (whole.OURS, whole.REPORTS)}
-    assert f"That {word}" in whole.sentence(both)
+    assert f"; {word}" in whole.sentence(both)
 
 
 def test_cells_of_one_kind_are_named_by_it() -> None:

@@ -34,7 +34,7 @@ def in_brief(
         "In direction (who is better)": _sign(findings),
         "Where not": _where_not(findings),
         "In size": sizes_sentence(findings),
-        "SESN’s error itself": whole.sentence(whole.sides(results, published, findings.model)),
+        "SESN’s mean error": whole.sentence(whole.sides(results, published, findings.model)),
         "How sure": _how_sure(findings),
         "Small digits": gain_sentence(results, looked),
         "Every other method": short_sentence(results, found),
@@ -44,7 +44,8 @@ def in_brief(
         head = f"Nothing yet from our own runs: none of the {len(GRID)} is done."
         lines = {key: lines[key] for key in ("Every other method", "The earlier report’s runs")}
     else:
-        head = f"From {findings.runs} of {len(GRID)} runs of SESN and the plain CNN:"
+        columns = "+: training digits rescaled at random"
+        head = f"From {findings.runs} of {len(GRID)} runs of SESN and the plain CNN ({columns}):"
     return "\n".join([head, "", *(f"- **{key}.** {line[0].upper()}{line[1:]}" for key, line in lines.items())])
 
 
@@ -74,8 +75,7 @@ def _how_sure(findings: Findings) -> str:
     said = [f"{fewest} realizations behind each effect{'' if fewest == most else ' or more'}."]
     sure = [a.p for a in judged if a.verdict == "reproduced"]
     if sure:
-        said.append(
-            f"The least sure of what is reproduced has {p_is(max(sure))}: the larger p of two tests (paired t over "
-            f"realizations; one model of all runs), charged for every look, Holm over {len(findings.regimes[US])}."
-        )
+        test = "the larger of a paired t’s and one model’s of all runs, charged for looks"
+        corrected = f"{p_is(max(sure))} ({test}, Holm over {len(findings.regimes[US])})"
+        said.append(f"The least sure of what is reproduced has {corrected}.")
     return " ".join([*said, power.sentence(findings)]).strip()

@@ -217,17 +217,17 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     for column, family in families:
         words.setdefault(_column_verdict(family), []).append(column)
     ours = "; ".join(f"{word}{',' * (',' in word)} at {listed(columns)}" for word, columns in words.items())
-    done = f"{len(results.rivals)} of {len(RIVALS)} runs of the seven other ways to treat scale"
-    test = f"paired t, n = {LEAST} realizations at least, charged for looks, Holm over {len(OTHERS)} a column"
+    done = f"{len(results.rivals)} of {len(RIVALS)} runs of seven other methods"
+    test = f"paired t, n = {LEAST} realizations or more, charged for looks, Holm over {len(OTHERS)} a column"
     judged = (
         f"{ours} (from {done}; {test})"
         if results.rivals
         else f"not judged, for none of the {done.split(' of ', 1)[1]} is there"
     )
+    lead = f"settled at {listed(settled) or 'no column'}{f', not at {listed(unsettled)}' if unsettled else ''}"
     return (
         f"that SESN beats each of {len(OTHERS)}: {judged}. By the paper’s own numbers its lead over the best of them "
-        f"is settled at {listed(settled) or 'no column'}{f', not at {listed(unsettled)}' if unsettled else ''} (Welch, "
-        f"n = 6 a side, Holm over {len(OTHERS)} a column)."
+        f"is {lead} (Welch, n = 6 a side, Holm likewise)."
     )
 
 

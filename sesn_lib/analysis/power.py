@@ -64,8 +64,8 @@ def sentence(findings: Findings) -> str:
     less = sum(abs(one.paper) < one.needed for one in found)
     all_of = f"all {less}" if less == len(found) else f"{less} of the {len(found)}"
     return (
-        f"After these corrections each of the {len(found)} undecided effects would have to be {ends[0]} to {ends[1]}, "
-        f"by its looks and scatter, to be found four times out of five; the paper’s own is smaller in {all_of}."
+        f"Corrected so, an undecided effect is found four times out of five if it is {ends[0]} to {ends[1]}, by its "
+        f"looks and scatter; the paper’s is smaller in {all_of}."
     )
 
 

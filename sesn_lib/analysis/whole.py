@@ -177,12 +177,12 @@ def sentence(found: Mapping[str, Sequence[Whole]]) -> str:
     n = both[0].found[ALIKE].n[0]
     p = {word: [one.found[word].p for one in both] for word in (SAME, OTHER)}
     if max(p[OTHER]) < NOMINAL:
-        judged = "is more than chance, however alike the realizations were"
+        judged = "more than chance, however alike the realizations were"
     elif min(p[SAME]) >= NOMINAL:
-        judged = "may be chance"
+        judged = "chance may do that"
     else:
-        judged = "may be chance or not: that hangs on how alike the paper’s realizations were, which is not known"
+        judged = "whether by chance is open"
     return (
-        f"minus the paper’s, mean of SESN’s cells: {ours} in our runs, {report} in the report’s (standard error of the "
-        f"pairs of ours and the report’s, n = {n} realizations, which both share). That {judged}."
+        f"minus the paper’s: {ours} in our runs, {report} in the report’s (error of their pairs, n = {n} shared "
+        f"realizations); {judged}."
     )

@@ -20,7 +20,7 @@ if sys.platform != "win32":
     import fcntl
 
 
-HEARTBEAT = 25.0
+HEARTBEAT = 20.0
 """Seconds after which slow work is heard of where no bar can be seen."""
 
 

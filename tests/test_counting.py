@@ -32,6 +32,13 @@ def test_filters_are_made_once_a_batch() -> None:
     assert plain[0] == plain[1]  # control: it makes none
 
 
+def test_what_is_kept_is_of_the_images_and_not_the_weights() -> None:
+    """The CNN's 494,549 weights of 4 bytes would be a quarter of a megabyte an image in a batch of 8."""
+    two, eight = (count("mnist_cnn_28", images=images).saved_bytes for images in (2, 8))
+    assert two == pytest.approx(eight, rel=0.01)
+    assert two > 4 * 32 * 28**2, "the first map at least"
+
+
 @pytest.mark.parametrize("name", ["mnist_cnn_28", "mnist_dss_scalar_28", "mnist_ses_vector_28"])
 def test_arithmetic_is_counted_as_torch_counts_it(name: str) -> None:
     """And of the fast path as well, which torch's own counter cannot watch."""

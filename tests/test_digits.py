@@ -120,9 +120,9 @@ def test_the_common_part_is_found(alike: float) -> None:
 
 @pytest.mark.slow
 def test_the_interval_for_other_digits_covers_and_the_one_for_these_does_not() -> None:
-    """The truth is a lead of 2 points over all digits there could be; a pool is drawn each time."""
+    """The truth is a lead of 2 points over all digits there could be; a pool is drawn each of 80 times."""
     draws, inside = np.random.default_rng(1), []
-    for _ in range(120):
+    for _ in range(80):
         results, pool = synthetic(draws, 1.0)
         found = OurRuns(results).estimate({SESN: 1.0, CNN: -1.0})
         common = digits.common_variance(digits.gains(results, SESN, CNN), pool)

@@ -136,7 +136,7 @@ def test_few_runs_decide_nothing_and_missing_ones_are_said(realizations: int) ->
 def test_the_size_of_a_column_is_held() -> None:
     """Eight methods that are all as good as SESN: how often any of them is called beaten or better."""
     wrong = []
-    for seed in range(300):
+    for seed in range(150):
         alike = synthetic(dict.fromkeys(duels.OTHERS, 0.0), seed=seed, columns=("28",))
         wrong.append(any(d.p < 0.05 for d in duels.duels(alike, PUBLISHED, NEVER) if d.column == "28"))
     assert np.mean(wrong) < 0.06

@@ -107,8 +107,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     shutil.copytree(ROOT / "notebooks", checkout / "notebooks", ignore=shutil.ignore_patterns(".*"))
     shutil.copy(ROOT / "pyproject.toml", checkout)
     write_beginning(checkout / "notebooks" / f"{SLIDER_SOON}.ipynb", checkout / "notebooks" / f"{BEGINNING}.ipynb")
-    write(checkout / "notebooks" / "faulty.ipynb", "print(1)", "1 / 0", "print(2)")
-    write(checkout / "notebooks" / "unmoved.ipynb", UNMOVED)
+    write(checkout / "notebooks" / "faulty.ipynb", UNMOVED, "1 / 0", "print(2)")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -183,12 +182,6 @@ def test_notebook_runs_from_the_menu_and_its_sliders_work(lab: Lab, name: str) -
         shut_down(visit)
 
 
-def test_a_cell_that_fails_is_noticed(lab: Lab) -> None:
-    visit = lab.open("faulty")
-    assert run_all(visit.page)["errors"] == ["cell-1: ZeroDivisionError: division by zero"]
-    shut_down(visit)
-
-
 UNMOVED = """
 import ipywidgets
 from IPython.display import Image, display
@@ -198,12 +191,13 @@ ipywidgets.interact(lambda x: display(Image("dot.png", width=99)), x=ipywidgets.
 """
 
 
-def test_a_slider_that_changes_nothing_is_noticed(lab: Lab) -> None:
+def test_a_cell_that_fails_and_a_slider_that_changes_nothing_are_noticed(lab: Lab) -> None:
     from playwright.sync_api import TimeoutError as NeverHappened
 
-    visit = lab.open("unmoved")
-    assert run_all(visit.page)["errors"] == []
-    visit.page.set_default_timeout(5_000)
+    visit = lab.open("faulty")
+    assert run_all(visit.page)["errors"] == ["cell-1: ZeroDivisionError: division by zero"]
+    visit.page.locator(".widget-interact img").wait_for()  # it is there, and stays as it is
+    visit.page.set_default_timeout(3_000)
     with pytest.raises(NeverHappened):
         move_sliders(visit.page, "cell-0")
     shut_down(visit)

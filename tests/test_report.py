@@ -412,6 +412,10 @@ def test_letters(latex: str, text: str) -> None:
     assert drawn.replace(" ", "") == text.replace(" ", "")
 
 
+def test_a_formula_has_its_source_for_those_who_cannot_see_it() -> None:
+    assert r'alttext="\kappa(s)  = 1"'.replace("  ", " ") in formulas.mathml("\\kappa(s)\n = 1")
+
+
 def test_bars_stretch_only_where_asked() -> None:
     assert 'stretchy="false"' in formulas.mathml(r"\lVert x \rVert")
     assert 'stretchy="true"' in formulas.mathml(r"\left\lVert x \right\rVert")

@@ -103,7 +103,7 @@ def test_a_gpus_way_computes_the_same(name: str, request: pytest.FixtureRequest)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * n.endswith("_56")) for n in RIVALS])
 @pytest.mark.usefixtures("gpu_way")
 def test_no_step_waits_or_copies(name: str) -> None:
     """What waits for a device fails on tensors without values: `.item()`, a mask, a table left on the CPU.

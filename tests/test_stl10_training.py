@@ -164,8 +164,7 @@ def test_same_seed_same_run_and_ambient_randomness_untouched(train, test):
     assert not same(weights(first), weights(third))
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
-@pytest.mark.parametrize("selection", ["final", "validation"])
+@pytest.mark.parametrize(("selection", "stop_after"), [("final", 3), ("validation", 1)])
 def test_a_resumed_run_equals_the_undisturbed_one(train, test, stop_after, selection):
     recipe = dataclasses.replace(SHORT, selection=selection, validation_images=8)
 

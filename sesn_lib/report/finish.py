@@ -96,7 +96,7 @@ def least_width(table: Tag) -> float:
         place = 0
         for cell in row.find_all(["th", "td"], recursive=False):
             span = int(str(cell.get("colspan", "1")))
-            pieces = [part.get_text() for part in cell.select(".whole")]
+            pieces = [part.get_text() for part in cell.find_all(class_="whole")]
             rest = cell.get_text() if "dataframe" in (table.get("class") or []) else ""
             words = [*re.split(r"[\s-]+", cell.get_text()), *pieces, rest]
             if span == 1:

@@ -98,6 +98,13 @@ def test_unit_norm_at_the_first_scale_only(name: str) -> None:
     assert (norms[:, 1] - 1).abs().max() > 0.05
 
 
+def test_functions_that_almost_vanish_at_the_first_scale_are_refused_from_ten_thousand_on() -> None:
+    """Normalised where only their flanks are sampled they would reach 4,340 and 17,100 at the second scale."""
+    assert 4000 < hermite_a(9, [0.24, 0.4], 2).abs().max() < 5000
+    with pytest.raises(ValueError, match=r"orders \[\(1, 1\)\] almost vanish \(normalised there, they reach 1.7e\+04"):
+        hermite_a(9, [0.23, 0.4], 2)
+
+
 def test_type_a_lists_the_order_of_x_fastest() -> None:
     functions = hermite_a(9, [1.5], 3, dtype=torch.float64)[:, 0]
     grid = np.arange(9) - 4.0

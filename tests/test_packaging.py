@@ -242,6 +242,7 @@ def test_no_import_cycles(package: str) -> None:
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None  # negative control
 
 
+@pytest.mark.slow
 def test_the_plan_has_few_wings_and_arrows() -> None:
     """Which wing imports which: a new arrow is a choice, and this its place to be made."""
     arrows = {(wing_of(path), wing) for path in everything() for wing in map(box, imports(path)) if wing}

@@ -157,7 +157,7 @@ def test_what_cannot_be_cut_brings_its_own_form(clean_figures: None, monkeypatch
     [
         lambda: training.confusion(np.arange(10), np.arange(10)[::-1])[0],
         lambda: equivariance.logits([0.5, 1.0], {0.5: np.eye(8)}, {"a": np.eye(10)[:2], "b": np.eye(10)[:2]}, 3),
-        overview.draw,
+        pytest.param(overview.draw, marks=pytest.mark.slow),
         lambda: groups.error_table(np.eye(3), ["a long name of a row"] * 3, ["a", "another column", "c"]),
         lambda: layers.connections([np.eye(2)] * 3, ["1", "2", "3"]),
         lambda: data.samples({"paper": (np.zeros((36, 28, 28)), np.zeros(36))}),

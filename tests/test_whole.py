@@ -206,6 +206,7 @@ def covered(count: int, *, same: bool, cells: int = 8) -> dict[str, float]:
     return dict(zip((SAME, OTHER), map(float, np.mean(inside, axis=0))))
 
 
+@pytest.mark.slow
 def test_each_end_covers_where_it_is_right() -> None:
     """1,000 simulations with the correlation that the notebook takes, 0.5; the truth is 0.53."""
     right = covered(1000, same=True)

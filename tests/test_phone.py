@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from sesn_lib.models import build
@@ -214,6 +215,17 @@ def test_every_part_of_a_cut_figure_has_the_names_of_the_rows() -> None:
     for part in parts:
         first = np.asarray(PIL.Image.open(io.BytesIO(part)).convert("L"))[0, :40]
         assert np.array_equal(first > 128, columns[:40] > 0.5)
+
+
+def test_marks_of_error_bars_stay_in_a_legend(clean_figures: None) -> None:
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3))
+    for panel in axes:
+        panel.errorbar([1, 2], [1, 2], yerr=[0.1, 0.2], fmt="s", label="a")
+    style.legend(figure)
+    small = phone.narrow(figure)
+    assert small is not None
+    (legend,) = small.legends
+    assert "s" in {line.get_marker() for line in legend.findobj(Line2D)}
 
 
 def test_a_loop_moves_is_small_and_says_when_it_is_not(clean_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Callable
 from itertools import combinations, pairwise
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -203,10 +204,16 @@ def _break_lines(figure: Figure, across: int) -> None:
             figure.set_figheight(max(figure.get_figheight(), 1.2 + (0.06 + 0.17 * lines) * len(names)))
 
 
+def _entries(figure: Figure, legend: Legend) -> tuple[list[Any], list[str]]:
+    """What a legend names, and the names. What it drew of an error bar has no mark: what was plotted has."""
+    plotted = {name: one for axes in figure.axes for one, name in zip(*axes.get_legend_handles_labels())}
+    names = [text.get_text() for text in legend.get_texts()]
+    return [plotted.get(name, drawn) for name, drawn in zip(names, legend.legend_handles)], names
+
+
 def _fewer_columns(figure: Figure, legend: Legend) -> None:
     """A legend of the figure that is too wide: fewer of its names beside each other, above the panels."""
-    handles = [handle for handle in legend.legend_handles if handle is not None]
-    names = [text.get_text() for text in legend.get_texts()]
+    handles, names = _entries(figure, legend)
     for columns in range(min(4, len(names)), 0, -1):
         legend.remove()
         legend = figure.legend(handles, names, loc="outside upper center", ncols=columns)
@@ -224,7 +231,6 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
     box = legend.get_window_extent()
     if 0 <= box.x0 < axes.get_window_extent().x1 and box.x1 <= figure.bbox.width:
         return
-    handles = [handle for handle in legend.legend_handles if handle is not None]
-    names = [text.get_text() for text in legend.get_texts()]
+    handles, names = _entries(figure, legend)
     figure.set_figheight(figure.get_figheight() + 0.22 * len(names) + 0.3)
     axes.legend(handles, names, loc="upper left", bbox_to_anchor=(0.0, -0.25))

@@ -77,6 +77,27 @@ def test_the_report_s_places_are_our_realizations() -> None:
     assert p == pytest.approx(5 / 720)
     assert statistics.permuted_correlation(passes.by_place(PUBLISHED), -ours)[1] > 0.9, "negative control"
     assert passes.our_realizations({}) is None
+    sesn = passes.our_realizations({cell: runs for cell, runs in recorded().by_regime().items() if "ses" in cell[0]})
+    assert sesn is not None
+    r, p = statistics.permuted_correlation(passes.by_place(PUBLISHED), sesn)
+    assert r == pytest.approx(0.80, abs=0.005), "like for like: the report trained no CNN"
+    assert p == pytest.approx(0.003, abs=5e-4)
+
+
+def test_which_realization_is_easiest_by_source() -> None:
+    """The first one in the report's lists and in our CNN's cells, and in none of our SESN's."""
+    found = recorded()
+    cells = {rows: [list(found.condition(r, c).values()) for r in rows for c in published.COLUMNS]
+             for rows in (published.ROWS[:1], published.SESN_ROWS)}  # fmt: skip
+    report, cnn, sesn = map(passes.place_ranks, (passes.full_lists(PUBLISHED).values(), *cells.values()))
+    assert [places.shape for places in (report, cnn, sesn)] == [(6, 6), (4, 6), (8, 6)]
+    assert [int((places[:, 0] == 1).sum()) for places in (report, cnn, sesn)] == [5, 4, 0]
+    means = [places.mean(axis=0) for places in (report, cnn, sesn)]
+    assert [int(mean.argmin()) for mean in means] == [0, 0, 3]
+    assert [float(mean.min()) for mean in means] == pytest.approx([1.17, 1.00, 2.06], abs=0.005)
+    assert means[2][0] == pytest.approx(2.81, abs=0.005)
+    assert passes.place_ranks([[2.0, 1.0, 3.0, 6.0, 5.0, 4.0, 0.0], [1.0, 2.0]]).tolist() == [[2, 1, 3, 6, 5, 4]]
+    assert passes.place_ranks([]).shape == (0, 6)
 
 
 def test_the_number_of_test_images() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from recorded import recorded
 from scipy import stats
 
-from sesn_lib.analysis import power, published, verdicts
+from sesn_lib.analysis import power, published, statistics, verdicts
+from sesn_lib.analysis.claims import US
 from sesn_lib.analysis.statistics import NOMINAL
 from sesn_lib.analysis.verdicts import Findings
 
@@ -38,27 +40,44 @@ def test_what_is_needed_is_found_four_times_out_of_five(findings: Findings) -> N
         seeds = findings.model.seed * (1.5 if "CNN" in one.answer.question.claim else 2.0) ** 0.5
         own = one.answer.found.error * 6**0.5
         k = one.answer.looks
-        level = NOMINAL / 12 / (k * (k + 1))
-        assert found(one.first, seeds, NOMINAL / 24) == pytest.approx(0.8, abs=0.01)
+        level = NOMINAL / 6 / (k * (k + 1))
+        assert found(one.first, seeds, NOMINAL / 12) == pytest.approx(0.8, abs=0.01)
         assert found(one.seeds, seeds, level) == pytest.approx(0.8, abs=0.01)
         assert found(one.own, own, level) == pytest.approx(0.8, abs=0.01)
         assert one.needed == max(one.seeds, one.own) >= one.first
         if k > 1:
             assert found(one.first, seeds, level) < 0.7, "negative control: looks that were not charged"
+        assert found(one.needed, max(seeds, own), level / 2) < 0.75, "negative control: Holm's first step, of 12"
 
 
 def test_the_values_of_the_first_101_runs(findings: Findings) -> None:
     given = power.undecided(findings)
-    assert [round(one.first, 2) for one in given] == [0.26, 0.26, 0.30, 0.30, 0.30, 0.30]
-    assert [round(one.seeds, 2) for one in given] == [0.33, 0.26, 0.44, 0.38, 0.30, 0.30]
-    assert [round(one.own, 2) for one in given] == [0.41, 0.30, 0.33, 0.26, 0.21, 0.32]
+    assert [round(one.first, 2) for one in given] == [0.23, 0.23, 0.26, 0.26, 0.26, 0.26]
+    assert [round(one.seeds, 2) for one in given] == [0.29, 0.23, 0.38, 0.33, 0.26, 0.26]
+    assert [round(one.own, 2) for one in given] == [0.35, 0.26, 0.29, 0.22, 0.18, 0.27]
     assert power.sentence(findings) == (
-        "Corrected so, an undecided effect is found four times out of five if it is 0.30 to 0.44, by its looks and "
-        "scatter; the paper’s is smaller in all 6."
+        "After correction (Holm over the 6 left), an undecided effect is found four times out of five if it is 0.26 to "
+        "0.38 percentage points, depending on how often it was looked at and how much it scatters; the paper’s is "
+        "smaller in all 6."
     )
     shown = power.table(findings)
-    assert list(shown["as charged, seeds alone"]) == ["0.33", "0.26", "0.44", "0.38", "0.30", "0.30"]
+    assert list(shown["as charged, seeds alone"]) == ["0.29", "0.23", "0.38", "0.33", "0.26", "0.26"]
     assert list(shown["looks"]) == ["2", "1", "3", "2", "1", "1"]
+
+
+def test_the_step_of_holm_is_the_one_that_an_undecided_effect_has_to_pass(findings: Findings) -> None:
+    """Six of twelve are rejected: a seventh is, if six times its p is below 0.05, as Holm's procedure itself says."""
+    assert power.left(findings) == 6
+    answers = findings.regimes[US]
+    rejected = [a.p for a in answers if a.verdict == "reproduced"]
+    assert len(rejected) == 6
+    one = power.undecided(findings)[0]
+    for p, passes in ((0.049 / 6, True), (0.051 / 6, False)):
+        assert (statistics.holm([*([1e-6] * 6), p, *([0.9] * 5)])[6] < NOMINAL) == passes
+    open_ = [replace(a, p=1.0) for a in answers]
+    none = replace(findings, regimes={**findings.regimes, US: open_})
+    assert power.left(none) == 12
+    assert power.undecided(none)[0].needed > one.needed
 
 
 def test_nothing_undecided_says_nothing() -> None:

@@ -32,6 +32,20 @@ def test_load(found: published.Published) -> None:
     assert len(found.runs["mnist_ses_vector_56"]) == 5
 
 
+def test_two_cells_of_the_report_were_made_from_eleven_results(found: published.Published) -> None:
+    eleven = {model for model, cell in found.report.items() if cell.n == 11}
+    assert eleven == {"mnist_ses_vector_28p", "mnist_ses_vector_56p"}
+    assert {cell.n for model, cell in found.report.items() if model not in eleven} == {12}, "lists of 5, 8 and 12 runs"
+
+
+def test_a_cell_has_as_many_results_as_the_list_that_gives_it() -> None:
+    """1.0 and 1.239 have the mean 1.1195 and the standard deviation 0.169: cut 1.11 and 0.16."""
+    assert published.pooled([1.11, 0.16], [1.0, 1.239]) == Sample(2, 1.11, 0.16)
+    for other in ([1.12, 0.16], [1.11, 0.17], [1.12, 0.17]):  # rounded, or of other runs
+        assert published.pooled(other, [1.0, 1.239]).n == 12
+    assert [published.pooled([1.0, 0.1], runs).n for runs in ([], [1.0])] == [12, 12]
+
+
 def test_load_refuses_other_columns_and_gaps(tmp_path: Path) -> None:
     content = yaml.safe_load((FOLDER / "published.yml").read_text())
     content["report"]["columns"] = ["28", "28+", "56", "56+"]

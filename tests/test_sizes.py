@@ -77,8 +77,8 @@ def test_where_sesn_gains_is_said_with_its_test() -> None:
     """The first 101 runs: less in shares at 56 alone, nothing in counts. With the sizes turned round: more."""
     said = sizes.gain_sentence(recorded(), LOOKED)
     assert said == (
-        "Of the plain CNN’s errors SESN saves a smaller share on small digits than on large ones at 56; elsewhere the "
-        "trend is undecided."
+        "Of the plain CNN’s errors SESN (mean of Scalar and Vector) saves a smaller share on small digits than on "
+        "large ones at 56; elsewhere the trend is undecided."
     )
     assert sizes.gain_details(recorded(), LOOKED) == (
         "(SESN’s errors / the CNN’s on the largest digits) / (the same on the smallest): 0.79 [0.73, 0.86] at 56 (p = "

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from recorded import recorded
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 from toy_cells import make_record
 
 from sesn_lib.analysis import mixed, passes, published, results, whole
@@ -133,6 +137,13 @@ def test_all_sides_of_the_first_101_runs() -> None:
     assert all(ALIKE not in one.found for one in sides[whole.OURS][:2]), "the report trained no CNN"
     f, df, p = whole.beyond_seeds(7, sides[whole.PAIRED][0].found["in pairs"], model)
     assert (f, p, df) == (pytest.approx(2.94, abs=0.005), pytest.approx(0.018, abs=0.001), (5, 77))
+    f, df, p = whole.beyond_residual(whole.report_pairs(found, PUBLISHED))
+    assert (f, p, df) == (pytest.approx(2.19, abs=0.005), pytest.approx(0.08, abs=0.003), (5, 30))
+    assert np.isnan(whole.beyond_residual(whole.report_pairs(Results({}), PUBLISHED))[2])
+    enough = [whole.shared_enough(one.found, 0.1) for one in (ours, report)]
+    assert enough == pytest.approx([0.56, 0.59], abs=0.01)
+    uncharged = [whole.shared_enough(one.found, 0.1, looks=0) for one in (ours, report)]
+    assert uncharged == pytest.approx([0.30, 0.35], abs=0.01), "without the charge less would do"
     shown = whole.frame(sides, 0.1)
     assert list(shown.loc["SESN, ours minus the paper", "p"]) == ["0.005", "0.22", "0.37"]
     nothing = whole.sides(Results({}), PUBLISHED, mixed.fit({}))
@@ -149,22 +160,43 @@ def test_between_both_ends() -> None:
     half = whole.between(sesn, 0.5)
     assert half.error**2 == pytest.approx((sesn[SAME].error ** 2 + sesn[OTHER].error ** 2) / 2)
     assert half.equivalent(0.1) == pytest.approx(0.03, abs=0.005)
+    enough = whole.shared_enough(sesn, 0.1)
+    below, above = (2 * whole.between(sesn, enough + step).equivalent(0.1) for step in (-0.01, 0.01))
+    assert above < 0.05 < below, "charged for one look, p counts twice"
+    assert whole.shared_enough(sesn, 1.0) == 0.0
+    assert np.isnan(whole.shared_enough(sesn, 0.03)), "no part is enough"
     with pytest.raises(ValueError, match=r"shared.*1\.5"):
         whole.between(sesn, 1.5)
+
+
+def test_the_residual_of_pairs_by_a_linear_model() -> None:
+    """Two-way analysis of variance as statsmodels has it; without an ease of realizations p < 0.05 is one in 20."""
+    draws = np.random.default_rng(0)
+    table = draws.normal(size=(4, 6)) + np.arange(6) / 3
+    long = pd.DataFrame([(p, r, table[p, r]) for p in range(4) for r in range(6)], columns=["p", "r", "y"])
+    line = anova_lm(ols("y ~ C(p) + C(r)", long).fit()).loc["C(r)"]
+    f, df, p = whole.beyond_residual(table)
+    assert (f, p) == pytest.approx((line["F"], line["PR(>F)"]), rel=1e-9)
+    assert df == (5, 15)
+    chance = [whole.beyond_residual(draws.normal(size=(7, 6)))[2] for _ in range(2000)]
+    assert np.mean(np.array(chance) < 0.05) == pytest.approx(0.05, abs=0.015)
 
 
 @pytest.mark.parametrize(
     ("same", "other", "word"),
     [
-        (0.005, 0.37, "whether by chance is open."),
-        (0.01, 0.02, "more than chance, "),
-        (0.2, 0.5, "chance may do that."),
+        (0.005, 0.37, "Whether these were as hard for the paper’s runs, and so whether "),
+        (0.01, 0.02, "That is more than chance, "),
+        (0.2, 0.5, "Chance may do that."),
     ],
 )
 def test_what_is_said_hangs_on_both_ends(same: float, other: float, word: str) -> None:
     ends = {w: Difference(0.04, 0.0, 0.1, p, 0.02, 5, (6, 6)) for w, p in ((SAME, same), (ALIKE, 0.1), (OTHER, other))}
     both = {name: [whole.Whole("SESN", 8, ends)] for name in (whole.OURS, whole.REPORTS)}
-    assert f"; {word}" in whole.sentence(both)
+    assert f"). {word}" in whole.sentence(both)
+    assert "+0.04 [0.00, +0.10] points in our runs and in the report’s (" in whole.sentence(both)
+    apart = {**both, whole.REPORTS: [whole.Whole("SESN", 8, {w: replace(d, high=0.2) for w, d in ends.items()})]}
+    assert "[0.00, +0.10] points in our runs, +0.04 [0.00, +0.20] in the report’s (" in whole.sentence(apart)
 
 
 def test_cells_of_one_kind_are_named_by_it() -> None:

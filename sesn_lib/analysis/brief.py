@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sesn_lib.analysis import power, whole
 from sesn_lib.analysis.claims import REPORT, US, Answer
 from sesn_lib.analysis.duels import Duel, short_sentence
-from sesn_lib.analysis.published import Published
+from sesn_lib.analysis.published import PAPER_RUNS, REGIME, Published
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.sizes import gain_sentence
 from sesn_lib.analysis.statistics import LEAST
@@ -44,9 +44,18 @@ def in_brief(
         head = f"Nothing yet from our own runs: none of the {len(GRID)} is done."
         lines = {key: lines[key] for key in ("Every other method", "The earlier report’s runs")}
     else:
-        columns = "+: training digits rescaled at random"
-        head = f"From {findings.runs} of {len(GRID)} runs of SESN and the plain CNN ({columns}):"
+        head = _head(findings, results)
     return "\n".join([head, "", *(f"- **{key}.** {line[0].upper()}{line[1:]}" for key, line in lines.items())])
+
+
+def _head(findings: Findings, results: Results) -> str:
+    """How many runs are there: of those behind table and verdict, and of the others."""
+    needed, there = PAPER_RUNS * len(REGIME), sum(len(results.condition(*cell)) for cell in REGIME)
+    count = f"all {needed}" if there == needed else f"{there} of {needed}"
+    return (
+        f"From {count} runs of SESN and the plain CNN in the table (+: training digits rescaled at random), and "
+        f"{findings.runs - there} of {len(GRID) - needed} beside it, networks trained the other way:"
+    )
 
 
 def _report(given: Sequence[Answer]) -> str:

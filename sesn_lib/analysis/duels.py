@@ -217,7 +217,7 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     for column, family in families:
         words.setdefault(_column_verdict(family), []).append(column)
     ours = "; ".join(f"{word}{',' * (',' in word)} at {listed(columns)}" for word, columns in words.items())
-    done = f"{len(results.rivals)} of {len(RIVALS)} runs of seven other methods"
+    done = f"{len(results.rivals)} of {len(RIVALS)} runs of the seven"
     test = f"paired t, n = {LEAST} realizations or more, charged for looks, Holm over {len(OTHERS)} a column"
     judged = (
         f"{ours} (from {done}; {test})"
@@ -226,8 +226,8 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     )
     lead = f"settled at {listed(settled) or 'no column'}{f', not at {listed(unsettled)}' if unsettled else ''}"
     return (
-        f"that SESN beats each of {len(OTHERS)}: {judged}. By the paper’s own numbers its lead over the best of them "
-        f"is {lead} (Welch, n = 6 a side, Holm likewise)."
+        f"that SESN beats each of {len(OTHERS)}, the CNN and seven others: {judged}. By the paper’s own numbers its "
+        f"lead over the best of them is {lead} (Welch, n = 6 a side, Holm likewise)."
     )
 
 

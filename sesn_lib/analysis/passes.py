@@ -8,7 +8,7 @@ augmentation and then six with it, each in the order of the realizations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -92,6 +92,12 @@ def by_place(published: Published) -> np.ndarray:
     whole = [np.array(runs) for runs in whole_passes(published).values()]
     centred: np.ndarray = np.mean([run - run.mean() for run in whole], axis=0)
     return centred
+
+
+def place_ranks(lists: Iterable[Sequence[float]]) -> np.ndarray:
+    """Of each list's first six runs the ranks by error, 1 the easiest; lists with fewer are left out: [lists, 6]."""
+    whole = [runs[:PAPER_RUNS] for runs in lists if len(runs) >= PAPER_RUNS]
+    return np.array([stats.rankdata(runs) for runs in whole]).reshape(-1, PAPER_RUNS)
 
 
 def our_realizations(runs: Mapping[object, Mapping[int, float]]) -> np.ndarray | None:

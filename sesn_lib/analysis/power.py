@@ -17,7 +17,8 @@ from sesn_lib.analysis.verdicts import Findings
 class Power:
     """The smallest true effects that a paired t over realizations finds four times out of five; percentage points.
 
-    All at the first step of Holm's correction, at which a p counts as often as the family has tests.
+    All at the step of Holm's correction that an undecided effect has to pass: what is rejected went before it, so its p
+    counts as often as there are effects `left`.
 
     Attributes:
         answer: what is asked, by our runs; `paper`: the paper's own effect.
@@ -38,17 +39,22 @@ class Power:
         return max(self.seeds, self.own)
 
 
+def left(findings: Findings) -> int:
+    """How many effects of the family are not rejected, those without runs included."""
+    return sum(not a.p < NOMINAL for a in findings.regimes[US])
+
+
 def undecided(findings: Findings) -> list[Power]:
     """Of every effect that is undecided with `LEAST` realizations or more."""
     found = []
-    family = len(findings.regimes[US])
+    level = NOMINAL / max(left(findings), 1)
     for a, paper in zip(findings.regimes[US], findings.regimes[PAPER]):
         if a.verdict != "undecided" or a.runs < LEAST or not findings.model.seed > 0:
             continue
         seeds = findings.model.seed * math.sqrt(sum(w**2 for w in mean_weights(a.question.rows).values()))
         own = a.found.error * math.sqrt(a.runs)
         first, *charged = (
-            detectable_difference(spread, a.runs, level=NOMINAL / family / (looks * (looks + 1)), pairs=True)
+            detectable_difference(spread, a.runs, level=level / (looks * (looks + 1)), pairs=True)
             for spread, looks in ((seeds, 1), (seeds, a.looks), (own, a.looks))
         )
         found.append(Power(a, paper.found.estimate, first, *charged))
@@ -64,8 +70,9 @@ def sentence(findings: Findings) -> str:
     less = sum(abs(one.paper) < one.needed for one in found)
     all_of = f"all {less}" if less == len(found) else f"{less} of the {len(found)}"
     return (
-        f"Corrected so, an undecided effect is found four times out of five if it is {ends[0]} to {ends[1]}, by its "
-        f"looks and scatter; the paper’s is smaller in {all_of}."
+        f"After correction (Holm over the {left(findings)} left), an undecided effect is found four times out of five "
+        f"if it is {ends[0]} to {ends[1]} percentage points, depending on how often it was looked at and how much "
+        f"it scatters; the paper’s is smaller in {all_of}."
     )
 
 

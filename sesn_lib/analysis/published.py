@@ -25,7 +25,7 @@ ALL_ROWS = ("CNN", *RIVAL_ROWS, *SESN_ROWS)  # of the paper's table, in its orde
 COLUMNS = ("28", "28+", "56", "56+")  # the paper's: training conditions
 VARIANTS = ("28", "28p", "56", "56p")  # the report's: models
 PAPER_RUNS = 6  # realizations behind each cell of the paper's table
-REPORT_RUNS = 12  # 6 realizations x 2 conditions behind each cell of the report's
+REPORT_RUNS = 12  # 6 realizations x 2 conditions behind each cell of the report's; behind two of them 11 (`pooled`)
 
 
 def _regime(row: str, column: str) -> tuple[str, float]:
@@ -52,7 +52,7 @@ class Published:
 
     Attributes:
         paper: (method, column) -> sample of 6; all methods of the paper's table.
-        report: model -> sample of 12, both conditions pooled.
+        report: model -> sample of 12 or 11 (`pooled`), both conditions in one.
         runs: model -> the single runs of the report, as printed.
         notes: the two protocols in words, and the paper's time.
     """
@@ -74,6 +74,7 @@ def load(folder: str | Path) -> Published:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         paper, report = content["paper"]["mnist_scale"], content["report"]
+        runs = {model: tuple(map(float, errors)) for model, errors in report["single_runs"].items()}
         for name, table, expected in (("paper", paper, COLUMNS), ("report", report, VARIANTS)):
             if tuple(table["columns"]) != expected:
                 raise ValueError(f"{path.name}: the columns of the {name} are {table['columns']}, not {list(expected)}")
@@ -84,11 +85,11 @@ def load(folder: str | Path) -> Published:
                 for column, cell in zip(COLUMNS, cells, strict=True)
             },
             report={
-                f"mnist_ses_{method.split()[1].lower()}_{variant}": _summary(REPORT_RUNS, cell)
+                model: pooled(cell, runs.get(model, ()))
                 for method, cells in report["error"].items()
-                for variant, cell in zip(VARIANTS, cells, strict=True)
+                for model, cell in zip(_variants(method), cells, strict=True)
             },
-            runs={model: tuple(map(float, runs)) for model, runs in report["single_runs"].items()},
+            runs=runs,
             notes={
                 "paper": paper["protocol"],
                 "report": report["protocol"],
@@ -100,9 +101,24 @@ def load(folder: str | Path) -> Published:
         raise ValueError(f"{path.name} lacks {error}") from None
 
 
+def _variants(method: str) -> list[str]:
+    return [f"mnist_ses_{method.split()[1].lower()}_{variant}" for variant in VARIANTS]
+
+
 def _summary(n: int, cell: Sequence[float]) -> Sample:
     mean, std = cell
     return Sample(n, float(mean), float(std))
+
+
+def pooled(cell: Sequence[float], runs: Sequence[float]) -> Sample:
+    """A cell of the report's table, [mean, standard deviation], with the number of results behind it.
+
+    That is `REPORT_RUNS`, as planned; but where a shorter list of `runs` gives mean and sample standard deviation to
+    the last digit, cut off as the report cuts them, the cell was made from that list.
+    """
+    of_list = Sample.of(runs)
+    made = of_list is not None and of_list.n > 1 and [printed(v, "cut") for v in (of_list.mean, of_list.std)]
+    return _summary(len(runs) if made == list(map(float, cell)) else REPORT_RUNS, cell)
 
 
 def margin(published: Published) -> float:

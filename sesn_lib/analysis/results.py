@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from sesn_lib.analysis.effects import charged, clustered
-from sesn_lib.analysis.published import COLUMNS, REGIME, RIVAL_REGIME, ROWS, Published, regroup
+from sesn_lib.analysis.published import COLUMNS, REGIME, REPORT_RUNS, RIVAL_REGIME, ROWS, Published, regroup
 from sesn_lib.analysis.statistics import LEAST, NOMINAL, Difference, Sample, contrast, difference, holm
 from sesn_lib.checks import is_whole
 from sesn_lib.experiments.base import ALL
@@ -176,11 +176,11 @@ def compare_conditions(
 
 
 def compare_pooled(results: Results, published: Published, margin: float) -> list[Comparison]:
-    """Each model's pooled mean against the report's: a Welch contrast of conditions where all its 12 runs are known.
+    """Each model's pooled mean against the report's: a Welch contrast of conditions where 12 runs of it are known.
 
     A pooled mean is over conditions that were chosen, not drawn, so only what runs of one condition scatter counts.
-    Where its runs are not known, Welch's test against the published mean and spread; it takes the two conditions for
-    chance, so its interval is too wide.
+    Where they are not, or were only 11, Welch's test against the published mean and spread; it takes the two conditions
+    for chance, so its interval is too wide.
     """
     cells = []
     for model, theirs in published.report.items():
@@ -189,7 +189,7 @@ def compare_pooled(results: Results, published: Published, margin: float) -> lis
         groups = [list(results.errors(model, scaling).values()) for scaling in SCALINGS]
         half = len(REALIZATIONS)
         samples = [Sample.of(group) for group in (*groups, runs[:half], runs[half:])]
-        if len(runs) == theirs.n and all(samples):
+        if len(runs) == REPORT_RUNS and all(samples):
             gap = contrast([s for s in samples if s], [0.5, 0.5, -0.5, -0.5])
         else:
             gap = difference(ours, theirs)

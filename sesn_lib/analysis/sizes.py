@@ -109,7 +109,7 @@ def gain_sentence(results: Results, looked: Sequence[int] = ()) -> str:
         said = [f"a share whose trend with size is undecided at {listed([t.column for t in found])}"]
     elif any(not t.p_ratio < NOMINAL for t in found):
         said.append("elsewhere the trend is undecided")
-    return f"Of the plain CNN’s errors SESN saves {'; '.join(said)}."
+    return f"Of the plain CNN’s errors SESN (mean of Scalar and Vector) saves {'; '.join(said)}."
 
 
 def gain_details(results: Results, looked: Sequence[int] = ()) -> str:

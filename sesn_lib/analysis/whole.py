@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
-from sesn_lib.analysis.effects import fitted_mean, minus, satterthwaite
+from sesn_lib.analysis.effects import charged, fitted_mean, minus, satterthwaite
 from sesn_lib.analysis.mixed import Mixed
 from sesn_lib.analysis.passes import whole_passes
-from sesn_lib.analysis.published import ROWS, SESN_ROWS, Published, regroup
+from sesn_lib.analysis.published import PAPER_RUNS, ROWS, SESN_ROWS, Published, regroup
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import LEAST, NAN, NOMINAL, Difference, Sample, paired, student
 from sesn_lib.analysis.text import interval, p_value
@@ -95,6 +95,20 @@ def between(found: Mapping[str, Difference], shared: float) -> Difference:
     return student(found[SAME].estimate, error, satterthwaite(ends), found[SAME].n, "between both ends")
 
 
+def shared_enough(found: Mapping[str, Difference], margin: float, looks: int = 1) -> float:
+    """From which shared part of the ease on (`between`) two one-sided tests find the same within the margin.
+
+    At `NOMINAL`, charged for the looks (`effects.charged`). 0 if they do at every part, NaN if at none.
+    """
+
+    def over(shared: float) -> float:
+        return charged(between(found, shared).equivalent(margin), looks) - NOMINAL
+
+    if not over(1) <= 0:
+        return NAN
+    return 0.0 if over(0) <= 0 else float(optimize.brentq(over, 0, 1))
+
+
 def beside_pairs(one: Whole, pairs: Difference) -> Whole:
     """With the standard error of `paired_with_report` between both ends; without pairs as it is.
 
@@ -106,18 +120,23 @@ def beside_pairs(one: Whole, pairs: Difference) -> Whole:
     return replace(one, found={SAME: one.found[SAME], ALIKE: alike, OTHER: one.found[OTHER]})
 
 
-def paired_with_report(results: Results, published: Published) -> tuple[int, Difference]:
-    """Ours minus the report's by realization, mean over the report's whole passes of which ours have all six runs.
+def report_pairs(results: Results, published: Published) -> np.ndarray:
+    """Ours minus the report's, of the report's whole passes of which ours have all six runs: [passes, realizations].
 
-    A pass is six runs of one model under one condition in the order of the realizations (`passes`). Returns the number
-    of passes, and Student's paired t over realizations.
+    A pass is six runs of one model under one condition in the order of the realizations (`passes`).
     """
     pairs = []
     for (name, place), runs in whole_passes(published).items():
         ours = results.errors(name, SCALINGS[place])
         if len(ours) == len(runs):
             pairs.append([ours[r] - runs[r] for r in range(len(runs))])
-    return len(pairs), paired(list(map(float, np.mean(pairs, axis=0)))) if pairs else paired([])
+    return np.array(pairs).reshape(-1, PAPER_RUNS)
+
+
+def paired_with_report(results: Results, published: Published) -> tuple[int, Difference]:
+    """How many passes there are in `report_pairs`, and Student's paired t over realizations of the mean over them."""
+    pairs = report_pairs(results, published)
+    return len(pairs), paired(list(map(float, pairs.mean(axis=0)))) if len(pairs) else paired([])
 
 
 def beyond_seeds(passes: int, pairs: Difference, model: Mixed) -> tuple[float, tuple[int, int], float]:
@@ -130,6 +149,21 @@ def beyond_seeds(passes: int, pairs: Difference, model: Mixed) -> tuple[float, t
         return NAN, (0, 0), NAN
     f = pairs.error**2 * pairs.n[0] / (2 * model.seed**2 / passes)
     df = (int(pairs.df), model.df)
+    return f, df, float(stats.f.sf(f, *df))
+
+
+def beyond_residual(pairs: np.ndarray) -> tuple[float, tuple[int, int], float]:
+    """The same by the pairs alone: realizations against what is left in a table [passes, realizations]; F, its df, p.
+
+    Two-way analysis of variance with one value a place. The residual takes in what is peculiar to a pass and a
+    realization, so it is larger than two seeds where networks find different realizations hard. NaN without two passes.
+    """
+    passes, n = pairs.shape
+    if passes < 2:
+        return NAN, (0, 0), NAN
+    rest = pairs - pairs.mean(axis=0) - pairs.mean(axis=1, keepdims=True) + pairs.mean()
+    df = (n - 1, (passes - 1) * (n - 1))
+    f = float(passes * pairs.mean(axis=0).var(ddof=1) / ((rest**2).sum() / df[1]))
     return f, df, float(stats.f.sf(f, *df))
 
 
@@ -177,12 +211,13 @@ def sentence(found: Mapping[str, Sequence[Whole]]) -> str:
     n = both[0].found[ALIKE].n[0]
     p = {word: [one.found[word].p for one in both] for word in (SAME, OTHER)}
     if max(p[OTHER]) < NOMINAL:
-        judged = "more than chance, however alike the realizations were"
+        judged = "That is more than chance, however hard each realization was for the paper’s runs"
     elif min(p[SAME]) >= NOMINAL:
-        judged = "chance may do that"
+        judged = "Chance may do that"
     else:
-        judged = "whether by chance is open"
+        judged = "Whether these were as hard for the paper’s runs, and so whether that is chance, is not known"
+    where = "in our runs and in the report’s" if ours == report else f"in our runs, {report} in the report’s"
     return (
-        f"minus the paper’s: {ours} in our runs, {report} in the report’s (error of their pairs, n = {n} shared "
-        f"realizations); {judged}."
+        f"minus the paper’s: {ours} points {where} (intervals from the scatter of ours minus the report’s, n = {n} "
+        f"realizations). {judged}."
     )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sesn_lib.analysis.claims import PAPER, REPORT, US, Answer
-from sesn_lib.analysis.published import COLUMNS, Published, attainable, boundary
+from sesn_lib.analysis.published import COLUMNS, REPORT_RUNS, Published, attainable, boundary
 from sesn_lib.analysis.results import Aggregation, Results
 from sesn_lib.analysis.statistics import Sample, mean_interval
 from sesn_lib.experiments.mnist_scale import GRID, MODELS, REALIZATIONS, SCALINGS, Cell
@@ -44,7 +44,7 @@ def single_runs(published: Published) -> Figure:
             if chosen.any():
                 ends = place[chosen][[0, -1]] + np.array([-0.4, 0.4])
                 axis.plot(ends, [runs[chosen].mean()] * 2, color=style.INK, linewidth=1.4)
-        axis.set_title(_short(model) + (f" ({len(runs)} of 12 known)" if len(runs) < 12 else ""))
+        axis.set_title(_short(model) + (f" ({len(runs)} of {pooled.n} known)" if len(runs) < REPORT_RUNS else ""))
         axis.set_xticks([1, 6, 7, 12])
     for axis in axes[:, 0]:
         axis.set_ylabel("error, %")
@@ -120,7 +120,7 @@ def forest(ours: Cells, paper: Cells, report: Cells, rows: Sequence[str]) -> Fig
 def claims(answers: Mapping[str, Sequence[Answer]]) -> Figure:
     """The difference of each claim in each regime by source of evidence: source -> answers. Left is as claimed.
 
-    Where a source has only some of a regime's comparisons, a ring marks the paper's mean over the same ones.
+    Where a source has only some of a regime's comparisons, a hollow diamond marks the paper's mean over the same ones.
     """
     look = {PAPER: (style.PAPER, "D"), REPORT: (style.REPORT, "s"), US: (style.OURS, "o")}
     like = "the paper, like for like"

@@ -32,8 +32,8 @@ def said(results: Results, looked: tuple[int, ...] = ()) -> dict[str, str]:
 def test_the_answer_of_the_first_101_runs() -> None:
     found = said(recorded(), LOOKED)
     assert found["head"] == (
-        "From all 72 runs of SESN and the plain CNN in the table (+: training digits rescaled at random), and 29 of 48 "
-        "beside it, networks trained the other way:"
+        "From all 72 runs behind the table (28, 56: pixels a side; +: training digits rescaled at random), and 29 of "
+        "48 that it leaves out (SESN made for + trained without, and the reverse):"
     )
     assert found["In direction (who is better)"] == (
         "Reproduced: SESN beats the plain CNN (28, 56); scale augmentation helps (28, 56); "
@@ -44,17 +44,18 @@ def test_the_answer_of_the_first_101_runs() -> None:
     )
     assert found["In size"].startswith("Of 12 effects none differs significantly in size")
     assert found["How sure"].startswith(
-        "6 realizations behind each effect. The least sure of what is reproduced has p = 0.015 ("
+        "Each effect is seen in 6 realizations and tested twice, by a paired t-test and by one statistical model of "
+        "all runs; the larger p counts. The least sure of what is reproduced has p = 0.015 (charged for looks, Holm "
+        "over 12). "
     )
     assert found["How sure"].endswith(
-        "After correction (Holm over the 6 left), an undecided effect is found four times out of five if it is 0.26 to "
-        "0.38 percentage points, depending on how often it was looked at and how much it scatters; the paper’s is "
-        "smaller in all 6."
+        "To be found in four of five such repetitions, an undecided effect would have to be 0.26 to 0.38 points, by how "
+        "often it was looked at and how much it scatters (Holm over the 6 left); the paper’s is smaller in all 6."
     )
-    above = "+0.04 [−0.03, +0.11] points in our runs and in the report’s"
+    above = "+0.04 [−0.03, +0.11] points in our runs, and the same in the report’s"
     assert found["SESN’s mean error"].startswith(f"Minus the paper’s: {above} (")
     assert found["SESN’s mean error"].endswith(
-        " Whether these were as hard for the paper’s runs, and so whether that is chance, is not known."
+        " It may be chance: whether these realizations were as hard for the paper’s runs is not known."
     )
     assert "a smaller share on small digits than on large ones at 56; " in found["Small digits"]
     assert "not judged, for none of the 168 runs of the seven is" in found["Every other method"]

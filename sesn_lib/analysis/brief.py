@@ -53,8 +53,9 @@ def _head(findings: Findings, results: Results) -> str:
     needed, there = PAPER_RUNS * len(REGIME), sum(len(results.condition(*cell)) for cell in REGIME)
     count = f"all {needed}" if there == needed else f"{there} of {needed}"
     return (
-        f"From {count} runs of SESN and the plain CNN in the table (+: training digits rescaled at random), and "
-        f"{findings.runs - there} of {len(GRID) - needed} beside it, networks trained the other way:"
+        f"From {count} runs behind the table (28, 56: pixels a side; +: training digits rescaled at random), and "
+        f"{findings.runs - there} of {len(GRID) - needed} that it leaves out (SESN made for + trained without, and the "
+        "reverse):"
     )
 
 
@@ -81,10 +82,12 @@ def _how_sure(findings: Findings) -> str:
     fewest, most = (end((a.runs for a in judged), default=0) for end in (min, max))
     if fewest < LEAST:
         return f"fewer than {LEAST} realizations decide nothing: such a difference is a direction, not a verdict."
-    said = [f"{fewest} realizations behind each effect{'' if fewest == most else ' or more'}."]
+    said = [
+        f"each effect is seen in {fewest} realizations{'' if fewest == most else ' or more'} and tested twice, by a "
+        "paired t-test and by one statistical model of all runs; the larger p counts."
+    ]
     sure = [a.p for a in judged if a.verdict == "reproduced"]
     if sure:
-        test = "the larger of a paired t’s and one model’s of all runs, charged for looks"
-        corrected = f"{p_is(max(sure))} ({test}, Holm over {len(findings.regimes[US])})"
-        said.append(f"The least sure of what is reproduced has {corrected}.")
+        corrected = f"charged for looks, Holm over {len(findings.regimes[US])}"
+        said.append(f"The least sure of what is reproduced has {p_is(max(sure))} ({corrected}).")
     return " ".join([*said, power.sentence(findings)]).strip()

@@ -156,7 +156,13 @@ def _column_verdict(family: Sequence[Duel]) -> str:
     lacking = words.count("no run yet")
     if lacking == len(family):
         return "no run yet"
-    return "undecided" + (f", {lacking} of {len(family)} not run" if lacking else "")
+    few = sum(duel.verdict == "undecided" and duel.ours.n[0] < LEAST for duel in family)
+    why = [
+        f"{count} of {len(family)} {said}"
+        for count, said in ((few, "with too few runs"), (lacking, "not run"))
+        if count
+    ]
+    return ", ".join(["undecided", *why])
 
 
 _SAID = {"reproduced": "SESN beats", "not reproduced": "SESN loses to", "undecided": "open", "no run yet": "no run yet"}
@@ -226,8 +232,8 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     )
     lead = f"settled at {listed(settled) or 'no column'}{f', not at {listed(unsettled)}' if unsettled else ''}"
     return (
-        f"that SESN beats each of {len(OTHERS)}, the CNN and seven others: {judged}. By the paper’s own numbers its "
-        f"lead over the best of them is {lead} (Welch, n = 6 a side, Holm likewise)."
+        f"that {CHAMPION} beats each of {len(OTHERS)}, the CNN and seven others: {judged}. By the paper’s own numbers "
+        f"its lead over the best of them is {lead} (Welch, n = 6 a side, Holm likewise)."
     )
 
 

@@ -215,9 +215,9 @@ def sentence(found: Mapping[str, Sequence[Whole]]) -> str:
     elif min(p[SAME]) >= NOMINAL:
         judged = "Chance may do that"
     else:
-        judged = "Whether these were as hard for the paper’s runs, and so whether that is chance, is not known"
-    where = "in our runs and in the report’s" if ours == report else f"in our runs, {report} in the report’s"
+        judged = "It may be chance: whether these realizations were as hard for the paper’s runs is not known"
+    where = "in our runs, and the same in the report’s" if ours == report else f"in our runs, {report} in the report’s"
     return (
-        f"minus the paper’s: {ours} points {where} (intervals from the scatter of ours minus the report’s, n = {n} "
-        f"realizations). {judged}."
+        f"minus the paper’s: {ours} points {where} (each interval is made from how much the two repetitions differ, "
+        f"n = {n} realizations). {judged}."
     )

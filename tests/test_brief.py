@@ -49,8 +49,8 @@ def test_the_answer_of_the_first_101_runs() -> None:
         "over 12). "
     )
     assert found["How sure"].endswith(
-        "To be found in four of five such repetitions, an undecided effect would have to be 0.26 to 0.38 points, by how "
-        "often it was looked at and how much it scatters (Holm over the 6 left); the paper’s is smaller in all 6."
+        "To be found in four of five such repetitions, an undecided effect would have to be 0.26 to 0.38 points, by "
+        "how often it was looked at and how much it scatters (Holm over the 6 left); the paper’s is smaller in all 6."
     )
     above = "+0.04 [−0.03, +0.11] points in our runs, and the same in the report’s"
     assert found["SESN’s mean error"].startswith(f"Minus the paper’s: {above} (")

@@ -71,8 +71,8 @@ def sentence(findings: Findings) -> str:
     all_of = f"all {less}" if less == len(found) else f"{less} of the {len(found)}"
     return (
         f"To be found in four of five such repetitions, an undecided effect would have to be {ends[0]} to {ends[1]} "
-        f"points, by how often it was looked at and how much it scatters (Holm over the {left(findings)} left); the paper’s is "
-        f"smaller in {all_of}."
+        f"points, by how often it was looked at and how much it scatters (Holm over the {left(findings)} left); the "
+        f"paper’s is smaller in {all_of}."
     )
 
 

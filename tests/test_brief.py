@@ -32,8 +32,8 @@ def said(results: Results, looked: tuple[int, ...] = ()) -> dict[str, str]:
 def test_the_answer_of_the_first_101_runs() -> None:
     found = said(recorded(), LOOKED)
     assert found["head"] == (
-        "From all 72 runs behind the table (28, 56: pixels a side; +: training digits rescaled at random), and 29 of "
-        "48 that it leaves out (SESN made for + trained without, and the reverse):"
+        "From all 72 runs of SESN and CNN in the table (28, 56: pixels a side; +: training digits rescaled at random) "
+        "and 29 of 48 others (filters for +, but trained without, and the reverse):"
     )
     assert found["In direction (who is better)"] == (
         "Reproduced: SESN beats the plain CNN (28, 56); scale augmentation helps (28, 56); "
@@ -49,16 +49,16 @@ def test_the_answer_of_the_first_101_runs() -> None:
         "over 12). "
     )
     assert found["How sure"].endswith(
-        "To be found in four of five such repetitions, an undecided effect would have to be 0.26 to 0.38 points, by "
-        "how often it was looked at and how much it scatters (Holm over the 6 left); the paper’s is smaller in all 6."
+        "To be found in four of five such repetitions, an undecided effect must be 0.26 to 0.38 points (depending on "
+        "looks and scatter; Holm over the 6 left); the paper’s is smaller in all 6, so it may be missed."
     )
-    above = "+0.04 [−0.03, +0.11] points in our runs, and the same in the report’s"
-    assert found["SESN’s mean error"].startswith(f"Minus the paper’s: {above} (")
+    above = "+0.04 [−0.03, +0.11] points in our runs and in the report’s"
+    assert found["SESN’s mean error"].startswith(f"Minus the paper’s: {above}. The interval is ")
     assert found["SESN’s mean error"].endswith(
-        " It may be chance: whether these realizations were as hard for the paper’s runs is not known."
+        " So it may be chance; it is not, if each realization was just as hard for the paper’s runs."
     )
     assert "a smaller share on small digits than on large ones at 56; " in found["Small digits"]
-    assert "not judged, for none of the 168 runs of the seven is" in found["Every other method"]
+    assert "Not judged, for none of the 168 runs of the seven is" in found["Every other method"]
     settled = "settled at 28, 56 and 56+, not at 28+ (Welch, n = 6 a side, Holm likewise)."
     assert settled in found["Every other method"]
     assert found["The earlier report’s runs"].endswith("(Welch contrast, n = 5 runs a cell or more, Holm over 12).")
@@ -77,7 +77,7 @@ def test_there_is_an_answer_at_any_time(count: int) -> None:
 def test_every_other_method_in_brief() -> None:
     whole = synthetic({**dict.fromkeys(duels.OTHERS, 0.4), "SiCNN": -0.4})
     line = duels.short_sentence(whole, duels.duels(whole, PUBLISHED, NEVER))
-    said = "not reproduced at 28, 28+, 56 and 56+ (from 168 of 168 runs of the seven; paired t"
+    said = "At 28, 28+, 56 and 56+ not reproduced (from 168 of 168 runs of the seven; paired t"
     assert said in line
 
 

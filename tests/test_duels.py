@@ -123,8 +123,8 @@ def test_few_runs_decide_nothing_and_missing_ones_are_said(realizations: int) ->
     table = duels.columns_table(found)
     word = {0: "no run yet", 1: "undecided", 2: "undecided", 3: "reproduced"}[realizations]
     assert by_name(found)["28", "SS-CNN"].verdict == word
-    few_said = ", 2 of 8 with too few runs" if realizations in (1, 2) else ""
-    said = f"undecided{few_said}, 6 of 8 not run" if realizations else "no run yet"
+    few_said = "2 of 8 with too few runs, " if realizations in (1, 2) else ""
+    said = f"undecided ({few_said}6 of 8 not run)" if realizations else "no run yet"
     assert table.loc["28", "this repetition"] == said, "the others lack"
     assert table.loc["56", "this repetition"] == "no run yet"
     said = duels.our_sentence(few, found)

@@ -126,7 +126,7 @@ def test_the_poster_says_what_the_notebook_says(printed: tuple[bytes, Any]) -> N
     printed_cells = [cell for cell in executed.cells if "poster-skip" not in cell.metadata.get("tags", [])]
     lines = [line for cell in printed_cells for o in cell.get("outputs", []) for line in o.get("text", "").splitlines()]
     assert len(lines) >= 5
-    assert plain("From all 72 runs behind the table (28, 56:") in found
+    assert plain("From all 72 runs of SESN and CNN in the table (28, 56:") in found
     assert [line for line in lines if plain(line) not in found] == []
     assert "import" not in found
     assert "style.show" not in found

@@ -53,9 +53,9 @@ def _head(findings: Findings, results: Results) -> str:
     needed, there = PAPER_RUNS * len(REGIME), sum(len(results.condition(*cell)) for cell in REGIME)
     count = f"all {needed}" if there == needed else f"{there} of {needed}"
     return (
-        f"From {count} runs behind the table (28, 56: pixels a side; +: training digits rescaled at random), and "
-        f"{findings.runs - there} of {len(GRID) - needed} that it leaves out (SESN made for + trained without, and the "
-        "reverse):"
+        f"From {count} runs of SESN and CNN in the table (28, 56: pixels a side; +: training digits rescaled at "
+        f"random) and {findings.runs - there} of {len(GRID) - needed} others (filters for +, but trained without, and "
+        "the reverse):"
     )
 
 

@@ -162,7 +162,7 @@ def _column_verdict(family: Sequence[Duel]) -> str:
         for count, said in ((few, "with too few runs"), (lacking, "not run"))
         if count
     ]
-    return ", ".join(["undecided", *why])
+    return f"undecided ({', '.join(why)})" if why else "undecided"
 
 
 _SAID = {"reproduced": "SESN beats", "not reproduced": "SESN loses to", "undecided": "open", "no run yet": "no run yet"}
@@ -222,18 +222,18 @@ def short_sentence(results: Results, found: Sequence[Duel]) -> str:
     words: dict[str, list[str]] = {}
     for column, family in families:
         words.setdefault(_column_verdict(family), []).append(column)
-    ours = "; ".join(f"{word}{',' * (',' in word)} at {listed(columns)}" for word, columns in words.items())
+    ours = "; ".join(f"at {listed(columns)} {word}" for word, columns in words.items())
     done = f"{len(results.rivals)} of {len(RIVALS)} runs of the seven"
     test = f"paired t, n = {LEAST} realizations or more, charged for looks, Holm over {len(OTHERS)} a column"
     judged = (
-        f"{ours} (from {done}; {test})"
+        f"{ours[0].upper()}{ours[1:]} (from {done}; {test})"
         if results.rivals
-        else f"not judged, for none of the {done.split(' of ', 1)[1]} is there"
+        else f"Not judged, for none of the {done.split(' of ', 1)[1]} is there"
     )
     lead = f"settled at {listed(settled) or 'no column'}{f', not at {listed(unsettled)}' if unsettled else ''}"
     return (
-        f"that {CHAMPION} beats each of {len(OTHERS)}, the CNN and seven others: {judged}. By the paper’s own numbers "
-        f"its lead over the best of them is {lead} (Welch, n = 6 a side, Holm likewise)."
+        f"does {CHAMPION} beat all {len(OTHERS)}, the CNN and seven others? {judged}. By the paper’s own numbers its "
+        f"lead over the best of them is {lead} (Welch, n = 6 a side, Holm likewise)."
     )
 
 

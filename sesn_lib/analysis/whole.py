@@ -215,9 +215,10 @@ def sentence(found: Mapping[str, Sequence[Whole]]) -> str:
     elif min(p[SAME]) >= NOMINAL:
         judged = "Chance may do that"
     else:
-        judged = "It may be chance: whether these realizations were as hard for the paper’s runs is not known"
-    where = "in our runs, and the same in the report’s" if ours == report else f"in our runs, {report} in the report’s"
+        judged = "So it may be chance; it is not, if each realization was just as hard for the paper’s runs"
+    where = "in our runs and in the report’s" if ours == report else f"in our runs, {report} in the report’s"
+    which = "The" if ours == report else "Each"
     return (
-        f"minus the paper’s: {ours} points {where} (each interval is made from how much the two repetitions differ, "
-        f"n = {n} realizations). {judged}."
+        f"minus the paper’s: {ours} points {where}. {which} interval is how far two repetitions on the same data part, "
+        f"as ours and the report’s do (n = {n} realizations). {judged}."
     )

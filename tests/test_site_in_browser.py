@@ -112,6 +112,17 @@ def test_nothing_is_cut_off_in_print(chromium: Any, site: Path, name: str) -> No
     visit.close()
 
 
+def test_what_is_folded_on_the_screen_stands_on_paper(chromium: Any, site: Path) -> None:
+    visit = looking.opened(chromium, (site / f"{WHOLE}.html").as_uri(), looking.DESKTOP)
+    shown = "[...document.querySelectorAll('details.fold:not([open])')].map(fold => fold.children[1].checkVisibility())"
+    on_screen = visit.page.evaluate(shown)
+    assert on_screen
+    assert not any(on_screen)
+    visit.page.emulate_media(media="print")
+    assert all(visit.page.evaluate(shown))
+    visit.close()
+
+
 MOVING, WIDE = "02_steerable_filters", "03_bases_on_a_grid"
 
 

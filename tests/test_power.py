@@ -56,8 +56,8 @@ def test_the_values_of_the_first_101_runs(findings: Findings) -> None:
     assert [round(one.seeds, 2) for one in given] == [0.29, 0.23, 0.38, 0.33, 0.26, 0.26]
     assert [round(one.own, 2) for one in given] == [0.35, 0.26, 0.29, 0.22, 0.18, 0.27]
     assert power.sentence(findings) == (
-        "To be found in four of five such repetitions, an undecided effect must be 0.26 to 0.38 points (depending on "
-        "looks and scatter; Holm over the 6 left); the paper’s is smaller in all 6, so it may be missed."
+        "For a chance of 80 % to be found, an undecided effect must be 0.26 to 0.38 points (depending on looks and "
+        "scatter; Holm over the 6 left); in the paper all 6 are smaller, so they may be missed."
     )
     shown = power.table(findings)
     assert list(shown["as charged, seeds alone"]) == ["0.29", "0.23", "0.38", "0.33", "0.26", "0.26"]

@@ -54,8 +54,8 @@ def _head(findings: Findings, results: Results) -> str:
     count = f"all {needed}" if there == needed else f"{there} of {needed}"
     return (
         f"From {count} runs of SESN and CNN in the table (28, 56: pixels a side; +: training digits rescaled at "
-        f"random) and {findings.runs - there} of {len(GRID) - needed} others (filters for +, but trained without, and "
-        "the reverse):"
+        f"random) and {findings.runs - there} of {len(GRID) - needed} whose filter sizes were meant for the "
+        "other training:"
     )
 
 

@@ -70,9 +70,9 @@ def sentence(findings: Findings) -> str:
     less = sum(abs(one.paper) < one.needed for one in found)
     all_of = f"all {less}" if less == len(found) else f"{less} of the {len(found)}"
     return (
-        f"To be found in four of five such repetitions, an undecided effect must be {ends[0]} to {ends[1]} points "
-        f"(depending on looks and scatter; Holm over the {left(findings)} left); the paper’s is smaller in {all_of}, "
-        "so it may be missed."
+        f"For a chance of 80 % to be found, an undecided effect must be {ends[0]} to {ends[1]} points "
+        f"(depending on looks and scatter; Holm over the {left(findings)} left); in the paper {all_of} are "
+        "smaller, so they may be missed."
     )
 
 

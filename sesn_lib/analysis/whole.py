@@ -215,10 +215,9 @@ def sentence(found: Mapping[str, Sequence[Whole]]) -> str:
     elif min(p[SAME]) >= NOMINAL:
         judged = "Chance may do that"
     else:
-        judged = "So it may be chance; it is not, if each realization was just as hard for the paper’s runs"
-    where = "in our runs and in the report’s" if ours == report else f"in our runs, {report} in the report’s"
-    which = "The" if ours == report else "Each"
+        judged = "Whether that is chance is open (notebook 10)"
+    where = "in our runs, the same in the report’s" if ours == report else f"in our runs, {report} in the report’s"
     return (
-        f"minus the paper’s: {ours} points {where}. {which} interval is how far two repetitions on the same data part, "
-        f"as ours and the report’s do (n = {n} realizations). {judged}."
+        f"minus the paper’s: {ours} points {where} (interval by how much our runs and the report’s, on the same data, "
+        f"differ; n = {n} realizations). {judged}."
     )

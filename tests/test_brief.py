@@ -32,8 +32,7 @@ def said(results: Results, looked: tuple[int, ...] = ()) -> dict[str, str]:
 def test_the_answer_of_the_first_101_runs() -> None:
     found = said(recorded(), LOOKED)
     assert found["head"] == (
-        "From all 72 runs of SESN and CNN in the table (28, 56: pixels a side; +: training digits rescaled at random) "
-        "and 29 of 48 whose filter sizes were meant for the other training:"
+        "From all 72 runs of SESN and CNN in the table (28, 56: pixels a side; +: training digits rescaled at random):"
     )
     assert found["In direction (who is better)"] == (
         "Reproduced: SESN beats the plain CNN (28, 56); scale augmentation helps (28, 56); "
@@ -52,9 +51,9 @@ def test_the_answer_of_the_first_101_runs() -> None:
         "For a chance of 80 % to be found, an undecided effect must be 0.26 to 0.38 points (depending on looks and "
         "scatter; Holm over the 6 left); in the paper all 6 are smaller, so they may be missed."
     )
-    above = "+0.04 [−0.03, +0.11] points in our runs, the same in the report’s"
-    assert found["SESN’s mean error"].startswith(f"Minus the paper’s: {above} (interval by ")
-    assert found["SESN’s mean error"].endswith(" Whether that is chance is open (notebook 10).")
+    above = "+0.04 [−0.03, +0.11] points in our runs, +0.04 [−0.03, +0.11] in the report’s"
+    assert found["SESN’s mean error"].startswith(f"Minus the paper’s: {above} (n = 6 ")
+    assert found["SESN’s mean error"].endswith(" Whether that is chance is open.")
     assert "a smaller share on small digits than on large ones at 56; " in found["Small digits"]
     assert "Not judged, for none of the 168 runs of the seven is" in found["Every other method"]
     settled = "settled at 28, 56 and 56+, not at 28+ (Welch, n = 6 a side, Holm likewise)."

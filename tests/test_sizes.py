@@ -81,15 +81,15 @@ def test_where_sesn_gains_is_said_with_its_test() -> None:
         "large ones at 56; elsewhere the trend is undecided."
     )
     assert sizes.gain_details(recorded(), LOOKED) == (
-        "The ratio SESN’s errors / the CNN’s, largest digits over smallest: 0.79 [0.73, 0.86] at 56 (p = 0.007). In "
-        "errors saved per 1,000 digits no trend is shown. Looked for afterwards (paired t over 6 realizations, charged "
-        "for looks, Holm over 4); without that charge significant also at 28 and 28+."
+        "SESN’s errors / the CNN’s: this ratio on the largest digits is 0.79 [0.73, 0.86] times that on the smallest at "
+        "56 (p = 0.007). Looked for afterwards (paired t over 6 realizations, charged for looks, Holm over 4); without "
+        "that charge significant also at 28 and 28+. In errors saved per 1,000 digits no trend is shown."
     )
     more = sizes.gain_sentence(turned(recorded()), LOOKED)
     assert "saves a larger share on small digits than on large ones at 56; " in more
     few = recorded(keep=lambda cell: cell.realization < 2)
     assert "saves a share whose trend with size is undecided at 28, 28+, 56 and 56+." in sizes.gain_sentence(few)
-    assert "largest digits over smallest: no significant trend. " in sizes.gain_details(few)
+    assert "SESN’s errors / the CNN’s: no significant trend. " in sizes.gain_details(few)
     assert "is not known" in sizes.gain_sentence(recorded(0))
     assert sizes.gain_details(recorded(0)) == ""
 

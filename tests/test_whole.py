@@ -185,7 +185,7 @@ def test_the_residual_of_pairs_by_a_linear_model() -> None:
 @pytest.mark.parametrize(
     ("same", "other", "word"),
     [
-        (0.005, 0.37, "Whether that is chance is open (notebook 10)."),
+        (0.005, 0.37, "Whether that is chance is open."),
         (0.01, 0.02, "That is more than chance, "),
         (0.2, 0.5, "Chance may do that."),
     ],
@@ -193,8 +193,8 @@ def test_the_residual_of_pairs_by_a_linear_model() -> None:
 def test_what_is_said_hangs_on_both_ends(same: float, other: float, word: str) -> None:
     ends = {w: Difference(0.04, 0.0, 0.1, p, 0.02, 5, (6, 6)) for w, p in ((SAME, same), (ALIKE, 0.1), (OTHER, other))}
     both = {name: [whole.Whole("SESN", 8, ends)] for name in (whole.OURS, whole.REPORTS)}
-    assert f"realizations). {word}" in whole.sentence(both)
-    assert "+0.04 [0.00, +0.10] points in our runs, the same in the report’s (" in whole.sentence(both)
+    assert f"notebook 10 says). {word}" in whole.sentence(both)
+    assert "+0.04 [0.00, +0.10] points in our runs, +0.04 [0.00, +0.10] in the report’s (" in whole.sentence(both)
     apart = {**both, whole.REPORTS: [whole.Whole("SESN", 8, {w: replace(d, high=0.2) for w, d in ends.items()})]}
     assert "[0.00, +0.10] points in our runs, +0.04 [0.00, +0.20] in the report’s (" in whole.sentence(apart)
 

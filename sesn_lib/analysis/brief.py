@@ -49,14 +49,11 @@ def in_brief(
 
 
 def _head(findings: Findings, results: Results) -> str:
-    """How many runs are there: of those behind table and verdict, and of the others."""
+    """How many of the runs behind table and verdict are there."""
     needed, there = PAPER_RUNS * len(REGIME), sum(len(results.condition(*cell)) for cell in REGIME)
     count = f"all {needed}" if there == needed else f"{there} of {needed}"
-    return (
-        f"From {count} runs of SESN and CNN in the table (28, 56: pixels a side; +: training digits rescaled at "
-        f"random) and {findings.runs - there} of {len(GRID) - needed} whose filter sizes were meant for the "
-        "other training:"
-    )
+    columns = "28, 56: pixels a side; +: training digits rescaled at random"
+    return f"From {count} runs of SESN and CNN in the table ({columns}):"
 
 
 def _report(given: Sequence[Answer]) -> str:

@@ -118,7 +118,9 @@ def gain_details(results: Results, looked: Sequence[int] = ()) -> str:
     if not found:
         return ""
     shown = [t for t in found if t.p_ratio < NOMINAL]
-    ratios = ", ".join(map(_with_p, shown)) if shown else "no significant trend"
+    ratios = (
+        f"this ratio on the largest digits is {', '.join(map(_with_p, shown))}" if shown else "no significant trend"
+    )
     counts = _smaller_and_larger(found, "count")
     numbers = [f"{word} number on small digits at {listed([t.column for t in some])}" for word, some in counts.items()]
     saved = f"Per 1,000 digits SESN saves {'; '.join(numbers)}." if numbers else ""
@@ -126,15 +128,14 @@ def gain_details(results: Results, looked: Sequence[int] = ()) -> str:
     more = listed([t.column for t, p in zip(found, alone) if p < NOMINAL <= t.p_ratio])
     n = " or ".join(map(str, sorted({t.count.n[0] for t in found})))
     return (
-        f"The ratio SESN’s errors / the CNN’s, largest digits over smallest: {ratios}. "
-        f"{saved or 'In errors saved per 1,000 digits no trend is shown.'} "
-        f"Looked for afterwards (paired t over {n} realizations, charged for looks, Holm over {len(COLUMNS)})"
-        f"{f'; without that charge significant also at {more}' if more else ''}."
+        f"SESN’s errors / the CNN’s: {ratios}. Looked for afterwards (paired t over {n} realizations, charged for "
+        f"looks, Holm over {len(COLUMNS)}){f'; without that charge significant also at {more}' if more else ''}. "
+        f"{saved or 'In errors saved per 1,000 digits no trend is shown.'}"
     )
 
 
 def _with_p(trend: Trend) -> str:
-    return f"{_factor(trend.ratio)} at {trend.column} ({p_is(trend.p_ratio)})"
+    return f"{_factor(trend.ratio)} times that on the smallest at {trend.column} ({p_is(trend.p_ratio)})"
 
 
 def _smaller_and_larger(found: Sequence[Trend], side: str) -> dict[str, list[Trend]]:

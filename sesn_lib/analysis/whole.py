@@ -215,9 +215,8 @@ def sentence(found: Mapping[str, Sequence[Whole]]) -> str:
     elif min(p[SAME]) >= NOMINAL:
         judged = "Chance may do that"
     else:
-        judged = "Whether that is chance is open (notebook 10)"
-    where = "in our runs, the same in the report’s" if ours == report else f"in our runs, {report} in the report’s"
+        judged = "Whether that is chance is open"
     return (
-        f"minus the paper’s: {ours} points {where} (interval by how much our runs and the report’s, on the same data, "
-        f"differ; n = {n} realizations). {judged}."
+        f"minus the paper’s: {ours} points in our runs, {report} in the report’s (n = {n} realizations; how the "
+        f"interval is made, notebook 10 says). {judged}."
     )

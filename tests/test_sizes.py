@@ -81,9 +81,9 @@ def test_where_sesn_gains_is_said_with_its_test() -> None:
         "large ones at 56; elsewhere the trend is undecided."
     )
     assert sizes.gain_details(recorded(), LOOKED) == (
-        "SESN’s errors / the CNN’s: this ratio on the largest digits is 0.79 [0.73, 0.86] times that on the smallest at "
-        "56 (p = 0.007). Looked for afterwards (paired t over 6 realizations, charged for looks, Holm over 4); without "
-        "that charge significant also at 28 and 28+. In errors saved per 1,000 digits no trend is shown."
+        "SESN’s errors / the CNN’s: this ratio on the largest digits is 0.79 [0.73, 0.86] times that on the smallest "
+        "at 56 (p = 0.007). Looked for afterwards (paired t over 6 realizations, charged for looks, Holm over 4); "
+        "without that charge significant also at 28 and 28+. In errors saved per 1,000 digits no trend is shown."
     )
     more = sizes.gain_sentence(turned(recorded()), LOOKED)
     assert "saves a larger share on small digits than on large ones at 56; " in more

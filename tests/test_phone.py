@@ -14,6 +14,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from test_pages import png, sizes, stripes
 
 from sesn_lib.models import build
 from sesn_lib.models.wide_resnet import summary
@@ -31,25 +32,6 @@ from sesn_lib.plotting import (
     training,
 )
 from sesn_lib.report import pictures
-
-
-def png(columns: np.ndarray, height: int = 40) -> bytes:
-    """A picture whose columns are black (0) or white (1)."""
-    image = PIL.Image.fromarray(np.tile(np.uint8(255 * columns), (height, 1)))
-    target = io.BytesIO()
-    image.save(target, format="png")
-    return target.getvalue()
-
-
-def stripes(*widths: int) -> np.ndarray:
-    """Black panels of the given widths, 20 columns of white between them."""
-    parts = [part for width in widths for part in (np.zeros(width), np.ones(20))]
-    return np.concatenate(parts[:-1])
-
-
-def sizes(parts: list[bytes]) -> list[int]:
-    return [PIL.Image.open(io.BytesIO(part)).width for part in parts]
-
 
 # Drawing
 

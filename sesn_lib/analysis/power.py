@@ -35,7 +35,7 @@ class Power:
 
     @property
     def needed(self) -> float:
-        """What a verdict needs, which takes the larger p of both tests."""
+        """The larger of both charged ones: seeds alone are the least that scatters."""
         return max(self.seeds, self.own)
 
 

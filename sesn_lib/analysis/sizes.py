@@ -123,14 +123,18 @@ def gain_details(results: Results, looked: Sequence[int] = ()) -> str:
     )
     counts = _smaller_and_larger(found, "count")
     numbers = [f"{word} number on small digits at {listed([t.column for t in some])}" for word, some in counts.items()]
-    saved = f"Per 1,000 digits SESN saves {'; '.join(numbers)}." if numbers else ""
+    saved = (
+        f"Per 1,000 digits SESN saves {'; '.join(numbers)}"
+        if numbers
+        else "In errors saved per 1,000 digits no trend is shown"
+    )
     alone = holm([t.ratio.p if t.ratio.n[0] >= LEAST else NAN for t in found], len(COLUMNS))
     more = listed([t.column for t, p in zip(found, alone) if p < NOMINAL <= t.p_ratio])
     n = " or ".join(map(str, sorted({t.count.n[0] for t in found})))
     return (
         f"SESN’s errors / the CNN’s: {ratios}. Looked for afterwards (paired t over {n} realizations, charged for "
         f"looks, Holm over {len(COLUMNS)}){f'; without that charge significant also at {more}' if more else ''}. "
-        f"{saved or 'In errors saved per 1,000 digits no trend is shown.'}"
+        f"{saved}."
     )
 
 

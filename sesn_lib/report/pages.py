@@ -249,7 +249,7 @@ def _contents(soup: BeautifulSoup) -> None:
     for heading in inside(soup, "h1", "h4"):
         for anchor in heading.select(".anchor-link"):
             anchor.decompose()
-    place, side, first = soup.find(id="contents"), soup.find("aside", class_="side"), next(iter(inside(soup, "h1")), None)
+    place, side, first = soup.find(id="contents"), soup.find("aside", class_="side"), soup.find("h1")
     listing = f"<ol>{''.join(entries)}</ol>"
     if place is not None and entries:
         inline = f'<details class="contents"><summary>On this page</summary><nav aria-label="Contents">{listing}</nav>'

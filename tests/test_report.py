@@ -319,7 +319,8 @@ def test_pages_follow_each_other(pages: Pages) -> None:
             expected["next"] = f"{names[index + 1]}.html"
         assert found == expected
         assert page.select_one("[aria-current=page]")["href"] == f"{name}.html"
-    assert [link["href"] for link in pages["index.html"].select(".cards > li > a")] == [f"{name}.html" for name in names]
+    chapters = pages["index.html"].select(".cards > li > a")
+    assert [link["href"] for link in chapters] == [f"{name}.html" for name in names]
 
 
 def test_pages_are_built_for_everybody(pages: Pages) -> None:

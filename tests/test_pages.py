@@ -51,6 +51,19 @@ def code(source: str, *tags: str, output: Any = None, **metadata: Any) -> Any:
     return cell
 
 
+# Code
+
+
+def test_the_source_of_a_cell_is_text_on_its_page() -> None:
+    source = "a = b & c  # <script>alert(1)</script> &lt; '\"'\nprint('<img src=x>')"
+    soup, files = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code(source))
+    (block,) = soup.select("main .input_area pre")
+    assert block.get_text().strip() == source
+    assert soup.select("script, main img") == []
+    assert "# &lt;script&gt;alert(1)&lt;/script&gt; &amp;lt;" in files["01_a.html"].decode()
+    assert {word.get_text() for word in block.select("span.o")} == {"=", "&"}, "in colours"
+
+
 # Folding
 
 
@@ -166,6 +179,13 @@ def test_a_page_has_a_form_of_a_wide_figure_for_a_phone() -> None:
     assert soup.select("main .figure") == []
     small, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code("plot()", output=shown(300)))
     assert small.select("main .on-phone") == []
+
+
+def test_a_figure_that_nobody_described_says_so() -> None:
+    figure = shown(300)
+    del figure.metadata["image/png"]["alt"]
+    soup, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), code("plot()", output=figure))
+    assert [image["alt"] for image in soup.select("main img")] == ["No description has been provided for this image"]
 
 
 def test_a_drawing_made_for_the_phone_is_preferred() -> None:

@@ -71,8 +71,11 @@ def pieces(content: bytes, width: int, most: float = PHONE, *, names: float = 0)
 
     Returns: the parts from left to right, or nothing if the gutters do not allow it.
     """
-    tight, wide = (_cut(content, width, factor * most, names) for factor in (1, 1.1))
-    return wide if not tight or (names and 0 < len(wide) < len(tight)) else tight
+    tight = _cut(content, width, most, names)
+    if tight and not names:
+        return tight
+    wide = _cut(content, width, 1.1 * most, names)
+    return wide if not tight or 0 < len(wide) < len(tight) else tight
 
 
 def _cut(content: bytes, width: int, most: float, names: float) -> list[bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 
+from sesn_lib.report.markup import inside
 from sesn_lib.report.pictures import PHONE
 from sesn_lib.report.widths import ems
 
@@ -24,7 +25,7 @@ SHORT = 12  # characters of code in a line of text, up to which it is not broken
 
 def finish(soup: BeautifulSoup) -> str:
     """The page as HTML, without scripts; whatever scrolls on its own can be reached by keyboard."""
-    for number, table in enumerate(soup.select("main table"), start=1):
+    for number, table in enumerate(inside(soup, "table"), start=1):
         parent = table.parent
         if parent is None or "scroll" not in (parent.get("class") or []):
             parent = table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
@@ -43,28 +44,31 @@ def finish(soup: BeautifulSoup) -> str:
         _keep_whole(soup, table, NUMBERS)
         if head is not None and least_width(table) > PHONE:
             _make_cards(soup, table)
-    for block in soup.select("main pre"):
+    for block in inside(soup, "pre"):
         block["tabindex"] = "0"
         if block.find_parent(class_="output") and _is_prose(block.get_text()):
             block["class"] = "prose"
-    for formula in soup.select("main .formula:not(.inline) > math"):
-        formula["style"] = f"--ems: {ems(formula):.1f}"
-    wide = [image for image in soup.select("main img[width]") if int(str(image["width"])) > PHONE]
+    for formula in inside(soup, "math"):
+        around = formula.parent.get_attribute_list("class") if formula.parent else []
+        if "formula" in around and "inline" not in around:
+            formula["style"] = f"--ems: {ems(formula):.1f}"
+    wide = [image for image in inside(soup, "img") if int(str(image.get("width", "0"))) > PHONE]
     wide = [image for image in wide if not image.find_parents(class_="moving") and not image.find_parents("picture")]
     wide = [image for image in wide if "on-desk" not in (image.get("class") or [])]
     for number, image in enumerate(wide, start=1):
         box = image.wrap(soup.new_tag("div", attrs={"class": "figure", "style": f"--width: {image['width']}px"}))
         box.attrs.update({"tabindex": "0", "role": "region", "aria-label": f"Figure {number}"})
-    for code in soup.select("main :not(pre) > code"):
-        if len(code.get_text()) <= SHORT:
+    for code in inside(soup, "code"):
+        if len(code.get_text()) <= SHORT and code.parent and code.parent.name != "pre":
             code["class"] = "whole"
-    for heading in soup.select("main :is(h1, h2, h3)"):
+    for heading in inside(soup, "h1", "h2", "h3"):
         _keep_whole(soup, heading, HYPHENS)
-    for text in soup.select("main :is(p, li)"):
+    for text in inside(soup, "p", "li"):
         _keep_whole(soup, text, UNITS)
-    for formula in soup.select('main math[display="inline"]'):
-        _keep_marks(soup, formula)
-    for script in soup.select("script"):
+    for formula in inside(soup, "math"):
+        if formula.get("display") == "inline":
+            _keep_marks(soup, formula)
+    for script in soup.find_all("script"):
         script.decompose()
     return str(soup)
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import nbformat
 from bs4 import BeautifulSoup, Tag
 
+from sesn_lib.report.markup import inside
+
 HIDE_CELL, HIDE_INPUT = "hide-cell", "hide-input"
 PLUMBING = ("parameters", "injected-parameters")  # folded without being asked, and so are cells of these names:
 SETUP_CELLS = ("open-in-colab", "install", "provenance", "imports")
@@ -30,12 +32,14 @@ def tagged(notebook: nbformat.NotebookNode) -> Mapping[str, str]:
 
 def fold(soup: BeautifulSoup, names: Mapping[str, str]) -> None:
     """Wrap the cells of a rendered page that carry one of the tags into `<details>`."""
-    for cell in soup.select(f".code_cell.celltag_{HIDE_INPUT}"):
-        source = cell.find(class_="input", recursive=False)
-        if isinstance(source, Tag):
-            source.wrap(_details(soup, CODE, "fold code"))
     group: Tag | None = None
-    for cell in soup.select("main .cell"):
+    for cell in inside(soup, "div"):
+        classes = cell.get_attribute_list("class")
+        if "cell" not in classes:
+            continue
+        source = cell.find(class_="input", recursive=False)
+        if f"celltag_{HIDE_INPUT}" in classes and isinstance(source, Tag):
+            source.wrap(_details(soup, CODE, "fold code"))
         if not _whole(cell):
             group = None
             continue

@@ -19,12 +19,14 @@ import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import pass_context
 from nbconvert.exporters.html import HTMLExporter
+from nbconvert.exporters.templateexporter import TemplateExporter
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from sesn_lib.plotting.phone import SUFFIX
 from sesn_lib.report import folding, formulas, pictures, reading
 from sesn_lib.report.finish import finish
+from sesn_lib.report.markup import inside
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,17 @@ def _formula(latex: str, display: bool) -> str:
     return element
 
 
-class _Exporter(HTMLExporter):
+class _Unparsed(TemplateExporter):
+    """Keeps the text of a page to itself: `HTMLExporter`, which comes after it, would parse and write it once more."""
+
+    text = ""
+
+    def from_notebook_node(self, nb: nbformat.NotebookNode, resources: Any = None, **options: Any) -> Any:
+        self.text, resources = super().from_notebook_node(nb, resources, **options)
+        return "", resources
+
+
+class _Exporter(HTMLExporter, _Unparsed):
     """nbconvert's HTML export with this package's template."""
 
     def __init__(self) -> None:
@@ -163,9 +175,9 @@ def _page(exporter: _Exporter, site: Site, page: Page, files: dict[str, bytes]) 
     extras = pictures.collect(notebook, page.name)
     resources: dict[str, Any] = {"unique_key": page.name, "output_files_dir": "figures", "site": site, "page": page}
     resources["metadata"] = {"name": page.name}
-    text, made = exporter.from_notebook_node(notebook, resources=resources)
+    _, made = exporter.from_notebook_node(notebook, resources=resources)
     files.update({name.replace("\\", "/"): content for name, content in dict(made["outputs"] or {}).items()})
-    soup = BeautifulSoup(text, "html.parser")
+    soup = BeautifulSoup(exporter.text, "html.parser")
     pictures.place(soup, extras, files)
     _link(soup, page, {other.name for other in [*site.pages, *site.extra]}, files)
     folding.fold(soup, folding.tagged(notebook))
@@ -188,8 +200,10 @@ def _without_widgets(notebook: nbformat.NotebookNode) -> dict[str, Any]:
 def _link(soup: BeautifulSoup, page: Page, names: set[str], files: dict[str, bytes]) -> None:
     """Point links and pictures at pages and copied files."""
     missing = set()
-    for element in soup.select("main a[href], main img[src]"):
+    for element in inside(soup, "a", "img"):
         attribute = "href" if element.name == "a" else "src"
+        if attribute not in element.attrs:
+            continue
         target = urlsplit(str(element[attribute]))
         if _REMOTE.match(str(element[attribute])) or not target.path or target.path in files:
             continue
@@ -219,7 +233,7 @@ def _contents(soup: BeautifulSoup) -> None:
     """The list of a page's sections, below its first cell and beside the text; sections get ids that occur once."""
     seen: dict[str, int] = {}
     entries = []
-    for heading in soup.select("main h2, main h3"):
+    for heading in inside(soup, "h2", "h3"):
         anchor = heading.select_one(".anchor-link")
         title = BeautifulSoup(heading.decode_contents(), "html.parser")
         for mark in title.select(".anchor-link"):
@@ -232,9 +246,10 @@ def _contents(soup: BeautifulSoup) -> None:
             anchor.attrs.update({"href": target, "aria-label": f"Link to {title.get_text().strip()}"})
         link = f'<a href="{target}">{title.decode_contents().strip()}</a>'
         entries.append(f'<li class="level{heading.name[1]}">{link}</li>')
-    for anchor in soup.select("main h1 .anchor-link, main h4 .anchor-link"):
-        anchor.decompose()
-    place, side, first = soup.select_one("#contents"), soup.select_one("aside.side"), soup.select_one("main h1")
+    for heading in inside(soup, "h1", "h4"):
+        for anchor in heading.select(".anchor-link"):
+            anchor.decompose()
+    place, side, first = soup.find(id="contents"), soup.find("aside", class_="side"), soup.find("h1")
     listing = f"<ol>{''.join(entries)}</ol>"
     if place is not None and entries:
         inline = f'<details class="contents"><summary>On this page</summary><nav aria-label="Contents">{listing}</nav>'

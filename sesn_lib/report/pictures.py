@@ -16,6 +16,9 @@ import PIL.Image
 from bs4 import BeautifulSoup, Tag
 
 from sesn_lib.plotting.phone import PHONE, PNG_DPI, SCREEN_DPI, pieces
+from sesn_lib.report.markup import inside
+
+UNDESCRIBED = "No description has been provided for this image"
 
 
 @dataclass
@@ -51,8 +54,9 @@ def collect(notebook: nbformat.NotebookNode, key: str) -> dict[str, Extra]:
 
 def place(soup: BeautifulSoup, extras: Mapping[str, Extra], files: dict[str, bytes]) -> None:
     """Put narrow forms and loops of a page's pictures beside them; the style sheet shows the one that fits."""
-    for image in soup.select("main img[src]"):
-        source = str(image["src"])
+    for image in inside(soup, "img"):
+        image.attrs.setdefault("alt", UNDESCRIBED)
+        source = str(image.get("src"))
         extra = extras.get(source)
         if extra is None:
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torchvision.datasets import VisionDataset
+from torch.utils.data import Dataset
 
 from data_prep import DataError, realizations
 from data_prep.files import data_folder
@@ -38,8 +38,10 @@ STD = 0.2161
 """Standard deviation, likewise."""
 
 
-class MNISTScale(VisionDataset):
-    """One split of a realization in torchvision's form: items are (PIL image of mode L, int), then transformed.
+class MNISTScale(Dataset[tuple[Any, Any]]):
+    """One split of a realization in the form of torchvision's data sets, without its import, which takes seconds.
+
+    Items are (PIL image of mode L, int), then transformed.
 
     Arguments: as `prepare`, and
         split: one of train, val, test.
@@ -70,12 +72,12 @@ class MNISTScale(VisionDataset):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of train, val, test")
         folder = data_folder(root)
-        super().__init__(str(folder), transform=transform, target_transform=target_transform)
         make = partial(prepare, progress=False)
         data = (make if download else realizations.load)(folder, realization, protocol)
         if data is None:
             raise DataError(f"MNIST-scale {protocol} {realization} is not in {folder}; use download=True to make it")
-        self.realization, self.split, self.protocol = realization, split, protocol
+        self.root, self.realization, self.split, self.protocol = str(folder), realization, split, protocol
+        self.transform, self.target_transform = transform, target_transform
         chosen: Split = getattr(data, split)
         self.data, self.targets, self.factors = chosen.images, chosen.labels, chosen.factors
 
@@ -91,5 +93,6 @@ class MNISTScale(VisionDataset):
             target = self.target_transform(target)
         return image, target
 
-    def extra_repr(self) -> str:
-        return f"Protocol: {self.protocol}\nRealization: {self.realization}\nSplit: {self.split}"
+    def __repr__(self) -> str:
+        lines = [f"{name}: {getattr(self, name.lower())}" for name in ("Root", "Protocol", "Realization", "Split")]
+        return "\n    ".join([f"Dataset {type(self).__name__}", f"Number of datapoints: {len(self)}", *lines])

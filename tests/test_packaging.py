@@ -335,6 +335,7 @@ def test_training_runs_without_the_packages_of_the_report() -> None:
     done = run_blocked(
         "import sesn_lib.runner.execution, sesn_lib.training, sesn_lib.models, sesn_lib.runner, data_prep.mnist_scale\n"
         "import sesn_lib.runner.audit, sesn_lib.runner.readings, sesn_lib.runner.probes, sesn_lib.runner.bench\n"
+        "assert not {'torchvision', 'torch._dynamo'} & set(sys.modules), 'seconds that only downloads and steps need'\n"
         "from sesn_lib.cli import main\nmain(['train', '--help'])"
     )
     assert done.returncode == 0, done.stderr

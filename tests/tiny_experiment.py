@@ -33,7 +33,7 @@ PATIENCE = 300.0  # only guards against hanging
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["pytest", "sklearn.model_selection", "scipy.special", "torch", "torchvision"]
+    ["pytest", "sklearn.model_selection", "scipy.special", "torch", "torch._dynamo"]
     + [
         f"sesn_lib.{name}"
         for name in ("cli.commands", "cli.display", "cli.jobs", "runner.local", "training.mnist_scale")

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from sesn_lib import models
 from sesn_lib.models.mnist import INPUT_SIZE, MNISTNet
@@ -27,11 +26,13 @@ class Arithmetic(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops = 0
+        from torch.utils.flop_counter import flop_registry  # brings Triton, which only a count needs
+
+        self.flops, self.formulas = 0, flop_registry
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(func.overloadpacket):
+        if formula := self.formulas.get(func.overloadpacket):
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
         return result
 

@@ -37,7 +37,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.cell: AnyCell | None = None
-        self.ended = False
+        self.begun = self.ended = False
 
     def stop(self) -> None:
         with suppress(OSError):  # it has gone
@@ -86,6 +86,7 @@ def run_pool(job: Job, jobs: int, tell: Callable[[Event], None], stop: threading
     workers = [_Worker(job) for _ in range(jobs)]
     error: Exception | None = None
     told_to_stop = False
+    stillborn = 0
     while workers:
         if (stop.is_set() or error is not None) and not told_to_stop:
             told_to_stop = True
@@ -101,12 +102,14 @@ def run_pool(job: Job, jobs: int, tell: Callable[[Event], None], stop: threading
                 if worker.ended:
                     continue
                 _mourn(worker, store, deaths, tell)
-                if not told_to_stop and (worker.cell is not None or sum(deaths.values()) < jobs):
+                stillborn += not worker.begun
+                if not told_to_stop and stillborn < jobs:
                     workers.append(_Worker(job))
                 elif not told_to_stop:
                     error = error or RunnerError(f"a worker process died at its start ({_cause(worker)})")
                 continue
             if isinstance(message, Event):
+                worker.begun = True
                 worker.cell = message.cell if message.kind in ("started", "epoch") else None
                 tell(message)
             else:

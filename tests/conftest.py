@@ -73,6 +73,21 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def few_channels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Networks for digits of 5, 7 and as many channels as ever: the literal forms take long at their size."""
+    from sesn_lib.fast import coverage
+    from sesn_lib.models import mnist
+    from sesn_lib.models.rivals import dss, kanazawa, sevf, ss, xu
+
+    for module in (mnist, dss, kanazawa, sevf, ss, xu):
+        for name in {"CHANNELS", "VECTOR_CHANNELS"} & set(vars(module)):
+            monkeypatch.setattr(module, name, (5, 7, getattr(module, name)[-1]))
+    coverage.usual_blocks.cache_clear()
+    yield
+    coverage.usual_blocks.cache_clear()
+
+
+@pytest.fixture
 def clean_figures() -> Iterator[None]:
     """The project's defaults for figures, and matplotlib's own and no open figure afterwards."""
     import matplotlib

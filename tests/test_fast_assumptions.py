@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recipe import relative
 from torch import Tensor, nn
@@ -70,11 +70,11 @@ def exchange(index: int, layer: Callable[[MNISTNet], nn.Module]) -> Change:
 
 def wider(model: MNISTNet) -> None:
     """One more channel between the first two layers, to be exact."""
-    scales = model.blocks[0].basis.scales
+    scales, channels = model.blocks[0].basis.scales, model.blocks[3].num_features + 1
     options = {"basis": "A", "padding": 7}
-    model.blocks[0] = ConvTH(1, 33, 15, 4, scales, **options)
-    model.blocks[3] = nn.BatchNorm3d(33)
-    model.blocks[4] = ConvHH(33, 63, 1, 15, 4, scales, **options)
+    model.blocks[0] = ConvTH(1, channels, 15, 4, scales, **options)
+    model.blocks[3] = nn.BatchNorm3d(channels)
+    model.blocks[4] = ConvHH(channels, model.blocks[7].num_features, 1, 15, 4, scales, **options)
 
 
 def no_bias(model: MNISTNet) -> None:
@@ -84,7 +84,7 @@ def no_bias(model: MNISTNet) -> None:
 
 
 def no_statistics(model: MNISTNet) -> None:
-    model.blocks[3] = nn.BatchNorm3d(32, track_running_stats=False)
+    model.blocks[3] = nn.BatchNorm3d(model.blocks[3].num_features, track_running_stats=False)
 
 
 class Doubled(nn.Module):
@@ -133,8 +133,14 @@ def _redraw(module: nn.Module) -> None:
 
 @pytest.mark.slow
 @given(changes=st.lists(st.sampled_from(sorted(COVERED)), min_size=1, max_size=4), training=st.booleans())
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
-def test_what_the_modules_are_at_the_call(changes: list[str], training: bool) -> None:
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_what_the_modules_are_at_the_call(few_channels: None, changes: list[str], training: bool) -> None:
     model = network(VECTOR).train(training)
     accelerate(model)
     x = images()
@@ -160,7 +166,7 @@ def test_changes_change_something(change: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [VECTOR, "mnist_ss_28", "mnist_dss_vector_28", "mnist_sevf_vector_28", "mnist_xu_28"])
 @pytest.mark.parametrize("way", [copy.deepcopy, saved], ids=["deepcopy", "torch.save"])
-def test_copies_have_their_own_weights(name: str, way: Callable[[nn.Module], nn.Module]) -> None:
+def test_copies_have_their_own_weights(few_channels: None, name: str, way: Callable[[nn.Module], nn.Module]) -> None:
     model = network(name).eval()
     with torch.no_grad():
         before = accelerate(model)(images())

@@ -152,7 +152,7 @@ def test_a_mean_over_all_batches_is_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist_ses_vector_28", "mnist_ses_scalar_56", "mnist_cnn_28"])
-def test_a_network_is_the_same_with_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_is_the_same_with_it(few_channels: None, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
 
     def by_groups(x: Tensor, norm: Any) -> Tensor:

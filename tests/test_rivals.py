@@ -75,6 +75,8 @@ def test_logits_equal_the_authors(name: str, mode: str, rows: dict[str, dict], r
     truth = np.load(reference_folder / "rivals_logits.npz")[name + mode]
     model = without_dropout(load_official(build(name), drawn(rows[name])).double().train(bool(mode)))
     images = torch.from_numpy(np.random.RandomState(0).standard_normal((4, 1, 28, 28)))
+    if not mode:  # each image by itself: two are enough
+        images, truth = images[:2], truth[:2]
     with torch.no_grad():
         assert relative(model(images), truth) < (1e-4 if rows[name]["computed_in"] == "float32" else 1e-6)
 
@@ -120,17 +122,15 @@ def test_a_rounded_checkpoint_does_not_round_the_filters_that_are_not_trained() 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
-def test_a_trace_computes_what_the_network_does(name: str) -> None:
+def test_a_trace_computes_what_the_network_does(few_channels: None, name: str) -> None:
     network, images = build(name).eval(), torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(torch.jit.trace(network, images[:1])(images), network(images), atol=1e-5, rtol=1e-5)
+        trace = torch.jit.trace(network, images[:1], check_trace=False)  # which runs both again, on the same image
+        torch.testing.assert_close(trace(images), network(images), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow) if "_xu_" in n else n for n in RIVALS if n.endswith("_28")],
-)
-def test_gradients_are_finite_where_images_are_black(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
+def test_gradients_are_finite_where_images_are_black(few_channels: None, name: str) -> None:
     """Zeros all over an image: vectors of length 0, equal answers at all scales."""
     torch.manual_seed(0)
     model = build(name)
@@ -149,7 +149,7 @@ def test_gradients_are_finite_where_images_are_black(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RIVALS if name.endswith("_28")])
-def test_bf16_costs_the_fast_form_no_more_than_the_literal_one(name: str) -> None:
+def test_bf16_costs_the_fast_form_no_more_than_the_literal_one(few_channels: None, name: str) -> None:
     torch.manual_seed(0)
     model, exact = build(name).eval(), build(name).double().eval()
     exact.load_state_dict(model.state_dict())

@@ -83,7 +83,7 @@ def gpu_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_gpus_way_computes_the_same(name: str, request: pytest.FixtureRequest) -> None:
+def test_a_gpus_way_computes_the_same(few_channels: None, name: str, request: pytest.FixtureRequest) -> None:
     torch.manual_seed(0)
     model = accelerate(build(name).double())
     model.classifier[3].p = 0.0
@@ -113,11 +113,14 @@ def test_no_step_waits_or_copies(name: str) -> None:
     model = accelerate(build(name))
     with FakeTensorMode(allow_non_fake_inputs=True), bf16("cuda"):
         on_fake(model, "cuda")
-        model(torch.empty(8, 1, 28, 28, device="cuda"))  # brings the tables to the device
+
+        def step(size: int) -> None:
+            logits = model.train()(torch.empty(size, 1, 28, 28, device="cuda"))
+            assert (logits.device.type, logits.dtype, logits.shape) == ("cuda", torch.bfloat16, (size, 10))
+
+        step(16)  # brings the tables to the device: those for every size of a batch
         with Copies() as copies:
-            for size in (128, 16):
-                logits = model.train()(torch.empty(size, 1, 28, 28, device="cuda"))
-                assert (logits.device.type, logits.dtype, logits.shape) == ("cuda", torch.bfloat16, (size, 10))
+            step(128)
             with torch.inference_mode():
                 assert model.eval()(torch.empty(1000, 1, 28, 28, device="cuda")).shape == (1000, 10)
         assert copies.count == 0
@@ -149,7 +152,7 @@ def test_what_a_step_changes_stays_where_it_is(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*SMALL, "mnist_kanazawa_56"])
+@pytest.mark.parametrize("name", [*SMALL, pytest.param("mnist_kanazawa_56", marks=pytest.mark.long)])
 def test_the_literal_form_does_not_wait_either(name: str) -> None:
     model = build(name)
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -19,7 +19,7 @@ from sesn_lib.training.evaluation import evaluate
 from sesn_lib.training.state import stream
 from sesn_lib.training.stl10 import Task, epoch_batches, hold_out, make_optimizer, train_step
 
-SIZE = 16
+SIZE = 8
 
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_hole")
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "small_hole")
 def small_hole():
     """A hole of 32 pixels leaves nothing of such small pictures: all runs would be trained on black."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sesn_lib.data.augment.HOLE", 4)
+        patch.setattr("sesn_lib.data.augment.HOLE", 2)
         yield
 
 

@@ -60,7 +60,7 @@ def find(model: MNISTNet, families: Iterable[tuple[type, Builder]]) -> Any:
     kinds = [_kind(layer) for layer in model.blocks]
     found: list[tuple[int, type, nn.Sequential]] = []
     for engine, make in families:
-        blocks = _blocks(make, upsample)
+        blocks = usual_blocks(make, upsample)
         found.append((_agreeing(kinds, blocks), engine, blocks))
         if found[-1][0] == len(kinds) == len(blocks):
             break
@@ -82,7 +82,8 @@ def _covered(model: MNISTNet) -> Iterator[nn.Module]:
 
 
 @lru_cache(maxsize=64)
-def _blocks(make: Builder, upsample: int) -> nn.Sequential:
+def usual_blocks(make: Builder, upsample: int) -> nn.Sequential:
+    """What a network of this family is compared with."""
     with torch.device("meta"):  # where nothing is drawn from the generator
         return make(upsample=upsample)
 

@@ -70,8 +70,7 @@ def plan(labels: np.ndarray, realization: int, protocol: str) -> dict[str, Plan]
     if protocol == "paper":
         indices, drawn = _stratified(labels[:total], sizes, realization), paper_factors(realization)
         return {split: Plan(indices[split], drawn[split]) for split in SPLITS}
-    draws = random.Random(realization)
-    factors = np.array([draws.uniform(*FACTORS) for _ in range(total)])
+    factors = _factors(_uniform(realization, total))
     indices = _stratified(labels[:total], sizes, realization)
     return {split: Plan(indices[split], factors[indices[split]]) for split in SPLITS}
 
@@ -79,17 +78,25 @@ def plan(labels: np.ndarray, realization: int, protocol: str) -> dict[str, Plan]
 def paper_factors(realization: int) -> dict[str, np.ndarray]:
     """The scale factors of each split under the `paper` protocol, float64 [N]; no data are needed to know them."""
     check("paper", realization)
-    draws = random.Random(realization)
-    return {split: _paper_factors(draws, SIZES["paper"][split]) for split in SPLITS}
+    sizes = SIZES["paper"]
+    drawn = _factors(_uniform(realization, 2 * sum(sizes.values()))[1::2])  # before each the draw of an angle in [0, 0]
+    parts = np.split(drawn, np.cumsum([sizes[split] for split in SPLITS])[:-1])
+    return dict(zip(SPLITS, parts))
 
 
-def _paper_factors(draws: random.Random, count: int) -> np.ndarray:
-    """The next `count` factors, float64 [count]; each is preceded by the draw of a rotation angle in [0, 0]."""
-    factors = np.empty(count)
-    for index in range(count):
-        draws.uniform(0, 0)
-        factors[index] = draws.uniform(*FACTORS)
-    return factors
+def _uniform(seed: int, count: int) -> np.ndarray:
+    """The first `count` numbers of `random.Random(seed).random()`, float64 [count], drawn by NumPy: it has the same
+    generator, but seeds it otherwise, so it is given the state."""
+    _, (*key, position), _ = random.Random(seed).getstate()
+    generator = np.random.RandomState()
+    generator.set_state(("MT19937", np.array(key, dtype=np.uint32), position, 0, 0.0))
+    return generator.random_sample(count)
+
+
+def _factors(drawn: np.ndarray) -> np.ndarray:
+    """Scale factors out of numbers in [0, 1), as `random.uniform` makes them, to the last bit."""
+    low, high = FACTORS
+    return low + (high - low) * drawn
 
 
 def _stratified(labels: np.ndarray, sizes: dict[str, int], seed: int) -> dict[str, np.ndarray]:

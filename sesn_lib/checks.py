@@ -73,6 +73,8 @@ def is_whole(value: Any, least: int, most: float = MOST) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether it is a finite number that a float can hold."""
+    if type(value) is float:  # nearly always, and an abstract class is slow to ask
+        return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     try:

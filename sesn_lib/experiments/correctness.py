@@ -10,12 +10,15 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from sesn_lib.checks import check_whole, shown
 
 LONGEST = 10_000
 """Characters that a record may spend on it."""
+BITS = tuple(tuple(bit == "1" for bit in f"{byte:08b}") for byte in range(256))
+"""The images of each byte."""
 
 
 def encode(correct: Iterable[bool]) -> str:
@@ -51,7 +54,7 @@ def decode(text: Any, images: int) -> list[bool]:
         raise ValueError(f"holds {more}{min(len(packed), size)} bytes, {images} images take {size}")
     if not inflate.eof or inflate.unused_data:
         raise ValueError("is damaged: it ends too early, or does not end where it should")
-    bits = f"{int.from_bytes(packed, 'big'):0{8 * size}b}"
-    if "1" in bits[images:]:
+    correct = list(chain.from_iterable(map(BITS.__getitem__, packed)))
+    if any(correct[images:]):
         raise ValueError(f"is damaged: it has a bit beyond its {images} images")
-    return [bit == "1" for bit in bits[:images]]
+    return correct[:images]

@@ -9,6 +9,7 @@ from typing import Any
 from sesn_lib.checks import is_number, shown
 
 Rules = Mapping[str, Callable[[Any], bool]]
+ORDINARY = (int, float)  # what JSON knows of numbers
 
 
 class RecordError(ValueError):
@@ -24,7 +25,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], bo
     """A finite number from `low` to `high`."""
 
     def check_number(value: Any) -> bool:
-        return isinstance(value, int | float) and is_number(value) and low <= value <= high
+        return isinstance(value, ORDINARY) and is_number(value) and low <= value <= high
 
     return check_number
 

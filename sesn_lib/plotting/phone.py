@@ -156,9 +156,10 @@ def _stacked(figure: Figure, across: int, height: float, columns: int) -> bool:
     with warnings.catch_warnings(record=True) as crowded:  # of panels for which there is no room
         warnings.simplefilter("always")
         _break_lines(figure, across)
-        figure.draw_without_rendering()  # lays it out
-        for axes in figure.axes:
-            _legend_below(figure, axes)
+        if any(axes.get_legend() for axes in figure.axes):
+            figure.draw_without_rendering()  # lays it out, which tells whether a legend stands beside its panel
+            for axes in figure.axes:
+                _legend_below(figure, axes)
         for legend in list(figure.legends):
             _fewer_columns(figure, legend)
         figure.draw_without_rendering()
@@ -220,7 +221,6 @@ def _fewer_columns(figure: Figure, legend: Legend) -> None:
     for columns in range(min(4, len(names)), 0, -1):
         legend.remove()
         legend = figure.legend(handles, names, loc="outside upper center", ncols=columns)
-        figure.draw_without_rendering()
         if legend.get_window_extent().width <= figure.bbox.width:
             break
     figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(names) // columns) - 1))

@@ -74,7 +74,7 @@ def validate(record: Any) -> AnyCell:
     check(record["protocol"], experiment.PROTOCOL_RULES, "protocol.")
     check(record["timing"], experiment.TIMING_RULES, "timing.")
     experiment.check_record(record)
-    _refuse_unwritable(record, "")
+    _refuse_unwritable(record)
     if record["complete"] != experiment.is_complete(record["protocol"], record["test_images"], cell):
         raise RecordError(f"complete is {record['complete']}, but its protocol says otherwise, or its test_images do")
     return cell
@@ -84,35 +84,51 @@ def _check_history(record: dict[str, Any], experiment: Experiment) -> None:
     history, epochs = record["history"], record["protocol"]["epochs"]
     if len(history) != epochs:
         raise RecordError(f"history has {len(history)} epochs, the protocol {epochs}")
+    rules = {**_EPOCH, **experiment.EPOCH_RULES}
     for count, epoch in enumerate(history, start=1):
         if not isinstance(epoch, dict):
             raise RecordError(f"history: epoch {count} cannot be {short(epoch)}")
-        check(epoch, {**_EPOCH, **experiment.EPOCH_RULES}, f"history: epoch {count}: ")
+        check(epoch, rules, f"history: epoch {count}: ")
         if epoch["epoch"] != count:
             raise RecordError(f"history: epoch {epoch['epoch']} stands at place {count}")
 
 
-def _refuse_unwritable(value: Any, where: str, depth: int = 0) -> None:
+Place = tuple[Any, str | int] | None
+"""Where in a record: the place around it, and one step more. Put into words only where something is wrong."""
+
+
+def _refuse_unwritable(value: Any, place: Place = None, depth: int = 0) -> None:
     """Raises RecordError for whatever would not be the same again after it was written as JSON and read."""
-    name = where.lstrip(".")
     if depth > DEEPEST:
-        raise RecordError(f"{short(name)} is nested more than {DEEPEST} deep")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RecordError(f"{name} is {value}, which is no number")
-    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
-        raise RecordError(f"{name} is an integer of {value.bit_length()} bits; more than 63 do not fit")
-    if isinstance(value, str) and not _is_unicode(value):
-        raise RecordError(f"{name} is {short(value)}, which is no Unicode text")
-    if isinstance(value, dict):
+        raise RecordError(f"{short(_named(place))} is nested more than {DEEPEST} deep")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise RecordError(f"{_named(place)} is {value}, which is no number")
+    elif isinstance(value, int):
+        if not -LARGEST <= value <= LARGEST:
+            raise RecordError(f"{_named(place)} is an integer of {value.bit_length()} bits; more than 63 do not fit")
+    elif isinstance(value, str):
+        if not _is_unicode(value):
+            raise RecordError(f"{_named(place)} is {short(value)}, which is no Unicode text")
+    elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str) or not _is_unicode(key):
-                raise RecordError(f"{name or 'the record'} has the key {short(key)}, which is no text")
-            _refuse_unwritable(inner, f"{where}.{key}", depth + 1)
+                raise RecordError(f"{_named(place) or 'the record'} has the key {short(key)}, which is no text")
+            _refuse_unwritable(inner, (place, key), depth + 1)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _refuse_unwritable(inner, f"{where}[{index}]", depth + 1)
-    elif value is not None and not isinstance(value, str | int | float):
-        raise RecordError(f"{name} is a {type(value).__name__}, which JSON does not know")
+            _refuse_unwritable(inner, (place, index), depth + 1)
+    elif value is not None:
+        raise RecordError(f"{_named(place)} is a {type(value).__name__}, which JSON does not know")
+
+
+def _named(place: Place) -> str:
+    """E.g. `history[3].train_loss`; of the record itself nothing."""
+    steps: list[str] = []
+    while place is not None:
+        place, step = place
+        steps.insert(0, f".{step}" if isinstance(step, str) else f"[{step}]")
+    return "".join(steps).lstrip(".")
 
 
 def _is_unicode(text: str) -> bool:

@@ -151,6 +151,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "rate": (setting("history.20.learning_rate", 0.01), "of epoch 21 is 0.01; by the protocol it is 0.001"),
     "train time": (setting("timing.train_seconds", 1.0), "timing.train_seconds is 1; its epochs come to"),
     "wall time": (setting("timing.wall_seconds", 1.0), "timing.wall_seconds is 1; training and testing alone took"),
+    "no test": (lambda r: r["timing"].update(wall_seconds=r["timing"]["train_seconds"]), "testing alone took"),
     "future": (setting("timing.finished", "2199-01-01T00:00:00Z"), "must not lie in the future"),
     "soon": (an_hour_ahead, "must not lie in the future"),
     "moment": (setting("timing.finished", "yesterday"), "timing.finished is 'yesterday'; must be a time in UTC"),
@@ -214,6 +215,18 @@ def test_a_run_that_stands_there_twice(folder: Path, repository: Path, shared: s
     }
     assert found.problems[0].startswith(f"{CELL.name}.json: {said[shared]}")
     assert f"are those of {OTHER.name}.json; must be a run of its own" in found.problems[0]
+
+
+@pytest.mark.parametrize("error", [0.0, 100.0])
+def test_runs_that_read_all_or_nothing_are_alike_for_a_reason(folder: Path, repository: Path, error: float) -> None:
+    def extreme(record: dict[str, Any]) -> None:
+        record |= {"test_error_50k": error, "test_error_48k": error, "correct": encode([error == 0] * 50000)}
+        record.pop("by_scale", None)
+        record.pop("last_epoch", None)
+
+    for cell in (CELL, OTHER):
+        change(folder, extreme, cell)
+    assert audit(folder, repository=repository).problems == []
 
 
 def test_what_cannot_be_looked_up_is_said_and_not_held_against_a_record(folder: Path, tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_bad_input_is_refused_first(options: dict, message: str) -> None:
         bench.run(device="cpu", **options)
 
 
+def test_a_way_is_named_after_what_it_does() -> None:
+    for name, way in bench.WAYS.items():
+        assert name.partition(",")[0] == f"{way.method or 'fast'} {way.precision}"
+        assert way.graph == (name.startswith("fast") and "no graph" not in name)
+
+
 @pytest.mark.parametrize("speed", [1e9, 1e11, 1e14], ids="{:g} a second".format)
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_peak_counts_what_was_done_in_a_bounded_time(

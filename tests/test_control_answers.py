@@ -423,6 +423,37 @@ def test_a_question_is_charged_for_each_state_that_it_was_looked_at_in() -> None
 # Together
 
 
+def test_predictions_and_tests_are_those_that_the_notebook_stated_before_the_runs() -> None:
+    def ranges(some: Iterable[Prediction]) -> list[tuple[float, float]]:
+        return [(one.low, one.high) for one in some]
+
+    none, up = (-math.inf, math.inf), math.inf
+    tuned = questions.tuned(EMPTY)
+    assert ranges(tuned["gains"]) == [(-0.15, up)] * 2, "better by less than 0.15"
+    assert ranges(tuned["leads"]) == [none] * 4
+    assert ranges(tuned["halves"]) == [(-up, 0)] * 2, "at least half of the lead"
+    assert ranges(tuned["again"]) == [(-up, -0.10)] * 2
+    sizes = questions.sizes(questions.errors_by_size(EMPTY), (0.25, 0.5, 1.2))
+    foretold = {"28, below": (-0.10, up), "28, inside": (-up, 0), "28, above": (-up, -5), "28+, above": (-1, up)}
+    assert {one.what: (one.low, one.high) for one in sizes} == {
+        f"{name} {column}, {band}": foretold.get(f"{column}, {band}", none)
+        for name in ("SESN Scalar", "SESN Vector")
+        for column in ("28", "28+")
+        for band in ("below", "inside", "above")
+    }
+    same, halfway = (-0.10, 0.10), (0, up)
+    changes = questions.changes(EMPTY)
+    assert ranges(changes) == [same, same, none, none, halfway, same, same, none, halfway]
+    assert ranges(first_layer(EMPTY)) == [(-up, pytest.approx(-0.4771, abs=1e-4))] * 4, "a third"
+    assert ranges(questions.less_data(questions.networks_by_data(EMPTY))) == [(0, up)] * 2 + [(-up, 0)] * 2
+    last = questions.last_epoch(EMPTY)
+    assert ranges(last) == [(-0.03, 0.03), none, none]
+    kinds = questions.within({name: [] for name in questions.NAMES})  # of networks; the correlation comes first
+    assert ranges(kinds) == [(60, up)] * len(kinds)
+    counts = {"1": 4, "2": len(sizes), "3": 1 + len(changes) + 6, "4": 2, "6": sum(one.made for one in last)}
+    assert counts == questions.TESTS
+
+
 def test_records_and_the_table_are_read_apart(tmp_path: Path) -> None:
     Store(tmp_path).write(make_record(Cell(CNN, 1.0, 0), error=3.0))
     cell, record = run(CNN, "n1000", 0, 7.0)

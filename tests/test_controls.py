@@ -16,7 +16,16 @@ from sesn_lib import models
 from sesn_lib.analysis import results
 from sesn_lib.experiments import controls
 from sesn_lib.experiments.base import ALL
-from sesn_lib.experiments.controls import CHANGES, EXPERIMENT, MODELS, Control, ControlSettings, network_of
+from sesn_lib.experiments.controls import (
+    CHANGES,
+    EXPERIMENT,
+    MODELS,
+    PLAIN,
+    TUNED,
+    Control,
+    ControlSettings,
+    network_of,
+)
 from sesn_lib.experiments.mnist_scale import GRID, PROTOCOL, Cell
 from sesn_lib.experiments.registry import cell_named, cell_of, experiment_for, experiment_with
 from sesn_lib.experiments.settings import RunOptions
@@ -48,6 +57,15 @@ def test_the_parts_of_the_controls() -> None:
     assert {cell.repetition for cell in EXPERIMENT.cells("held-out")} == {3, 4, 5}
     assert {cell.repetition for cell in EXPERIMENT.cells()} == {0, 1, 2}
     assert {cell.model for cell in cells} == set(MODELS)
+    for part in ("tuning", "less-data"):  # comparisons fill evenly: a change on every network, then the next one
+        first = [(cell.repetition, cell.change, cell.base) for cell in EXPERIMENT.cells(part)][:4]
+        assert (
+            first
+            == {
+                "tuning": [(0, TUNED[0], CNN.base), *((0, change, CNN.base) for change in TUNED[1:4])],
+                "less-data": [*((0, "n1000", base) for base in PLAIN), (0, "n2500", CNN.base)],
+            }[part]
+        )
 
 
 def test_a_control_has_a_name_a_seed_and_a_dictionary_of_its_own() -> None:

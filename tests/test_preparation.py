@@ -225,6 +225,39 @@ def test_slow_work_is_heard_of_through_a_pipe(
     assert capsys.readouterr().err == ""
 
 
+def test_every_bar_comes_to_its_end(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[Any] = []
+
+    class Bar:
+        def __init__(self, total: int, desc: str, disable: bool, **_: object) -> None:
+            self.total, self.desc, self.n = total, desc, 0
+            bars.extend([] if disable else [self])
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update(self, count: int) -> None:
+            self.n += count
+
+    monkeypatch.setattr(files, "tqdm", Bar)
+    monkeypatch.setattr(checksums, "PAPER_PNG_MD5", (realizations.png_md5(prepare(root, 0, progress=False)),) * 6)
+    realizations.path_of(root, 0, "paper").unlink()
+    bars.clear()
+    assert main(["mnist-scale", "--root", str(root), "--realization", "0", "--png", str(tmp_path), "--png-md5"]) == 0
+    expected = ["MNIST-scale paper 0", "PNG files of paper 0", f"writing {tmp_path / 'paper-0'}"]
+    assert [bar.desc for bar in bars if bar.total == 220] == expected
+    assert [(bar.desc, bar.n) for bar in bars] == [(bar.desc, bar.total) for bar in bars]
+    bars.clear()
+    again = ["mnist-scale", "--root", str(root), "--realization", "0", "--png", str(tmp_path / "again"), "--png-md5"]
+    assert main(again) == 0
+    assert [bar.desc for bar in bars if bar.total == 220] == [f"writing {tmp_path / 'again' / 'paper-0'}"], (
+        "once is enough"
+    )
+
+
 def test_a_failing_export_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -305,7 +338,7 @@ def test_the_table_says_whose_md5_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 def test_selection() -> None:
     assert commands.selection("report", "2") == [("report", 2)]
     assert commands.selection("both", 0) == [("paper", 0), ("report", 0)]
-    assert len(commands.selection("both", "all")) == 12
+    assert commands.selection("both", "all") == [(name, r) for name in ("paper", "report") for r in range(6)]
 
 
 def test_two_processes_at_once_do_not_disturb_each_other(mnist_root: Path, tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ def test_affine_bicubic_is_keys_interpolation_about_the_centre(image: np.ndarray
     assert np.abs(affine_bicubic(image, factor) - slow_affine(image, factor)).max() < 1.01
 
 
+def test_an_image_need_not_be_square(image: np.ndarray) -> None:
+    assert np.array_equal(affine_bicubic(image[:, :20], 1.0), image[:, :20])
+
+
 def test_beyond_the_image_all_is_black(image: np.ndarray) -> None:
     frame = np.ones((28, 28), bool)
     frame[9:20, 9:20] = False  # at 0.3 the image covers 8.4 pixels about 14.5

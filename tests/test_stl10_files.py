@@ -36,6 +36,9 @@ def test_the_tables_are_torchvisions() -> None:
     listed = {name: digest for name, digest in STL10.train_list + STL10.test_list if name != "unlabeled_X.bin"}
     assert {name: digest for name, (_, digest) in checksums.STL10_FILES.items()} == listed
     assert (STL10.filename, STL10.tgz_md5) == checksums.STL10_ARCHIVE
+    pixels = 3 * 96 * 96
+    sizes = {"train_X.bin": 5000 * pixels, "train_y.bin": 5000, "test_X.bin": 8000 * pixels, "test_y.bin": 8000}
+    assert {name: size for name, (size, _) in checksums.STL10_FILES.items()} == sizes
 
 
 def test_images_and_labels_are_as_torchvision_reads_them(

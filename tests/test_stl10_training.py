@@ -150,6 +150,12 @@ def test_an_epoch_is_every_image_once_augmented(train):
     assert all((augmented[i] != known[places[i]]).any() for i in range(40))
 
 
+def test_holes_lie_in_images_of_any_size(train):
+    white = type(train)(torch.full_like(train.images, 255), train.labels)
+    images = torch.cat([i for i, _ in epoch_batches(white, SHORT, torch.Generator().manual_seed(0))])
+    assert (images == 0).all(1).flatten(1).any(1).all()
+
+
 def test_same_seed_same_run_and_ambient_randomness_untouched(train, test):
     first, second, third = network(), network(), network()
     torch.manual_seed(1)

@@ -367,6 +367,7 @@ def test_collect_takes_complete_runs_of_the_grid_only(tmp_path: Path) -> None:
     store.write(make_record(Cell("mnist_cnn_28", 0.75, 0)))
     store.write(make_record(Cell("mnist_cnn_28", 1.0, 0), epochs=3))
     store.write_failure(GRID[1], "Diverged")
+    store.write_failure(Cell("mnist_ss_28", 1.0, 0), "Diverged, of another part")
     path = collect(tmp_path)
     content = yaml.safe_load(path.read_text())
     assert path == tmp_path / "results.yml"

@@ -49,16 +49,33 @@ class Visit:
     """A page with all that it said and asked for since it was opened."""
 
     page: Any
+    name: str = ""
     said: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+
+    def show(self, size: tuple[int, int], *, media: str = "screen") -> None:
+        """The same page in a window of another size, or on paper: as if it had been opened so."""
+        self.page.emulate_media(media=media)
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until fonts and pictures are there, those too that only this size asks for."""
+        self.page.wait_for_function(
+            """async () => {
+                await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+                await document.fonts.ready;
+                return [...document.images].every(image => image.complete);
+            }"""
+        )
 
     def close(self) -> None:
         self.page.close()
 
 
 def opened(browser: Any, address: str, size: tuple[int, int] = DESKTOP) -> Visit:
-    """Opens an address in a new window and waits until nothing more is loaded."""
+    """Opens an address in a new window and waits until the page is there as a whole."""
     visit = Visit(browser.new_page(viewport={"width": size[0], "height": size[1]}))
     page = visit.page
     page.set_default_timeout(PATIENCE)
@@ -66,7 +83,8 @@ def opened(browser: Any, address: str, size: tuple[int, int] = DESKTOP) -> Visit
     page.on("pageerror", lambda error: visit.said.append(str(error)))
     page.on("request", lambda request: visit.requests.append(request.url))
     page.on("requestfailed", lambda request: visit.failed.append(request.url))
-    page.goto(address, wait_until="networkidle")
+    page.goto(address, wait_until="load")
+    visit.settle()
     return visit
 
 
@@ -130,11 +148,38 @@ def undescribed(visit: Visit) -> list[str]:
     )
 
 
-def inaccessible(visit: Visit, *, skip: tuple[str, ...] = ()) -> list[str]:
-    """Violations of WCAG 2 A and AA that axe-core finds, leaving out the elements that `skip` selects."""
+def inaccessible(visit: Visit, *, skip: tuple[str, ...] = (), colours: bool = True) -> list[str]:
+    """Violations of WCAG 2 A and AA that axe-core finds.
+
+    Arguments:
+        skip: selects what is left out; meanwhile its text alone stands there, in a box of the same size.
+        colours: whether contrasts are looked at, which takes longest.
+    """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     context = {"exclude": [[selector] for selector in skip]} if skip else None
     # `preload` fetches the style sheets once more, which a page that was opened as a file may not.
     options = {"runOnly": list(RULES), "preload": False, "resultTypes": ["violations"]}
-    found = axe.run(visit.page, context=context, options=options).response["violations"]
+    options["rules"] = {"color-contrast": {"enabled": colours}}
+    whole = visit.page.evaluate_handle(SIMPLIFY, ", ".join(skip) or ":not(*)")
+    try:
+        found = axe.run(visit.page, context=context, options=options).response["violations"]
+    finally:
+        whole.evaluate("putBack => putBack()")
     return [f"{one['id']}: {node['html'][:100]}" for one in found for node in one["nodes"][:3]]
+
+
+SIMPLIFY = """selector => {
+    const pieces = [...document.querySelectorAll(selector)].filter(e => !e.parentElement.closest(selector));
+    const boxes = pieces.map(e => [e.getBoundingClientRect(), getComputedStyle(e).display.startsWith("block")]);
+    const before = pieces.map(e => [e, e.getAttribute("style"), [...e.childNodes]]);
+    pieces.forEach((e, i) => {
+        const [box, block] = boxes[i];
+        e.textContent = e.textContent;
+        e.style.cssText += `; display: ${block ? "block" : "inline-block"}; overflow: hidden;
+                            box-sizing: border-box; width: ${box.width}px; height: ${box.height}px`;
+    });
+    return () => before.forEach(([e, style, children]) => {
+        e.replaceChildren(...children);
+        style === null ? e.removeAttribute("style") : e.setAttribute("style", style);
+    });
+}"""

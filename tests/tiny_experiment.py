@@ -28,12 +28,12 @@ from sesn_lib.experiments.mnist_scale import Cell
 
 MODELS = ("mnist_cnn_28", "mnist_ses_vector_28")
 EPOCHS = 3
-IMAGES = {"train": 48, "test": 30, "val": 20}
+IMAGES = {"train": 24, "test": 30, "val": 20}
 PATIENCE = 300.0  # only guards against hanging
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["pytest", "sklearn.model_selection", "scipy.special", "torch", "torch._dynamo"]
+    ["pytest", "sklearn.model_selection", "scipy.special", "torch", "torch._dynamo", "typer._adapters"]
     + [
         f"sesn_lib.{name}"
         for name in ("cli.commands", "cli.display", "cli.jobs", "runner.local", "training.mnist_scale")
@@ -51,7 +51,7 @@ def commands_of(folder: Path, models: Sequence[str] = MODELS, scalings: str = "1
     """From raw MNIST in `folder`/raw to results.yml, as one would type it."""
     data, results = ["--data", str(folder / "data")], ["--results", str(folder / "results")]
     options = (
-        f"--scalings {scalings} --realizations 0 --epochs {EPOCHS} --batch-size 24 --device cpu --threads 1".split()
+        f"--scalings {scalings} --realizations 0 --epochs {EPOCHS} --batch-size 12 --device cpu --threads 1".split()
     )
     return [
         ["data", "mnist-scale", "--realization", "0", "--source", str(folder / "raw"), *data],
@@ -77,7 +77,7 @@ def make_small(patches: pytest.MonkeyPatch, raw: Path) -> None:
     made = realizations.make(images, labels, 0, "paper")
     patches.setitem(checksums.MNIST_SCALE, "paper", (made.checksum,) * 6)
     patches.setattr(checksums, "PAPER_PNG_MD5", (realizations.png_md5(made),) * 6)
-    small = {"epochs": EPOCHS, "batch_size": 24, "milestones": [1, 2], "train_images": IMAGES["train"]}
+    small = {"epochs": EPOCHS, "batch_size": 12, "milestones": [1, 2], "train_images": IMAGES["train"]}
     for name, value in small.items():
         patches.setitem(experiments.PROTOCOL, name, value)
     patches.setattr(experiments.EXPERIMENT, "train_images", IMAGES["train"])

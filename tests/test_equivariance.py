@@ -140,6 +140,8 @@ def test_shift_scales() -> None:
     assert eq.shift_scales(x, 1).flatten().tolist() == [0, 1, 2, 3]
     assert eq.shift_scales(x, -2).flatten().tolist() == [3, 4, 0, 0]
     assert eq.shift_scales(x, 0.5).flatten().tolist() == [0.5, 1.5, 2.5, 3.5]
+    assert eq.shift_scales(x, 1.75).flatten().tolist() == [0, 0.25, 1.25, 2.25]
+    assert eq.shift_scales(x, -0.25).flatten().tolist() == [1.25, 2.25, 3.25, 3]
     assert eq.shift_scales(x, 4).abs().sum() == 0
     assert eq.scale_steps(2.0, SCALES) == pytest.approx(2)
 

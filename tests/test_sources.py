@@ -91,11 +91,18 @@ def test_the_default_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("SESN_DATA", str(tmp_path / "named"))
     assert files.data_folder() == tmp_path / "named"
     assert files.data_folder(tmp_path / "given") == tmp_path / "given", "what is said comes before what is set"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SESN_DATA", "~/digits")
+    assert files.data_folder() == tmp_path / "digits"
     monkeypatch.delenv("SESN_DATA")
     (tmp_path / "project" / "notebooks").mkdir(parents=True)
     (tmp_path / "project" / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "project" / "notebooks")
     assert files.data_folder() == tmp_path / "project" / "data"
+    inner = tmp_path / "project" / "inner"
+    (inner / "notebooks").mkdir(parents=True)
+    (inner / "pyproject.toml").touch()
+    assert files.checkout(inner) == inner, "the nearest one"
 
 
 @pytest.mark.parametrize("packed", [False, True])

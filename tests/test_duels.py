@@ -119,6 +119,7 @@ def test_each_p_by_hand() -> None:
         assert list(shown[name]) == [p_value(of(duel)) for duel in family]
     later = by_name(duels.duels(whole, PUBLISHED, {"table": (), "rivals": (10, 100, 140)}))
     assert {later["28+", other].looks for other in RIVAL_ROWS} == {3}
+    assert later["28+", "CNN"].looks == 1, "nobody looked at the table's own runs before"
 
 
 @pytest.mark.parametrize("realizations", [0, 1, 2, 3])

@@ -135,6 +135,13 @@ def test_sampling_is_f_of_x_over_s() -> None:
     assert images.sample(33, scale)[0, 0, 10, 20].item() == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.parametrize("steps", [1, -1, 0.5, -0.5])
+def test_scales_from_beyond_the_axis_are_not_compared(steps: float) -> None:
+    x = torch.rand(2, 1, 9, 9, dtype=torch.float64)
+    found = eq.errors(lambda f: torch.stack([f] * 3, dim=2), x, 1.0, steps=steps)  # the same at every scale
+    assert found.max() < 1e-20
+
+
 def test_shift_scales() -> None:
     x = torch.arange(1.0, 5.0).view(1, 1, 4, 1, 1)
     assert eq.shift_scales(x, 1).flatten().tolist() == [0, 1, 2, 3]

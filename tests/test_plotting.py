@@ -251,3 +251,8 @@ def test_what_is_called_an_error_is_one(capsys: pytest.CaptureFixture[str]) -> N
     )
     assert capsys.readouterr().out == "epoch 1 of 60: loss 0.900, validation error 4.0 %, 2 s\n"
     assert monitor.history[0]["val_accuracy"] == 0.96
+
+
+def test_the_limit_of_nothing_is_one() -> None:
+    assert style.peak(np.zeros(3), [0.0]) == 1.0
+    assert style.peak([-3.0, 2.0], [1.0]) == 3.0

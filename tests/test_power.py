@@ -79,6 +79,15 @@ def test_the_step_of_holm_is_the_one_that_an_undecided_effect_has_to_pass(findin
     assert power.undecided(none)[0].needed > one.needed
 
 
+def test_three_realizations_are_enough_to_ask(findings: Findings) -> None:
+    def with_runs(count: int) -> Findings:
+        ours = [replace(a, runs=count) for a in findings.regimes[US]]
+        return replace(findings, regimes={**findings.regimes, US: ours})
+
+    assert len(power.undecided(with_runs(3))) == len(PLACES)
+    assert power.undecided(with_runs(2)) == []
+
+
 def test_nothing_undecided_says_nothing() -> None:
     none = verdicts.evidence(recorded(0), PUBLISHED)
     assert power.sentence(none) == ""

@@ -166,6 +166,8 @@ def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.Mo
     rows = prepare_all(root, [("paper", number) for number in range(3)], workers=2)
     assert (asked, len(given)) == ([2], 3)
     assert [row.checksum for row in rows] == list(checksums.MNIST_SCALE["paper"][:3])
+    prepare_all(root, [("report", number) for number in range(2)], workers=5)
+    assert asked == [2, 2], "no more processes than there is to make"
 
 
 def test_realizations_that_take_long_side_by_side_are_heard_of(
@@ -282,6 +284,10 @@ def test_command_line(
     assert lines[1].endswith("as published")
     assert lines[2].endswith("no MD5 published")
     assert len(list((tmp_path / "png" / "report-0").rglob("*.png"))) == 220
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main([*shared, "--png=~/home"]) == 0
+    assert (tmp_path / "home" / "paper-0").is_dir()
+    capsys.readouterr()
     assert main([*shared, "--png", str(tmp_path / "png")]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(shared) == 0

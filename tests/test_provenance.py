@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from sesn_lib import provenance
+from sesn_lib import machine, provenance
 
 
 def draw() -> list[float]:
@@ -218,3 +218,32 @@ def test_an_impossible_number_of_threads_is_refused(threads: Any) -> None:
         provenance.use_threads(threads)
     provenance.use_threads(None)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("told", "platform", "expected"),
+    [
+        (
+            "processor\t: 0\nmodel\t\t: 17\nmodel name\t: CPU @ 2 GHz \nmodel name\t: Another",
+            ("x", "y"),
+            "CPU @ 2 GHz",
+        ),
+        ("model name\t: \n", ("arm", "arm64"), "arm"),
+        ("", ("", "arm64"), "arm64"),
+        (PermissionError("no"), ("", ""), "unknown processor"),
+        (FileNotFoundError("no"), ("arm", ""), "arm"),
+    ],
+)
+def test_the_processor_s_name(
+    monkeypatch: pytest.MonkeyPatch, told: str | OSError, platform: tuple[str, str], expected: str
+) -> None:
+    def read(path: Path, *_: object, **__: object) -> str:
+        assert str(path) == "/proc/cpuinfo"
+        if isinstance(told, OSError):
+            raise told
+        return told
+
+    monkeypatch.setattr(Path, "read_text", read)
+    for name, value in zip(("processor", "machine"), platform):
+        monkeypatch.setattr(f"platform.{name}", lambda value=value: value)
+    assert machine.processor() == expected

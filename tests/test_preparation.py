@@ -20,6 +20,7 @@ import tiny_mnist
 
 from data_prep import DataError, checksums, commands, files, preparation, realizations, sources
 from data_prep.commands import main
+from data_prep.mnist_scale import MNISTScale
 from data_prep.preparation import Row, prepare, prepare_all
 
 
@@ -339,6 +340,15 @@ def test_the_table_says_whose_md5_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert " ".join(without[4:]) == "(not computed) made, array checksum right"
     lacking = commands.table(rows[1:], {("report", 1): None})[1]
     assert lacking.endswith("(not computed)                    stored, array checksum right"), "none to be compared"
+
+
+def test_a_data_set_is_by_default_the_training_images_of_the_first_realization(root: Path) -> None:
+    first = prepare(root, 0, "paper", progress=False)
+    data = MNISTScale(root)
+    assert np.array_equal(data.data, first.train.images)
+    assert (data.split, data.protocol, data.realization) == ("train", "paper", 0)
+    with pytest.raises(DataError, match="use download=True to make it"):
+        MNISTScale(root, 1, download=False)
 
 
 def test_selection() -> None:

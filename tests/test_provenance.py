@@ -154,6 +154,13 @@ def test_a_copy_without_git_can_be_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert provenance.git_commit(tmp_path) == (None, None)
 
 
+def test_where_git_does_not_tell_of_changes_nobody_knows(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = provenance.git
+    monkeypatch.setattr(provenance, "git", lambda root, *words: None if "status" in words else ask(root, *words))
+    commit, dirty = provenance.git_commit(checkout)
+    assert (commit is None, dirty) == (False, None)
+
+
 @pytest.mark.parametrize("told", ["foo bar", "1a2b3c", "1A2B3C4D", "1a2b3c4-modified", "v1.0"])
 def test_what_is_told_must_be_a_commit(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(provenance.COMMIT_VARIABLE, told)

@@ -6,6 +6,7 @@ import errno
 import gzip
 import io
 import logging
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -473,3 +474,27 @@ def test_one_message_says_what_was_looked_at(
     assert f"the data folder ({tmp_path / 'data' / 'MNIST' / 'raw' / name} {said}" in str(told.value)
     assert "torchvision's mirrors" in str(told.value)
     assert len(str(told.value).splitlines()) == 1
+
+
+def test_files_that_a_browser_unpacked_in_name_alone(tiny: dict[str, bytes], asked: list[str], tmp_path: Path) -> None:
+    given = tiny_mnist.write_folder(tmp_path / "given", {name: gzip.compress(c) for name, c in tiny.items()})
+    sources.fetch(tmp_path / "data", source=given, progress=False)
+    assert asked == []
+
+
+def test_half_of_the_files_in_a_folder_for_reading_alone_and_half_in_another_one(
+    tiny: dict[str, bytes], asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = sorted(tiny)
+    data = tmp_path / "data"
+    tiny_mnist.write_folder(data / "MNIST" / "raw", {name: tiny[name] for name in names[:2]})
+    given = tiny_mnist.write_folder(tmp_path / "given", {name: tiny[name] for name in names[2:]})
+    truth = sources.mnist(tiny_mnist.write_folder(tmp_path / "whole", tiny), progress=False)
+    allowed = os.access
+    monkeypatch.setattr(
+        files.os, "access", lambda path, mode: not str(path).startswith(str(data)) and allowed(path, mode)
+    )
+    sources.spare_folder.cache_clear()
+    found = sources.mnist(data, source=given, progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(found, truth))
+    assert asked == []

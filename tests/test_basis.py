@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sesn_lib.basis import Basis, hermite_a, hermite_b, hermite_gauss, make_basis, support
+from sesn_lib.basis import Basis, disco, hermite_a, hermite_b, hermite_gauss, make_basis, support
 
 SCALES_A = [0.9 * 1.41**i for i in range(3)]
 SCALES_B = [1.7, 2.45, 3.54, 5.1]
@@ -230,3 +230,7 @@ def test_make_basis_refuses(kind: str, options: dict, message: str) -> None:
 def test_basis_refuses_tensors_of_another_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"must be \[N_b, S, size, size\] with S = 3"):
         Basis(torch.zeros(shape), SCALES_A)
+
+
+def test_as_many_functions_as_pixels_are_allowed() -> None:
+    assert disco(3, [1.0], 3).flatten(1).tolist() == torch.eye(9).tolist()

@@ -36,7 +36,9 @@ def test_start_and_training_are_told_apart(tmp_path: Path, monkeypatch: pytest.M
         commands.append(options)
         for realization in range(2):
             beside = 1.25 * jobs  # each epoch is slowed so much by the others, beyond the first's 3 seconds
-            Store(Path(options["--results"])).write(record(realization, 1.0, [3.0, beside]))
+            made = record(realization, 1.0, [3.0, beside])
+            made["environment"] = {**made["environment"], "mps": realization == 1}
+            Store(Path(options["--results"])).write(made)
         return 20.0
 
     monkeypatch.setattr(bench_jobs, "timed", timed)
@@ -55,6 +57,7 @@ def test_start_and_training_are_told_apart(tmp_path: Path, monkeypatch: pytest.M
     assert (alone["epoch_seconds"], two["epoch_seconds"]) == (1.25, 2.5)
     assert (alone["gain"], two["gain"]) == (1.0, 1.0)  # twice as many, each half as fast
     assert [row["cells"] for row in (alone, two)] == [2, 2]
+    assert [row["mps"] for row in (alone, two)] == [False, False], "of two only one"
 
 
 @pytest.mark.parametrize(("jobs", "cells"), [(1, 1), (6, 6), (7, 8), (8, 8), (12, 12)])

@@ -94,6 +94,19 @@ def test_seconds_that_led_to_nothing_do_not_count(tmp_path: Path, monkeypatch: p
     assert given == [{"epoch": 3}, None]
 
 
+@pytest.mark.parametrize("kind", [ValueError, TypeError, KeyError, AttributeError])
+def test_a_state_that_does_not_fit_costs_no_more_than_itself(tmp_path: Path, kind: type[Exception]) -> None:
+    def train(state: Any) -> str:
+        if state is not None:
+            raise kind("no such layer")
+        return "anew"
+
+    checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY, every=0.0)
+    checkpoint.save({"epoch": 3})
+    assert checkpoint.resume(train) == "anew"
+    assert [path.suffix for path in tmp_path.iterdir()] == [".damaged"]
+
+
 def test_how_far_a_run_is_is_a_fraction(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, GRID[0], IDENTITY)
     checkpoint.note(15, 60)

@@ -231,7 +231,16 @@ def test_the_looks_are_those_of_the_history(
     assert set(found) >= set(listed[:5])  # negative control: the history was read
 
 
-@pytest.mark.parametrize("content", [{}, {"table": [2, 1], "precision": []}, {"table": ["2"], "rivals": []}, [1]])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"table": [2, 1], "precision": []},
+        {key: [2, 2] for key in ("table", "precision", "rivals", "controls")},
+        {"table": ["2"], "rivals": []},
+        [1],
+    ],
+)
 def test_other_looks_are_refused(tmp_path: Path, content: object) -> None:
     (tmp_path / "looks.yml").write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=r"looks.yml: table is .*: it must be a list of numbers of runs that increase"):

@@ -15,6 +15,7 @@ import pytest
 import typer
 from toy_cells import make_record
 
+from sesn_lib.cli.display import closing_line
 from sesn_lib.cli.jobs import processes
 from sesn_lib.cli.run_commands import exit_with
 from sesn_lib.experiments.mnist_scale import GRID, Cell, MNISTScale
@@ -474,6 +475,25 @@ def test_codes_that_commands_end_with(failed: bool, interrupted: bool, code: int
         exit_with(failed, interrupted)
     assert ended.value.exit_code == code
     exit_with(False, False)
+
+
+def test_a_command_that_is_interrupted_says_so_by_its_code(sesn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sesn_lib.runner.status.survey", interrupted)
+    result = sesn("status")
+    assert (result.code, result.out) == (130, "")
+
+
+def test_only_what_has_no_record_is_left(tmp_path: Path) -> None:
+    Store(tmp_path).write(make_record(GRID[0]))
+    said = closing_line(Summary(finished=[GRID[1]], failed={GRID[2]: "why"}), GRID[:3], Store(tmp_path))
+    assert said == "1 finished, 1 failed, 2 of 3 left"
+    Store(tmp_path).write_failure(GRID[2], "why")
+    said = closing_line(Summary(failed={GRID[2]: "why"}), GRID[2:3], Store(tmp_path))
+    assert said == "0 finished, 1 failed, 1 of 1 left"
+    assert "1 of them failed before" in closing_line(Summary(), GRID[2:3], Store(tmp_path))
 
 
 def test_the_version_is_told(sesn: Any) -> None:

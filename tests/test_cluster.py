@@ -89,6 +89,18 @@ def test_no_path_depends_on_where_the_cluster_works(sesn: Any, tmp_path: Path, m
     assert options.weights == tmp_path / "w"
 
 
+def test_folders_are_whole_paths_when_a_job_is_sent(
+    slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[ClusterRunner] = []
+    sent = SimpleNamespace(job_id="1", paths=SimpleNamespace(stdout="log"))
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", lambda self, one: given.append(one) or sent)
+    monkeypatch.chdir(tmp_path)
+    submit(Job(GRID[:1], Path("here"), checkpoints=Path("kept"), deadline=1.0), engine="slurm")
+    assert (given[0].job.results, given[0].job.checkpoints) == (tmp_path / "here", tmp_path / "kept")
+    assert given[0].job.deadline is None
+
+
 def test_a_job_that_is_taken_away_is_sent_anew(tmp_path: Path) -> None:
     one = ClusterRunner(Job(GRID[:1], tmp_path), 60.0)
     again = one.checkpoint()

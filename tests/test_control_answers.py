@@ -152,11 +152,21 @@ def test_rank_correlation_is_tested_over_kinds_not_networks() -> None:
     few = controls.rank_correlation(groups[:3])
     assert math.isnan(few.p)
     assert math.isnan(few.kinds)
+    least = controls.rank_correlation(groups[:4])
+    assert (least.n, least.p) == (4, pytest.approx(2 / 24))
     falling = controls.rank_correlation([[(x, -y) for x, y in group] for group in groups])
     assert (falling.kinds, falling.p) == (pytest.approx(-rho.kinds), pytest.approx(rho.p)), "two-sided"
     shuffled = [groups[k][:1] for k in (2, 0, 4, 1, 3)]
     mixed = [[(float(i), y)] for i, [(_, y)] in enumerate(shuffled)]
     assert controls.rank_correlation(mixed).p > 0.2, "the control"
+
+
+def test_kinds_of_networks_are_named_as_in_the_table() -> None:
+    cells = [("mnist_cnn_28", 0.5), ("mnist_cnn_28", 1.0), ("mnist_ses_vector_28p", 0.5), ("mnist_ses_vector_28", 1.0)]
+    probed = {Control(f"{network}@unchanged", scaling, r): {} for network, scaling in cells for r in (0, 1)}
+    found = questions.kinds(Controlled({}, {**probed, Control(f"{VECTOR}@raised", 1.0, 0): {}}, Results({})))
+    counts = {kind: len(some) for kind, some in found.items()}
+    assert counts == {"CNN 28": 2, "CNN 28+": 2, "SESN Vector 28": 2, "SESN Vector 28+": 2, "SESN Vector 28, raised": 1}
 
 
 def test_a_threefold_lower_error_is_foretold_by_its_logarithm() -> None:

@@ -76,6 +76,12 @@ def test_a_reference_that_was_run_on_two_kinds_of_device_is_none() -> None:
     assert ("mnist_cnn_28", 1.0) not in compare_devices(results).references
 
 
+def test_a_realization_that_was_run_on_two_kinds_of_device_is_not_compared() -> None:
+    results = made()
+    results.records[Cell("mnist_cnn_56", 0.5, 4)]["environment"]["device_type"] = "cpu"
+    assert sorted(compare_devices(results).values) == [0, 1, 2, 3, 5]
+
+
 def test_the_records_of_the_report_on_two_kinds_of_device() -> None:
     found = compare_devices(load(RESULTS))
     assert sorted(kind for kind, *_ in found.values.values()) == ["cpu"] * 3 + ["cuda"] * 3

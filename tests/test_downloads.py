@@ -269,3 +269,31 @@ def test_the_server_has_no_end_of_its_own(server: Server) -> None:
     with pytest.raises(download.Unavailable, match="more than the 33554432 bytes expected"):
         download.download([f"{server.url}/x"], io.BytesIO(), lambda: None, limit=1 << 25, title="x", progress=False)
     assert server.sent > 1 << 24
+
+
+def test_a_proxy_that_the_environment_names_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", server.url)
+    address = "http://elsewhere.invalid/file"
+    server.files[address] = b"content"
+    target = io.BytesIO()
+    download.download([address], target, lambda: None, limit=10, title="file", progress=False)
+    assert target.getvalue() == b"content"
+
+
+def test_a_server_may_be_slow_at_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to `GRACE` seconds, whatever the limit for one silence."""
+    monkeypatch.setattr(download, "SECONDS", 0.2)
+    monkeypatch.setattr(download, "GRACE", 60.0)
+
+    def slow(handler: bad_server.Handler, body: bytes) -> None:
+        handler.head(Content_Length=len(body))
+        for byte in body:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.06)
+
+    server.files["/file"], server.script["/file"] = b"content", [slow]
+    target = io.BytesIO()
+    download.download([f"{server.url}/file"], target, lambda: None, limit=10, title="file", progress=False)
+    assert target.getvalue() == b"content"
+    assert server.asked["/file"] == 1

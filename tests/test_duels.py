@@ -16,6 +16,7 @@ from sesn_lib.analysis import duels, published, results, summary
 from sesn_lib.analysis.published import ALL_ROWS, COLUMNS, REGIME, RIVAL_REGIME, RIVAL_ROWS
 from sesn_lib.analysis.results import Results
 from sesn_lib.analysis.statistics import Difference
+from sesn_lib.analysis.text import p_value
 from sesn_lib.experiments.mnist_scale import EXPERIMENT, RIVAL_MODELS, Cell
 from sesn_lib.store.records import Store
 
@@ -112,8 +113,13 @@ def test_each_p_by_hand() -> None:
     charged = [min(1.0, value * duel.looks * (duel.looks + 1)) for value, duel in zip(p, family)]
     assert [duel.p for duel in family] == pytest.approx(list(multipletests(charged, method="holm")[1]), rel=1e-9)
     assert {duel.looks for duel in family} == {1}, "at ten runs no method had three"
+    shown = duels.duels_table(family)
+    for name, of in (("p, paired t", lambda d: d.ours.p), ("p, corrected", lambda d: d.p),
+                     ("p, Welch", lambda d: d.paper.p), ("p of that, Holm", lambda d: d.p_paper)):  # fmt: skip
+        assert list(shown[name]) == [p_value(of(duel)) for duel in family]
     later = by_name(duels.duels(whole, PUBLISHED, {"table": (), "rivals": (10, 100, 140)}))
     assert {later["28+", other].looks for other in RIVAL_ROWS} == {3}
+    assert later["28+", "CNN"].looks == 1, "nobody looked at the table's own runs before"
 
 
 @pytest.mark.parametrize("realizations", [0, 1, 2, 3])
@@ -129,7 +135,7 @@ def test_few_runs_decide_nothing_and_missing_ones_are_said(realizations: int) ->
     assert table.loc["56", "this repetition"] == "no run yet"
     said = duels.our_sentence(few, found)
     assert ("none of the 168 runs is there" in said) == (realizations == 0)
-    assert ("SS-CNN (" in duels.missing(few)) == (realizations < 24)
+    assert f"SS-CNN ({realizations} of 24)" in duels.missing(few)
     assert "nan" not in " ".join(map(str, duels.duels_table(found).to_numpy().flat))
 
 

@@ -24,7 +24,8 @@ def test_minus_is_welch_s_test_on_means() -> None:
     assert (found.p, found.df) == pytest.approx((expected.pvalue, expected.df))
     low, high = expected.confidence_interval()
     assert (found.low, found.high) == pytest.approx((low, high))
-    assert not effects.minus(known(1, 0.1), Difference(2.0)).tested
+    untested = effects.minus(known(1, 0.1), Difference(2.0, n=(3, 3)))
+    assert (untested.tested, untested.n) == (False, (6, 3))
 
 
 @pytest.mark.parametrize(("a", "b"), [((-0.4, 0.04), (-0.5, 0.05)), ((0.1, 0.05), (-0.5, 0.05))])

@@ -135,11 +135,30 @@ def test_sampling_is_f_of_x_over_s() -> None:
     assert images.sample(33, scale)[0, 0, 10, 20].item() == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.parametrize("steps", [1, -1, 0.5, -0.5])
+def test_scales_from_beyond_the_axis_are_not_compared(steps: float) -> None:
+    x = torch.rand(2, 1, 9, 9, dtype=torch.float64)
+    found = eq.errors(lambda f: torch.stack([f] * 3, dim=2), x, 1.0, steps=steps)  # the same at every scale
+    assert found.max() < 1e-20
+
+
+def test_the_frame_s_own_pixels_are_compared() -> None:
+    def marked(f: torch.Tensor) -> torch.Tensor:
+        out = f.clone()
+        out[..., 0, 0] = count.pop()
+        return out
+
+    count, x = [1.0, 2.0], torch.rand(1, 1, 5, 5, dtype=torch.float64)
+    assert eq.errors(marked, x, 1.0).item() > 0
+
+
 def test_shift_scales() -> None:
     x = torch.arange(1.0, 5.0).view(1, 1, 4, 1, 1)
     assert eq.shift_scales(x, 1).flatten().tolist() == [0, 1, 2, 3]
     assert eq.shift_scales(x, -2).flatten().tolist() == [3, 4, 0, 0]
     assert eq.shift_scales(x, 0.5).flatten().tolist() == [0.5, 1.5, 2.5, 3.5]
+    assert eq.shift_scales(x, 1.75).flatten().tolist() == [0, 0.25, 1.25, 2.25]
+    assert eq.shift_scales(x, -0.25).flatten().tolist() == [1.25, 2.25, 3.25, 3]
     assert eq.shift_scales(x, 4).abs().sum() == 0
     assert eq.scale_steps(2.0, SCALES) == pytest.approx(2)
 

@@ -91,6 +91,8 @@ def test_a_batch_of_another_shape_is_not_replayed() -> None:
     assert recording(*batch(5)).tolist() == [60.0, 20.0]
     assert recording(batch(5)[0].half(), batch(5)[1]).tolist() == [60.0, 20.0]
     assert step.calls[-1][0].dtype == torch.half
+    assert recording(batch(5)[0], batch(5)[1].half()).tolist() == [60.0, 20.0]
+    assert step.calls[-1][1].dtype == torch.half
 
 
 def test_a_failed_recording_is_said_and_training_goes_on() -> None:

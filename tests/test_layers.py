@@ -362,3 +362,8 @@ def test_numbers_shipped_with_the_notebooks_are_the_reference(name: str, referen
     layer, _ = by_recipe(name, torch.float32)
     for parameter, value in layer.named_parameters():
         assert torch.equal(torch.from_numpy(shipped[f"{name}.{parameter}"]), value.detach())
+
+
+def test_no_image_at_all_gives_no_map() -> None:
+    layer = ConvTH(1, 2, 5, 2, [1.0, 1.4], basis="A", padding=2)
+    assert layer(torch.zeros(0, 1, 8, 8)).shape == (0, 2, 2, 8, 8)

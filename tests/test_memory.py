@@ -64,6 +64,8 @@ def test_an_error_inside_passes_and_the_memory_goes_back(monkeypatch: pytest.Mon
     assert calls[-1] == ("malloc_trim", 0)
     assert {option: value for name, option, value in (c for c in calls[2:] if len(c) == 3)} == memory.USUAL
     assert memory.USUAL[memory.MMAP_MAX] == 65536, "as mallopt(3) has it: large pieces are the system's own again"
+    assert memory.USUAL[memory.MMAP_THRESHOLD] == 4 * 1024 * 1024 * 8, "DEFAULT_MMAP_THRESHOLD_MAX of 64 bits"
+    assert memory.USUAL[memory.TRIM_THRESHOLD] == 2 * memory.USUAL[memory.MMAP_THRESHOLD], "twice that, likewise"
 
 
 def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,21 @@ def test_without_a_realization_effect_the_realizations_are_fixed() -> None:
     assert contrast.df == len(y) - rank
 
 
+def test_a_cell_without_a_run_is_none() -> None:
+    runs = simulated(3)
+    with_none = mixed.fit({"none": {}, **runs})
+    assert with_none.runs == runs
+    assert with_none.contrast({0: 1, 1: -1}) == mixed.fit(runs).contrast({0: 1, 1: -1})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_near_no_realization_effect_the_optimum_is_not_trusted(seed: int) -> None:
+    """Below 0.15 of the seed's variance, by REML written out."""
+    runs = simulated(seed, realization=0.02)
+    between, within, *_ = reml(runs)
+    assert (mixed.fit(runs).method == "mixed model") == (between > 0.15 * within)
+
+
 def test_a_fit_that_does_not_converge_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never a silent wrong number: what REML cannot say comes from comparisons within realizations."""
     import statsmodels.api as sm

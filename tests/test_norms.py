@@ -123,7 +123,17 @@ def test_a_large_mean_costs_no_digits(device: str) -> None:
 
 @pytest.mark.parametrize(
     ("positions", "channels", "groups"),
-    [(3136, 32, 16), (784, 63, 14), (588, 32, 21), (147, 63, 7), (4, 95, 1), (1, 256, 1), (13, 32, 1), (3136, 600, 1)],
+    [
+        (3136, 32, 16),
+        (784, 63, 14),
+        (588, 32, 21),
+        (147, 63, 7),
+        (4, 95, 1),
+        (1, 256, 1),
+        (13, 32, 1),
+        (3136, 600, 1),
+        (64, 32, 8),
+    ],
 )
 def test_groups_fill_a_gpu_and_share_the_positions_evenly(positions: int, channels: int, groups: int) -> None:
     assert groups_of(positions, channels) == groups

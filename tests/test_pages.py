@@ -336,3 +336,17 @@ def test_reading_counts_what_is_seen() -> None:
     assert whole == reading.Reading(words=8, code=10, formulas=1, figures=2)
     short = pages.Page("00_a", new_notebook(cells=[new_markdown_cell("# A")]), Path())
     assert short.minutes == 1, "nobody reads it in none"
+
+
+def test_pages_lead_to_their_neighbours() -> None:
+    chapters = [pages.Page(name, new_notebook(cells=[new_markdown_cell(f"# {name}")]), Path()) for name in "abc"]
+    files = pages.render(pages.Site(chapters, "T", "T", "", "quick", ""))
+    for name, before, after in (("a", None, "b.html"), ("b", "a.html", "c.html"), ("c", "b.html", None)):
+        soup = BeautifulSoup(files[f"{name}.html"], "html.parser")
+        found = [soup.select_one(f'a[rel="{way}"]') for way in ("prev", "next")]
+        assert [link and link["href"] for link in found] == [before, after]
+
+
+def test_sections_of_one_name_are_told_apart_by_a_number() -> None:
+    soup, _ = page_of(new_markdown_cell("# 1 · A\n\nIt is."), new_markdown_cell("## Once\n\n## Once\n\n## Once"))
+    assert [heading["id"] for heading in soup.select("main h2")] == ["Once", "Once-2", "Once-3"]

@@ -213,8 +213,8 @@ def test_curves_are_those_that_were_given() -> None:
     projection = filters.projections({"white": {"A": [0.5, 0.0], "(random)": [0.6, 0.2]}}, 2)
     assert list(projection.axes[0].lines[0].get_ydata()) == [1.0, 0.5, 0.0]
     assert {"A", "random"} <= texts(projection)
-    spectra = filters.singular_values({"finest": {"a": torch.tensor([2.0, 1.0, 1e-12])}}, {"a": "small"})
-    assert list(spectra.axes[0].lines[0].get_ydata()) == [1.0, 0.5]
+    spectra = filters.singular_values({"finest": {"a": torch.tensor([2.0, 1.0, 2e-6, 1e-12]).double()}}, {"a": "small"})
+    assert list(spectra.axes[0].lines[0].get_ydata()) == pytest.approx([1.0, 0.5, 1e-6])
     faults = filters.faults({"m1": {"as it is": 0.1, "mended": 1e-3}, "m2": {"as it is": 0.2, "mended": 1e-4}})
     assert {"m1", "m2", "as it is", "mended"} <= texts(faults)
     assert {"unmoved", "$g$"} <= texts(filters.flags({"$g$": (2.0, (1.0, 0.0))}))
@@ -251,3 +251,8 @@ def test_what_is_called_an_error_is_one(capsys: pytest.CaptureFixture[str]) -> N
     )
     assert capsys.readouterr().out == "epoch 1 of 60: loss 0.900, validation error 4.0 %, 2 s\n"
     assert monitor.history[0]["val_accuracy"] == 0.96
+
+
+def test_the_limit_of_nothing_is_one() -> None:
+    assert style.peak(np.zeros(3), [0.0]) == 1.0
+    assert style.peak([-3.0, 2.0], [1.0]) == 3.0

@@ -176,7 +176,7 @@ def test_paths_show_the_difference_on_the_colours_of_the_rest() -> None:
     assert np.allclose(row[2].images[0].get_array(), a)
     assert np.allclose(row[3].images[0].get_array(), b)
     assert np.allclose(row[4].images[0].get_array(), a - b)
-    assert row[4].images[0].get_clim() == row[2].images[0].get_clim()
+    assert row[4].images[0].get_clim() == row[3].images[0].get_clim() == row[2].images[0].get_clim()
     written = " ".join(texts(figure))
     assert "0.25" in written
     assert "10^{-7}" in written
@@ -219,6 +219,8 @@ def test_configurations_have_a_row_each() -> None:
     assert [t.get_text() for t in axes.get_yticklabels()] == ["one", "two"]
     assert [t.get_text() for t in axes.texts] == ["x", "y"]
     assert axes.get_xlim()[0] > 0
+    bars = [segment[:, 0].tolist() for segment in axes.collections[0].get_segments()]
+    assert bars == [pytest.approx([0.01, 0.4]), pytest.approx([0.1, 0.3])], "never to zero, where the axis has no place"
 
 
 def test_logits_draw_the_true_class_last_and_green() -> None:

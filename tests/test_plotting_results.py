@@ -323,6 +323,8 @@ def test_the_decomposition_is_report_minus_paper() -> None:
     parts.append(results.Aggregation("CNN", "56", "m", "order", table=1.5, pooled=1.4, regrouped=1.9, paper=2.0))
     (axis,) = figures.decomposition(parts).axes
     drawn = by_label(axis)
+    labels = dict(zip(axis.get_yticks(), (text.get_text() for text in axis.get_yticklabels())))
+    assert labels == {1: "CNN 28", 0: "CNN 56"}
     assert drawn["as the report's table puts it"][:2] == (pytest.approx([0.5, -0.5]), [1, 0])
     assert drawn["the same runs, grouped as the paper does"][:2] == (pytest.approx([0.1, -0.1]), [1, 0])
     assert parts[0].parts == pytest.approx((0.1, 0.3, 0.1))

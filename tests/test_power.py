@@ -11,7 +11,7 @@ from recorded import recorded
 from scipy import stats
 
 from sesn_lib.analysis import power, published, statistics, verdicts
-from sesn_lib.analysis.claims import US
+from sesn_lib.analysis.claims import PAPER, US
 from sesn_lib.analysis.statistics import NOMINAL
 from sesn_lib.analysis.verdicts import Findings
 
@@ -77,6 +77,25 @@ def test_the_step_of_holm_is_the_one_that_an_undecided_effect_has_to_pass(findin
     none = replace(findings, regimes={**findings.regimes, US: open_})
     assert power.left(none) == 12
     assert power.undecided(none)[0].needed > one.needed
+
+
+def test_three_realizations_are_enough_to_ask(findings: Findings) -> None:
+    def with_runs(count: int) -> Findings:
+        ours = [replace(a, runs=count) for a in findings.regimes[US]]
+        return replace(findings, regimes={**findings.regimes, US: ours})
+
+    assert len(power.undecided(with_runs(3))) == len(PLACES)
+    assert power.undecided(with_runs(2)) == []
+
+
+def test_an_effect_as_large_as_what_is_needed_would_not_be_missed(findings: Findings) -> None:
+    needed = power.undecided(findings)[0]
+    paper = [
+        replace(a, found=replace(a.found, estimate=-1.0)) if a.question == needed.answer.question else a
+        for a in findings.regimes[PAPER]
+    ]
+    said = power.sentence(replace(findings, regimes={**findings.regimes, PAPER: paper}))
+    assert "in the paper 5 of the 6 are smaller" in said
 
 
 def test_nothing_undecided_says_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -84,6 +85,40 @@ def test_a_record_holds_the_precision_that_auto_came_to(
         for name in ("auto", named["protocol"]["precision"], other["protocol"]["precision"])
     ]
     assert estimates[0] == estimates[1] != estimates[2], "the time is that of runs in the same precision"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "environment", "units"),
+    [
+        ("nothing", {}, True),
+        ("the processor", {}, False),
+        ("AVX-512 in torch", {}, False),
+        ("oneDNN", {}, False),
+        ("x86", {}, False),
+        ("nothing", {"ONEDNN_MAX_CPU_ISA": "avx2"}, False),
+        ("nothing", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, True),
+        ("nothing", {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}, False),
+        ("nothing", {"ONEDNN_MAX_CPU_ISA": "ALL", "DNNL_MAX_CPU_ISA": "AVX2"}, True),
+    ],
+)
+def test_what_a_processor_must_have(
+    monkeypatch: pytest.MonkeyPatch, lacking: str, environment: dict[str, str], units: bool
+) -> None:
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("platform.machine", lambda: "arm64" if lacking == "x86" else "AMD64")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: lacking != "oneDNN")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: lacking != "the processor")
+    capability = "AVX2" if lacking == "AVX-512 in torch" else "AVX512"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    found = importlib.util.find_spec("sesn_lib.fast.precision")
+    assert found is not None
+    assert found.loader is not None
+    fresh = importlib.util.module_from_spec(found)  # which has asked nothing yet
+    found.loader.exec_module(fresh)
+    assert fresh.has_bf16_units("cpu") is units
 
 
 @pytest.mark.slow

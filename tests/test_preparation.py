@@ -20,6 +20,7 @@ import tiny_mnist
 
 from data_prep import DataError, checksums, commands, files, preparation, realizations, sources
 from data_prep.commands import main
+from data_prep.mnist_scale import MNISTScale
 from data_prep.preparation import Row, prepare, prepare_all
 
 
@@ -166,6 +167,8 @@ def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.Mo
     rows = prepare_all(root, [("paper", number) for number in range(3)], workers=2)
     assert (asked, len(given)) == ([2], 3)
     assert [row.checksum for row in rows] == list(checksums.MNIST_SCALE["paper"][:3])
+    prepare_all(root, [("report", number) for number in range(2)], workers=5)
+    assert asked == [2, 2], "no more processes than there is to make"
 
 
 def test_realizations_that_take_long_side_by_side_are_heard_of(
@@ -282,6 +285,10 @@ def test_command_line(
     assert lines[1].endswith("as published")
     assert lines[2].endswith("no MD5 published")
     assert len(list((tmp_path / "png" / "report-0").rglob("*.png"))) == 220
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main([*shared, "--png=~/home"]) == 0
+    assert (tmp_path / "home" / "paper-0").is_dir()
+    capsys.readouterr()
     assert main([*shared, "--png", str(tmp_path / "png")]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(shared) == 0
@@ -333,6 +340,15 @@ def test_the_table_says_whose_md5_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert " ".join(without[4:]) == "(not computed) made, array checksum right"
     lacking = commands.table(rows[1:], {("report", 1): None})[1]
     assert lacking.endswith("(not computed)                    stored, array checksum right"), "none to be compared"
+
+
+def test_a_data_set_is_by_default_the_training_images_of_the_first_realization(root: Path) -> None:
+    first = prepare(root, 0, "paper", progress=False)
+    data = MNISTScale(root)
+    assert np.array_equal(data.data, first.train.images)
+    assert (data.split, data.protocol, data.realization) == ("train", "paper", 0)
+    with pytest.raises(DataError, match="use download=True to make it"):
+        MNISTScale(root, 1, download=False)
 
 
 def test_selection() -> None:

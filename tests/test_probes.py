@@ -116,6 +116,7 @@ def test_originals_are_the_digits_before_they_were_scaled(monkeypatch: pytest.Mo
     assert np.array_equal(found.images, images[part.indices])
     assert np.array_equal(found.labels, labels[part.indices])
     assert np.array_equal(found.factors, part.factors)
+    assert found.labels.dtype == np.int64
     other = preparation.originals(None, 2, "val", "report")
     assert np.array_equal(other.factors, plan(labels, 2, "report")["val"].factors)
     with pytest.raises(ValueError, match="unknown split 'all'"):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from sesn_lib import provenance
+from sesn_lib import machine, provenance
 
 
 def draw() -> list[float]:
@@ -154,6 +154,13 @@ def test_a_copy_without_git_can_be_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert provenance.git_commit(tmp_path) == (None, None)
 
 
+def test_where_git_does_not_tell_of_changes_nobody_knows(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = provenance.git
+    monkeypatch.setattr(provenance, "git", lambda root, *words: None if "status" in words else ask(root, *words))
+    commit, dirty = provenance.git_commit(checkout)
+    assert (commit is None, dirty) == (False, None)
+
+
 @pytest.mark.parametrize("told", ["foo bar", "1a2b3c", "1A2B3C4D", "1a2b3c4-modified", "v1.0"])
 def test_what_is_told_must_be_a_commit(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(provenance.COMMIT_VARIABLE, told)
@@ -218,3 +225,32 @@ def test_an_impossible_number_of_threads_is_refused(threads: Any) -> None:
         provenance.use_threads(threads)
     provenance.use_threads(None)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("told", "platform", "expected"),
+    [
+        (
+            "processor\t: 0\nmodel\t\t: 17\nmodel name\t: CPU @ 2 GHz \nmodel name\t: Another",
+            ("x", "y"),
+            "CPU @ 2 GHz",
+        ),
+        ("model name\t: \n", ("arm", "arm64"), "arm"),
+        ("", ("", "arm64"), "arm64"),
+        (PermissionError("no"), ("", ""), "unknown processor"),
+        (FileNotFoundError("no"), ("arm", ""), "arm"),
+    ],
+)
+def test_the_processor_s_name(
+    monkeypatch: pytest.MonkeyPatch, told: str | OSError, platform: tuple[str, str], expected: str
+) -> None:
+    def read(path: Path, *_: object, **__: object) -> str:
+        assert str(path) == "/proc/cpuinfo"
+        if isinstance(told, OSError):
+            raise told
+        return told
+
+    monkeypatch.setattr(Path, "read_text", read)
+    for name, value in zip(("processor", "machine"), platform):
+        monkeypatch.setattr(f"platform.{name}", lambda value=value: value)
+    assert machine.processor() == expected

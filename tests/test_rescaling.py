@@ -97,3 +97,13 @@ def test_rescale_all_is_one_by_one_and_counts(image: np.ndarray) -> None:
     assert len(told) > 1
     for index in (0, 999, 2499):
         assert np.array_equal(result[index], affine_bicubic(images[index], factors[index]))
+
+
+def test_the_images_that_are_ready_are_told_once_each() -> None:
+    told: list[int] = []
+    images = np.zeros((2500, 1, 1), np.uint8)
+    rescale_all(images, np.ones(2500), lambda image, factor: image, done=told.append)
+    assert sum(told) == 2500
+    assert len(told) == 3, "now and then"
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        rescale_all(images, np.ones(3), lambda image, factor: image)

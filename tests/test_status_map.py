@@ -126,6 +126,15 @@ def test_the_time_left_is_judged_by_whole_runs_on_the_newest_device(tmp_path: Pa
     assert begun.seconds_left == pytest.approx(1.25 * (60 * 1.0 + 5.0))
 
 
+def test_a_shorter_run_is_not_left_to_run(tmp_path: Path) -> None:
+    cells = [Cell("mnist_cnn_28", 1.0, r) for r in (0, 1)]
+    Store(tmp_path).write(make_record(cells[0]))
+    Store(tmp_path).write(make_record(cells[1], epochs=3))
+    found = survey(tmp_path, cells=cells)
+    assert lines(found)[-1].strip() == "nothing left to run"
+    assert list(found.errors) == cells[:1], "its error is none of the table's"
+
+
 def test_the_time_left_is_that_of_the_device_that_knows_most_of_what_is_left(tmp_path: Path) -> None:
     """The newest record may be of a machine that never ran what is missing."""
     store, own = Store(tmp_path), f"{machine.processor()} (3 threads)"

@@ -80,6 +80,8 @@ def test_cells():
         "stl10-wrn_16_8-r1",
     ]
     assert EXPERIMENT.select() == GRID
+    order = [(cell.run, cell.model) for cell in EXPERIMENT.select(realizations=(1, 0))]
+    assert order == [(run, model) for run in (0, 1) for model in EXPERIMENT.models], "run by run"
     with pytest.raises(ValueError, match="wrn_28_10"):
         EXPERIMENT.select(["wrn_28_10"])
     with pytest.raises(ValueError, match="no STL-10 run"):

@@ -273,6 +273,7 @@ def test_held_out_images(train):
     assert torch.equal(hold_out(train, 12, seed=1)[1].images, held.images)
     assert not torch.equal(hold_out(train, 12, seed=2)[1].images, held.images)
     assert hold_out(train, 0, seed=1) == (train, None)
+    assert len(hold_out(train, 36, seed=1)[0]) == 4
     for count in (13, 40):
         with pytest.raises(ValueError, match=f"validation_images is {count}"):
             hold_out(train, count, seed=1)

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from toy_cells import make_record
 
+from sesn_lib.checks import shown
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.store.atomic import write_aside
 from sesn_lib.store.records import RecordError, Store, collect, deterministic_part, now, validate
@@ -31,6 +32,7 @@ def files(folder: Path) -> list[str]:
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     store, record = Store(tmp_path), make_record(CELL)
+    record["environment"]["device"] = "Prozessor™ für 8 µs"
     assert not store.has(CELL)
     assert store.load_all() == []
     path = store.write(record)
@@ -406,3 +408,18 @@ def test_moments_are_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
         time.tzset()
     assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
+
+
+def test_a_value_is_shown_in_so_many_characters_whatever_it_is() -> None:
+    nested: Any = []
+    for _ in range(100_000):
+        nested = [nested]
+    for value in ("x" * 500, 10**5000, nested, "a\nb" * 100):
+        text = shown(value, 40)
+        assert len(text) <= 40
+        assert "\n" not in text
+    assert shown("x" * 500, 40).endswith("...")
+    assert shown("x" * 10, 12) == "'xxxxxxxxxx'"
+    with pytest.raises(RecordError) as refused:
+        validate({**make_record(GRID[0]), "parameters": "x" * 500})
+    assert len(str(refused.value)) < 100

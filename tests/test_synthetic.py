@@ -116,3 +116,16 @@ def test_ten_classes_of_pictures():
     assert red > blue
     with pytest.raises(ValueError, match="each is 0"):
         synthetic.make(each=0)
+
+
+def test_pictures_are_of_the_class_that_their_label_says():
+    images, labels = synthetic.pictures(2, seed=1)
+    assert labels.tolist() == [label for label in range(10) for _ in range(2)]
+    colours = [len(np.unique(image.reshape(3, -1), axis=1).T) for image in images]
+    flat = {"stripes", "checks", "dots", "blobs"}  # two colours; the others have shades
+    assert [count == 2 for count in colours] == [synthetic.CLASSES[label] in flat for label in labels]
+
+
+def test_no_seed_tests_on_what_another_one_trains_on(tmp_path):
+    first, second = (synthetic.make(tmp_path / str(seed), each=1, seed=seed) for seed in (0, 1))
+    assert not np.array_equal(stl10.read(first, "test")[0], stl10.read(second, "train")[0])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sesn_lib.data.splits import DeviceSplit, normalise
 from sesn_lib.experiments.mnist_scale import Settings
+from sesn_lib.fast.precision import resolve
 from sesn_lib.training import loop
 from sesn_lib.training import mnist_scale as training
 from sesn_lib.training import state as state_of_training
@@ -487,6 +488,11 @@ def test_bad_data_and_options_are_named(train: DeviceSplit, val: DeviceSplit) ->
         run(train, val, save_every=0)
     with pytest.raises(ValueError, match="precision is 'fp16': it must be one of auto, float32, bf16"):
         evaluate(Tiny(), val, precision="fp16")
+
+
+def test_a_record_says_what_auto_came_to(train: DeviceSplit, val: DeviceSplit) -> None:
+    task = training.Task(train, val, Settings(precision="auto"))
+    assert task.settings.protocol(len(train))["precision"] == resolve("auto", "cpu") != "auto"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from test_controls import record_of
 from toy_cells import make_record, use_toy_data
 
 from sesn_lib import models
+from sesn_lib.experiments.controls import Control
 from sesn_lib.experiments.mnist_scale import Cell
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.runner import execution
@@ -128,3 +130,11 @@ def test_what_is_no_record_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="its schema is None"):
         weights.save(tmp_path, models.build(CELL.model), {"cell": CELL.as_dict()})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_network_of_a_control_comes_back(tmp_path: Path) -> None:
+    cell = Control("mnist_cnn_28@n1000", 1.0, 0)
+    model = models.build("mnist_cnn_28")
+    weights.save(tmp_path, model, record_of(cell))
+    loaded, _ = weights.load(tmp_path, cell)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())

@@ -199,6 +199,19 @@ def test_what_is_said_hangs_on_both_ends(same: float, other: float, word: str) -
     assert "[0.00, +0.10] points in our runs, +0.04 [0.00, +0.20] in the report’s (" in whole.sentence(apart)
 
 
+def test_chance_must_be_ruled_out_on_both_sides() -> None:
+    def one(same: float, other: float) -> list[whole.Whole]:
+        p = {SAME: same, ALIKE: 0.1, OTHER: other}
+        return [whole.Whole("SESN", 8, {w: Difference(0.04, 0, 0.1, value, 0.02, 5, (6, 6)) for w, value in p.items()})]
+
+    assert "Whether that is chance is open" in whole.sentence(
+        {whole.OURS: one(0.01, 0.01), whole.REPORTS: one(0.01, 0.3)}
+    )
+    assert "Whether that is chance is open" in whole.sentence(
+        {whole.OURS: one(0.3, 0.4), whole.REPORTS: one(0.01, 0.3)}
+    )
+
+
 def test_cells_of_one_kind_are_named_by_it() -> None:
     some = recorded(keep=lambda cell: "cnn" not in cell.model)
     assert [one.which for one in whole.against(some, PUBLISHED.paper, mixed.fit(some.by_regime()))] == ["SESN"]

@@ -48,7 +48,7 @@ def mnist_scale(
     folders = {pair: png.expanduser() / f"{pair[0]}-{pair[1]}" for pair in wanted} if png is not None else {}
     for folder in folders.values():
         realizations.check_vacant(folder)
-    make_md5 = png_md5 and not folders
+    make_md5 = False if folders else png_md5 or None  # a folder that is written gives its MD5
     rows = preparation.prepare_all(root, wanted, source=source, png_md5=make_md5, progress=not quiet)
     digests = {(row.protocol, row.realization): row.png_md5 for row in rows}
     for (name, number), folder in folders.items():

@@ -89,15 +89,15 @@ def prepare_all(
     wanted: Iterable[tuple[str, int]],
     *,
     source: str | Path | None = None,
-    png_md5: bool = False,
+    png_md5: bool | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Row]:
     """Prepare several (protocol, realization); those that have to be made are made side by side, one process each.
 
-    A `paper` realization that is made here is also checked against the authors' PNG MD5; `png_md5` computes the MD5 of
-    every realization, stored ones too. `workers` defaults to the number of usable processor cores. Errors as `prepare`.
-    Returns the rows in the order of `wanted`.
+    All are checked by the SHA-256 of their arrays. `png_md5` says of which the MD5 of the authors' PNG files is had as
+    well, seconds each: True of all, False of none, None of the `paper` ones that are made here. `workers` defaults to
+    the number of usable processor cores. Errors as `prepare`. Returns the rows in the order of `wanted`.
     """
     pairs = list(dict.fromkeys(wanted))
     for protocol, realization in pairs:
@@ -151,12 +151,12 @@ def _stored(folder: Path, protocol: str, realization: int) -> Row | None:
     return None if data is None else _row(folder, data, False)
 
 
-def _work(folder: Path, protocol: str, realization: int, png_md5: bool, progress: bool = False) -> Row:
+def _work(folder: Path, protocol: str, realization: int, png_md5: bool | None, progress: bool = False) -> Row:
     """Prepare one realization, in this process or another, and say how it came out."""
     stored = realizations.load(folder, realization, protocol)
     made = stored is None
     data = stored or _make(folder, realization, protocol, None, progress)
-    if not (png_md5 or (made and protocol == "paper")):
+    if not (made and protocol == "paper" if png_md5 is None else png_md5):
         return _row(folder, data, made)
     total = sum(len(split) for _, split in data.splits())
     with progress_bar(total, f"PNG files of {protocol} {realization}", progress=progress, unit="image") as bar:
@@ -167,7 +167,9 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _in_processes(folder: Path, tasks: list[tuple[str, int]], png_md5: bool, workers: int) -> Iterable[Row | None]:
+def _in_processes(
+    folder: Path, tasks: list[tuple[str, int]], png_md5: bool | None, workers: int
+) -> Iterable[Row | None]:
     """Yield the rows as they are finished, None after a second without one; fewer than asked for where the platform
     refuses to start processes.
 

@@ -105,9 +105,15 @@ for output in json.loads({outputs!r}):
 
 
 def repeating(notebook: Notebook) -> Notebook:
-    """The notebook with sources that repeat what is stored: the same outputs and tags, in a second."""
+    """The notebook with sources that repeat what is stored: the same outputs and tags, in a second, without pictures.
+
+    Pictures nbval does not compare.
+    """
     twin = copy.deepcopy(notebook)
     for cell in code_cells(twin):
+        for output in cell.outputs:
+            if output.get("data", {}).pop("image/png", None):
+                output.metadata = {}
         cell.source = REPEAT.format(outputs=json.dumps(cell.outputs))
     return twin
 
@@ -162,7 +168,8 @@ def test_every_number_is_compared(tmp_path: Path) -> None:
 def test_a_stale_notebook_fails_and_a_stripped_one_would_not(tmp_path: Path) -> None:
     """Why there is a check of our own for stripped notebooks: nbval has nothing to compare and is content."""
     stored = repeating(load(next(path for path in PATHS if path.stem == "04_t_h_layer_from_scratch")))
-    first, cells = numbers(stored)[0], len(code_cells(stored))
+    first, cells = numbers(stored)[0], numbers(stored)[0] + 2
+    stored.cells = code_cells(stored)[:cells]
     stale, stripped = copy.deepcopy(stored), copy.deepcopy(stored)
     code_cells(stale)[first].source += "\nprint('one line more')"
     for cell in code_cells(stripped):

@@ -1,7 +1,8 @@
 """Each notebook alone, through papermill, as people meet it: other parameters, no network, nothing to be written beside
 it, a folder whose name has spaces and letters of other languages.
 
-The short form puts all of that on two quick notebooks at once, the long form each condition on each notebook.
+The short form puts all of that on two quick notebooks at once, both without records, and runs the cells of a third
+with other parameters in this process; the long form puts each condition on each notebook.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ import papermill
 import pytest
 from checkouts import checkout_copy, with_library
 from isolation import cut_off, namespaces
-from test_notebooks import PATHS, executed_in_order, no_errors, no_stderr
+from matplotlib import pyplot as plt
+from test_notebooks import PATHS, code_cells, executed_in_order, no_errors, no_stderr
 from test_results_notebooks import says_nothing
+
+from sesn_lib.plotting import style
 
 ODD = Path("a b") / "Überblick é"
 CONDITIONS = ("other parameters", "no network", "read-only", "odd path")
-QUICK = ("01_group_equivariance", "10_results")
+QUICK = ("00_poster", "10_results")
 SECONDS = 6000  # a guard against hanging
 
 OTHERS: Mapping[str, Mapping[str, Any]] = {
@@ -111,10 +115,26 @@ def test_all_conditions_at_once(odd: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "öut put"
     notebook = execute(odd, name, out, parameters, locked=True)
     assert faults(notebook, parameters) == []
+    says_nothing(name, notebook)
     if name in ELSEWHERE:
         assert list((out / "tables").iterdir()) != []
-        says_nothing(name, notebook)
     assert not (odd / "build").exists()
+
+
+@pytest.mark.usefixtures("clean_figures", "mnist_root", "one_thread")
+def test_what_is_asserted_holds_with_other_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one notebook, whose figures are made and not drawn."""
+    path = next(path for path in PATHS if path.stem == "01_group_equivariance")
+    monkeypatch.chdir(path.parent)
+    alternatives = []
+    monkeypatch.setattr(style, "show", lambda figure, alt, **_: (alternatives.append(alt), plt.close(figure)))
+    names: dict[str, Any] = {}
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        exec(compile(cell.source, cell.id, "exec"), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            assert set(OTHERS[path.stem]) <= set(names)
+            names |= OTHERS[path.stem]
+    assert len(alternatives) >= 5
 
 
 @pytest.mark.long

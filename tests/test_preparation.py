@@ -143,6 +143,8 @@ def test_prepare_all_makes_what_is_missing(root: Path) -> None:
     again = prepare_all(root, [("paper", 0), ("report", 0)], png_md5=True)
     assert [row.made for row in again] == [False, False]
     assert again[0].png_md5 == rows[1].png_md5 != again[1].png_md5
+    (without,) = prepare_all(root, [("paper", 1)], png_md5=False)
+    assert (without.made, without.png_md5) == (True, None)
 
 
 def test_processes_that_break_are_made_up_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The two notebooks on results with no records and with a few, in a batch; all records are the poster's test.
 
-`says_nothing` is what they say without records; of 10_results `test_notebook_conditions` asks for it, which runs it so.
+`says_nothing` is what they say without records; `test_notebook_conditions` asks for it, which runs both so.
 """
 
 from __future__ import annotations
@@ -65,11 +65,6 @@ def says_nothing(name: str, notebook: Any) -> None:
     if name.startswith("10"):
         assert "no cell has 3 runs yet" in said
         assert said.count("no complete record yet") == 3
-
-
-def test_without_records_the_published_figures_speak(tmp_path: Path) -> None:
-    notebook, _ = run("00_poster", "none", tmp_path)
-    says_nothing("00_poster", notebook)
 
 
 def test_two_realizations_are_shown_and_decide_nothing(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def common_variance(by_realization: Mapping[int, np.ndarray], pool: Pool) -> flo
     With g_ri the gain of digit i in realization r, it is sum_i (g_ri - mean_r)(g_si - mean_s) / N^2 over the digits i
     of both test sets, averaged over all pairs r, s. None for fewer than two realizations.
     """
-    size = max((max(digits) for digits in pool.values()), default=0) + 1
+    size = max((int(digits.max()) for digits in pool.values() if len(digits)), default=0) + 1
     centred = []
     for realization, gain in by_realization.items():
         spread = np.zeros(size)

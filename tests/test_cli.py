@@ -453,7 +453,8 @@ def test_an_epoch_that_takes_long_is_not_silent(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_the_command_works_from_a_checkout_and_starts_without_torch(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for arguments, code in ((["--help"], 0), (["train", "--help"], 0), ([], 2), (["train", "nope"], 2)):
+    status = ["status", "--results", "nowhere"]
+    for arguments, code in (([], 2), (["--help"], 0), (["train", "--help"], 0), (["train", "nope"], 2), (status, 0)):
         done = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "sesn_lib", *arguments],
             cwd=tmp_path,

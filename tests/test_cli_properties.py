@@ -20,7 +20,7 @@ from toy_cells import make_record
 from data_prep import sources, stl10
 from data_prep.commands import main as data_prep_main
 from data_prep.download import Unavailable
-from sesn_lib import report
+from sesn_lib import paths, report
 from sesn_lib.cli import commands as cli
 from sesn_lib.experiments.mnist_scale import GRID, Cell
 from sesn_lib.runner import bench, cost, gauges
@@ -31,8 +31,9 @@ from sesn_lib.training import mnist_scale as mnist_training
 from sesn_lib.training import stl10 as stl10_training
 
 CHEAP = settings(
-    max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
+THOROUGH = settings(CHEAP, max_examples=1000)
 
 COMMANDS: dict[str, list[str]] = {
     "train": [
@@ -125,7 +126,7 @@ def lines(draw: st.DrawFn) -> list[str]:
 
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No training, no measurement, no network."""
+    """No training, no measurement, no network, and not the records of this checkout."""
     import torch
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -144,6 +145,7 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(sources, "from_torchvision", refuse)
     monkeypatch.setattr(sources, "from_npm", refuse)
     monkeypatch.setattr(stl10, "download", refuse)
+    monkeypatch.setattr(paths, "checkout", lambda start=None: Path.cwd())
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SESN_DATA", raising=False)
@@ -184,6 +186,17 @@ seen: dict[int, int] = {}
 @CHEAP
 @given(lines())
 def test_random_words(light: None, tmp_path: Path, words: list[str]) -> None:
+    check_words(tmp_path, words)
+
+
+@pytest.mark.long
+@THOROUGH
+@given(lines())
+def test_many_more_random_words(light: None, tmp_path: Path, words: list[str]) -> None:
+    check_words(tmp_path, words)
+
+
+def check_words(tmp_path: Path, words: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=tmp_path) as name:
         folder = Path(name)
         before = prepared(folder)

@@ -76,7 +76,7 @@ class Target:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(download, "GRACE", 0.3)
+    monkeypatch.setattr(download, "GRACE", 0.15)
     monkeypatch.setattr(sources.shutil, "which", lambda name: None)  # no npm
     with bad_server.serving() as found:
         yield found
@@ -133,7 +133,7 @@ def test_a_bad_answer_is_refused_and_leaves_nothing(
 ) -> None:
     reply, reason = (PASSING | LASTING | {"in a circle": CIRCLE})[how]
     if how in SLOW:
-        monkeypatch.setattr(download, "SECONDS", 0.2)
+        monkeypatch.setattr(download, "SECONDS", 0.1)
     target.server.script[target.path] = [reply] * 99
     with pytest.raises(DataError) as caught:
         target.fetch(tmp_path / "data")

@@ -46,7 +46,9 @@ FOLDER = Path(__file__).parent / "reference"
 FILE = FOLDER / "goldens.json"
 MNIST = ("mnist_cnn_28", "mnist_ses_scalar_28", "mnist_ses_vector_28", "mnist_ses_vector_56")
 STL10 = ("wrn_16_8", "wrn_16_8_ses_a")
-TRAININGS = [f"{name} {precision}" for name in MNIST + STL10 for precision in ("float32", "bf16")]
+NARROW = "narrow wrn_16_8_ses_a"  # an eighth of the channels
+TRAININGS = [f"{name} {precision}" for name in (*MNIST, *STL10, NARROW) for precision in ("float32", "bf16")]
+LONG = {"mnist_ses_vector_56 bf16", "wrn_16_8_ses_a float32", "wrn_16_8_ses_a bf16"}
 MNIST_CELL, STL10_CELL = Cell("mnist_ses_vector_28", 0.5, 1), STL10Cell("wrn_16_8", 1)
 STOP_AFTER = 2
 
@@ -74,11 +76,15 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 def training(which: str) -> dict[str, Any]:
     """A few steps of one network at its full size: the digest of its weights, its history, the next random number."""
-    name, precision = which.split()
+    *narrow, name, precision = which.split()
     rows: list[dict[str, float]] = []
     with provenance.seeded(3):
         # Of the large networks, which see large images, the image is the quarter.
-        model = models.build(name) if name in MNIST else WideResNet(VARIANTS[name], input_size=24)
+        model = (
+            models.build(name)
+            if name in MNIST
+            else WideResNet(VARIANTS[name], widening=1 if narrow else 8, input_size=24)
+        )
         if name in MNIST:
             splits = toy_realization(None, 1, "paper", False)
             train, val = to_device(splits.train, "cpu").first(24), to_device(splits.val, "cpu").first(8)
@@ -258,7 +264,7 @@ def interrupt(make: Callable[..., dict[str, Any]], folder: Path) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "which" in metafunc.fixturenames:
-        metafunc.parametrize("which", TRAININGS)
+        metafunc.parametrize("which", [pytest.param(t, marks=[pytest.mark.long] * (t in LONG)) for t in TRAININGS])
 
 
 def write(folder: Path, patches: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def test_silence_is_broken() -> None:
 TRIED = """
 import logging, subprocess, sys, time
 def test_waits():
-    time.sleep(2)
+    time.sleep(0.8)
 def test_says_what_utf_8_has_not():
     logging.getLogger().warning("\\udcff")
 def test_starts_a_program():
@@ -154,7 +154,7 @@ def test_starts_a_program():
 def test_the_whole_way(tmp_path: Path) -> None:
     """The hooks of these tests on three others, in a process beside the one with the terminal."""
     shutil.copy(FOLDER / "conftest.py", tmp_path)
-    (tmp_path / "lanes.py").write_text((FOLDER / "lanes.py").read_text() + "\nSILENCE = 0.3\n")
+    (tmp_path / "lanes.py").write_text((FOLDER / "lanes.py").read_text() + "\nSILENCE = 0.2\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = quick\n")
     (tmp_path / "test_it.py").write_text(TRIED)
     command = [sys.executable, "-m", "pytest", "-n", "1", "-m", "quick", "-q", "-pno:cacheprovider", "-pno:nbval"]

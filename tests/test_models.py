@@ -61,8 +61,8 @@ def test_logits_equal_reference(name: str, dtype: torch.dtype, method: str, refe
     truth = np.load(reference_folder / "logits.npz")[name]
     model = set_method(load_official(build(name), official(name, reference_folder)), method)
     with torch.no_grad():
-        logits = model.to(dtype).eval()(images().to(dtype))
-    assert relative(logits, truth) < TOLERANCE[dtype]
+        logits = model.to(dtype).eval()(images()[:2].to(dtype))
+    assert relative(logits, truth[:2]) < TOLERANCE[dtype]
 
 
 def test_logits_check_can_fail(reference_folder: Path) -> None:

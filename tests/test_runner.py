@@ -260,7 +260,8 @@ def test_a_run_that_outlasts_the_budget_stops_at_its_checkpoint(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("jobs", "kills"), [(1, 5), (3, 3)])
+# One process is killed in `test_kills.py`, too, at each of its steps.
+@pytest.mark.parametrize(("jobs", "kills"), [pytest.param(1, 5, marks=pytest.mark.long), (3, 3)])
 def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path: Path, jobs: int, kills: int) -> None:
     draws, number, hits = random.Random(jobs), 20, 0
     seen: dict[Path, bytes] = {}

@@ -219,12 +219,12 @@ def test_cells_of_one_kind_are_named_by_it() -> None:
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
 def test_the_error_of_pairs_covers_whatever_is_shared(shared: float) -> None:
-    """Three sides that are equally alike, 4,000 times: the third's distance from the first, by pairs of the first two.
+    """Three sides that are equally alike, 2,000 times: the third's distance from the first, by pairs of the first two.
 
     Negative control: the end at which all of the ease cancels, where half of it does not.
     """
     draws, inside, at_end = np.random.default_rng(2), [], []
-    for _ in range(4000):
+    for _ in range(2000):
         ease = 0.075 * (shared**0.5 * draws.normal(size=(1, 6)) + (1 - shared) ** 0.5 * draws.normal(size=(3, 6)))
         first, second, third = ease + draws.normal(0, 0.07 / 8**0.5, (3, 6))  # means over eight cells
         pairs = paired((first - second).tolist())
@@ -232,7 +232,7 @@ def test_the_error_of_pairs_covers_whatever_is_shared(shared: float) -> None:
         d = whole.beside_pairs(whole.Whole("SESN", 8, {SAME: estimate, OTHER: estimate}), pairs).found[ALIKE]
         inside.append(d.low <= 0 <= d.high)
         at_end.append(abs(estimate.estimate) <= 1.96 * 0.07 * (2 / 48) ** 0.5)
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.011)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
     assert (np.mean(at_end) > 0.93) == (shared == 1)
 
 

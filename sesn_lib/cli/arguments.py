@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from data_prep.files import usable_cores
+from sesn_lib import paths
+from sesn_lib.experiments.base import Experiment
+from sesn_lib.experiments.settings import RunOptions
 
 LONGEST = 1000
 
@@ -71,3 +75,10 @@ def refused_value(error: Any, args: list[str] | None) -> str:
             if value and value not in error.format_message():
                 return f": {value!r}"
     return ""
+
+
+def folders(experiment: Experiment, results: Path | None, options: RunOptions) -> tuple[Path, Path]:
+    """Where records and checkpoints are: those of another than the first experiment by default in a folder of it."""
+    beside = paths.results(shortened=options.shortened) if results is None else results
+    folder = beside / experiment.folder if results is None else results
+    return folder, Path(options.checkpoints) if options.checkpoints else paths.checkpoints(beside)

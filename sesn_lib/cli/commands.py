@@ -73,11 +73,10 @@ def status(
     from rich.console import Console
 
     from sesn_lib.cli.display import show_audit, show_status
-    from sesn_lib.cli.jobs import folders
     from sesn_lib.runner.status import survey
 
     chosen = experiment_for(experiment, part)
-    folder, kept = folders(chosen, results, RunOptions(checkpoints=checkpoints))
+    folder, kept = arguments.folders(chosen, results, RunOptions(checkpoints=checkpoints))
     if check:
         run_commands.exit_with(not show_audit(folder), False)
         return

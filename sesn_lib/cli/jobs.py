@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from sesn_lib import paths
+from sesn_lib.cli.arguments import folders
 from sesn_lib.experiments.base import AnyCell, Experiment
 from sesn_lib.experiments.settings import RunOptions
 from sesn_lib.provenance import resolve_device
@@ -67,13 +68,6 @@ def _check_protocol(store: Store, cells: Iterable[AnyCell], experiment: Experime
                 raise ValueError(
                     f"{store.path(cell)} is of a run with {key} {stored.get(key)}, not {value}; name another --results"
                 )
-
-
-def folders(experiment: Experiment, results: Path | None, options: RunOptions) -> tuple[Path, Path]:
-    """Where records and checkpoints are: those of another than the first experiment by default in a folder of it."""
-    beside = paths.results(shortened=options.shortened) if results is None else results
-    folder = beside / experiment.folder if results is None else results
-    return folder, Path(options.checkpoints) if options.checkpoints else paths.checkpoints(beside)
 
 
 @contextmanager

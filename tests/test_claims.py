@@ -187,6 +187,8 @@ def test_a_look_that_finds_no_new_run_is_no_chance() -> None:
     same = OurRuns(recorded(), (99, 100)).looks(REGIMES[0].rows)  # the last runs are of 56 pixels
     assert (few, same) == (1, 1)
     assert OurRuns(recorded(60), (1, 2, 5)).looks(REGIMES[0].rows) == 1, "one realization has no p"
+    pair = recorded(keep=lambda c: c.model in ("mnist_cnn_28", "mnist_ses_vector_28") and c.extra_scaling == 1.0)
+    assert OurRuns(pair, (11,)).looks(REGIMES[0].rows) == 2, "any of its comparisons"
     assert Samples(PUBLISHED.paper).looks(REGIMES[0].rows) == 0
 
 

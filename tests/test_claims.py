@@ -171,11 +171,24 @@ def test_corrections_by_hand(ours: dict[tuple[str, str], Answer]) -> None:
     }
 
 
+def test_what_cannot_be_tested_yet_counts_in_both_corrections() -> None:
+    answers = claims.answer(REGIMES, OurRuns(recorded(60), LOOKED[:-2]), PAPER)
+    judged = [a for a in answers if a.runs >= 3]
+    assert 0 < len(judged) < 12
+    for found, p in ((lambda a: a.p, claims.larger_p), (lambda a: a.p_gap, lambda a: a.gap.p)):
+        charged = [min(1.0, p(a) * a.looks * (a.looks + 1)) for a in judged] + [1.0] * (12 - len(judged))
+        by_hand = multipletests(charged, method="holm")[1][: len(judged)]
+        assert [found(a) for a in judged] == pytest.approx(list(by_hand), rel=1e-9)
+        assert all(math.isnan(found(a)) for a in answers if a.runs < 3)
+
+
 def test_a_look_that_finds_no_new_run_is_no_chance() -> None:
     few = OurRuns(recorded(), (101,)).looks(REGIMES[0].rows)
     same = OurRuns(recorded(), (99, 100)).looks(REGIMES[0].rows)  # the last runs are of 56 pixels
     assert (few, same) == (1, 1)
     assert OurRuns(recorded(60), (1, 2, 5)).looks(REGIMES[0].rows) == 1, "one realization has no p"
+    pair = recorded(keep=lambda c: c.model in ("mnist_cnn_28", "mnist_ses_vector_28") and c.extra_scaling == 1.0)
+    assert OurRuns(pair, (11,)).looks(REGIMES[0].rows) == 2, "any of its comparisons"
     assert Samples(PUBLISHED.paper).looks(REGIMES[0].rows) == 0
 
 

@@ -247,7 +247,8 @@ def test_train_reports_a_failure(sesn: Any, tmp_path: Path, monkeypatch: pytest.
     assert result.code == 1
     assert "FAILED, FloatingPointError: the loss is nan after epoch 1" in result.err
     assert Store(tmp_path / "build").failures()[0]["cell"] == CELL.as_dict()
-    assert sesn("train", CELL.model, *SHORT).code == 0, "who asks again is not told of the failure before"
+    assert sesn("train", CELL.model, *SHORT).code == 0
+    assert Store(tmp_path / "build").has(CELL), "who asks again is not told of the failure before"
 
 
 def test_train_leaves_a_cell_to_the_process_that_has_it(sesn: Any, tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def test_validation_chooses_and_the_test_does_not() -> None:
     )
     assert controls.chosen(runs, CNN, 1.0) == ("lr0.03-wd0", pytest.approx(accuracy))
     assert controls.chosen(EMPTY, CNN, 1.0) == (None, {})
+    marked = questions.sweep(runs)[""].loc["CNN, 28"]
+    assert [change for change, mark in marked.items() if mark] == ["lr0.03-wd0"]
+    alone = controlled(run(CNN, "unchanged", r, 2.0, val_accuracy=0.97) for r in range(3))
+    assert not any(questions.sweep(alone)[""]), "one of one was not chosen"
 
 
 def test_of_equals_the_nearest_to_the_protocol_and_none_that_has_not_run_everywhere() -> None:

@@ -551,3 +551,16 @@ def test_manifest_is_not_trusted_with_other_peoples_files(tmp_path: Path) -> Non
     found = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     listed = json.loads((target / site.MANIFEST).read_text())["files"]
     assert set(listed) == found - {site.MANIFEST}, "from now on it lists what was made"
+
+
+def test_an_error_of_many_lines_is_told_by_its_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("\n  the kernel died \nTraceback\n  and more")
+
+    monkeypatch.setattr(execute.papermill, "execute_notebook", broken)
+    source = tmp_path / "01_a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), source)
+    outcome = execute.run(source, tmp_path / "out.ipynb", {}, timeout=None)
+    assert (outcome.path, outcome.error) == (None, "RuntimeError: the kernel died")
+    monkeypatch.setattr(execute.papermill, "execute_notebook", lambda *_, **__: (_ for _ in ()).throw(ValueError))
+    assert execute.run(source, tmp_path / "out.ipynb", {}, timeout=None).error == "ValueError: no message"

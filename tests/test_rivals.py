@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sesn_lib.fast import accelerate
 from sesn_lib.models import build, load_official, names
-from sesn_lib.models.rivals import RIVALS
+from sesn_lib.models.rivals import RIVALS, sevf
 
 # Entries that are not drawn: the bases of filters, blurs, and batch counters.
 CONSTANTS = ("num_batches_tracked", "filter_real", "filter_imag", "kernelx_0", "kernely_0")
@@ -213,3 +213,15 @@ def test_constants_that_are_not_the_models(name: str, suffix: str, rows: dict[st
         load_official(build(name), state | {key: 1.001 * state[key]})
     with pytest.raises(ValueError, match=rf"{key} of shape \[3\] is not the constant of this model"):
         load_official(build(name), state | {key: torch.zeros(3)})
+
+
+def test_statistics_of_vectors_are_in_more_than_bf16() -> None:
+    torch.manual_seed(0)
+    model = accelerate(build("mnist_sevf_vector_28")).train()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model(torch.randn(2, 1, 28, 28))
+    norm = next(module for module in model.modules() if isinstance(module, sevf.VectorBatchNorm))
+    vectors = 2 * 14 * 14  # of a channel, in two images
+    # It went halfway from 1 to the unbiased variance.
+    variance = (2 * norm.running_var.double() - 1) * (vectors - 1) / vectors
+    assert ((variance - variance.bfloat16()) / variance).abs().mean() > 1e-4

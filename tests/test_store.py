@@ -420,6 +420,8 @@ def test_a_value_is_shown_in_so_many_characters_whatever_it_is() -> None:
         assert "\n" not in text
     assert shown("x" * 500, 40).endswith("...")
     assert shown("x" * 10, 12) == "'xxxxxxxxxx'"
+    with pytest.raises(RecordError, match="cell: "):
+        validate({**make_record(GRID[0]), "cell": {**GRID[0].as_dict(), "extra_scaling": nested}})
     with pytest.raises(RecordError) as refused:
         validate({**make_record(GRID[0]), "parameters": "x" * 500})
     assert len(str(refused.value)) < 100

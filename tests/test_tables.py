@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sesn_lib.analysis import text
 from sesn_lib.analysis.statistics import Difference, Sample
 from sesn_lib.plotting import style, tables
 
@@ -31,6 +32,15 @@ def test_numbers_as_text() -> None:
     assert tables.interval(Difference(math.nan)) == "–"
     assert [tables.p_value(p) for p in (0.0001, 0.0123, 0.5, math.nan)] == ["< 0.001", "0.012", "0.50", "–"]
     assert [tables.p_value(p) for p in (0.0994, 0.0996, 0.001)] == ["0.099", "0.10", "0.001"]
+
+
+def test_a_bound_is_kept_by_what_is_below_it() -> None:
+    assert text.below(2e-7, 1e-6) == "2e-07 < 1e-06 ✓"
+    assert [text.below(value, 1e-6)[-1] for value in (1e-6, 2e-6)] == ["✗", "✗"]
+    assert text.below(1e-16, 1e-6) == "< 1e-06 ✓", "rounding is no number"
+    assert [text.above(value, 0.1) for value in (0.234, 0.1)] == ["0.23 > 0.1 ✓", "0.1 > 0.1 ✗"]
+    assert text.listed(["a", "b", "c"]) == "a, b and c"
+    assert text.listed(["a (1)", "b", "c"]) == "a (1), b, c"
 
 
 def test_html_is_a_table_with_a_caption_and_escapes() -> None:

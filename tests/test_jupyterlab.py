@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,22 +38,36 @@ def sliders(path: Path) -> list[str]:
 
 @dataclass
 class Lab:
-    """A running JupyterLab on a copy of the notebooks, with a browser in front of it."""
+    """A running JupyterLab on a copy of the notebooks, opened in a browser."""
 
-    browser: Any
-    address: str
-    token: str
+    visit: looking.Visit
     folder: Path
 
-    def open(self, name: str) -> looking.Visit:
-        """The notebook's tab, ready to work, without outputs."""
-        visit = looking.opened(self.browser, f"{self.address}/lab/tree/notebooks/{name}.ipynb?reset&token={self.token}")
-        visit.page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady")
-        visit.page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status == 'idle'"
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """The notebook's tab, ready to work, without outputs; its kernel ends with it, so that no two run at a time."""
+        page = self.visit.page
+        page.evaluate(
+            "name => { window.jupyterapp.commands.execute('docmanager:open', {path: name}) }", f"notebooks/{name}.ipynb"
         )
-        choose(visit.page, "Edit", "Clear Outputs of All Cells")
-        return visit
+        page.wait_for_function(
+            """name => {
+                const panel = window.jupyterapp.shell.currentWidget, session = panel?.sessionContext;
+                return panel?.context?.path == name && session?.isReady && session.session?.kernel?.status == 'idle';
+            }""",
+            arg=f"notebooks/{name}.ipynb",
+        )
+        choose(page, "Edit", "Clear Outputs of All Cells")
+        try:
+            yield page
+        finally:
+            page.evaluate(
+                """async () => {
+                    const panel = window.jupyterapp.shell.currentWidget;
+                    await panel.sessionContext.shutdown();
+                    panel.dispose();
+                }"""
+            )
 
 
 def choose(page: Any, menu: str, item: str) -> None:
@@ -93,7 +108,7 @@ def run_all(page: Any) -> dict[str, Any]:
         now = state(page)
         if now["errors"] or (None not in now["counts"] and now["status"] == "idle"):
             return now
-        page.wait_for_timeout(1000)
+        page.wait_for_timeout(200)
     raise AssertionError(f"not at its end after {SECONDS_TO_RUN} s: {state(page)}")
 
 
@@ -128,7 +143,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     try:
         await_server(server, f"{address}/api/status?token={token}", log)
         with looking.launched() as browser:
-            yield Lab(browser, address, token, checkout)
+            visit = looking.opened(browser, f"{address}/lab?reset&token={token}")
+            visit.page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('docmanager:open')")
+            yield Lab(visit, checkout)
     finally:
         server.terminate()
         try:
@@ -144,7 +161,7 @@ def await_server(server: subprocess.Popen[bytes], address: str, log: Path) -> No
             with urllib.request.urlopen(address, timeout=5):
                 return
         except OSError:
-            time.sleep(0.5)
+            time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
 
 
@@ -166,9 +183,8 @@ def write_beginning(whole: Path, path: Path) -> None:
 @pytest.mark.timeout(SECONDS_TO_START + SECONDS_TO_RUN + 600)
 @pytest.mark.parametrize("name", [BEGINNING, *(pytest.param(name, marks=pytest.mark.long) for name in NAMES)])
 def test_notebook_runs_from_the_menu_and_its_sliders_work(lab: Lab, name: str) -> None:
-    visit = lab.open(name)
-    try:
-        end = run_all(visit.page)
+    with lab.open(name) as page:
+        end = run_all(page)
         assert end["errors"] == []
         assert end["stderr"] == []
         assert end["counts"] == list(range(1, len(end["counts"]) + 1))
@@ -176,31 +192,27 @@ def test_notebook_runs_from_the_menu_and_its_sliders_work(lab: Lab, name: str) -
         offered = sliders(lab.folder / "notebooks" / f"{name}.ipynb")
         assert offered or name != BEGINNING
         for cell in offered:
-            move_sliders(visit.page, cell)
-        assert looking.strangers(visit) == []
-    finally:
-        shut_down(visit)
+            move_sliders(page, cell)
+        assert looking.strangers(lab.visit) == []
 
 
 UNMOVED = """
 import ipywidgets
+from base64 import b64decode
 from IPython.display import Image, display
-from matplotlib import pyplot as plt
-plt.imsave("dot.png", [[0, 1], [1, 0]])
-ipywidgets.interact(lambda x: display(Image("dot.png", width=99)), x=ipywidgets.SelectionSlider(options=range(5)))
+dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+ipywidgets.interact(lambda x: display(Image(b64decode(dot), width=99)), x=ipywidgets.SelectionSlider(options=range(5)))
 """
 
 
 def test_a_cell_that_fails_and_a_slider_that_changes_nothing_are_noticed(lab: Lab) -> None:
     from playwright.sync_api import TimeoutError as NeverHappened
 
-    visit = lab.open("faulty")
-    assert run_all(visit.page)["errors"] == ["cell-1: ZeroDivisionError: division by zero"]
-    visit.page.locator(".widget-interact img").wait_for()  # it is there, and stays as it is
-    visit.page.set_default_timeout(3_000)
-    with pytest.raises(NeverHappened):
-        move_sliders(visit.page, "cell-0")
-    shut_down(visit)
+    with lab.open("faulty") as page:
+        assert run_all(page)["errors"] == ["cell-1: ZeroDivisionError: division by zero"]
+        page.locator(".widget-interact img").wait_for()  # it is there, and stays as it is
+        with pytest.raises(NeverHappened, match="wait_for_function"):
+            move_sliders(page, "cell-0", patience=1_000)
 
 
 def test_three_notebooks_have_sliders() -> None:
@@ -208,8 +220,12 @@ def test_three_notebooks_have_sliders() -> None:
     assert found == {"02_steerable_filters", "04_t_h_layer_from_scratch", "05_equivariance_measured"}
 
 
-def move_sliders(page: Any, cell: str) -> None:
-    """Every slider of a cell, once by key and once by mouse; each time the figure must become another."""
+def move_sliders(page: Any, cell: str, patience: float = looking.PATIENCE) -> None:
+    """Every slider of a cell, once by key and once by mouse; each time the figure must become another.
+
+    Arguments:
+        patience: milliseconds to wait for that.
+    """
     page.evaluate(
         """async id => {
             const notebook = window.jupyterapp.shell.currentWidget.content;
@@ -238,6 +254,7 @@ def move_sliders(page: Any, cell: str) -> None:
                     return now && now != before;
                 }""",
                 arg=before,
+                timeout=patience,
             )
             assert readout.inner_text() != value
 
@@ -251,9 +268,3 @@ def drag(page: Any, handle: Any, track: Any) -> None:
     page.mouse.down()
     page.mouse.move(max(ends, key=lambda end: abs(end - x)), y, steps=8)
     page.mouse.up()
-
-
-def shut_down(visit: looking.Visit) -> None:
-    """Ends the notebook's kernel, so that no two run at a time."""
-    visit.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    visit.close()

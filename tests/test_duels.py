@@ -120,6 +120,8 @@ def test_each_p_by_hand() -> None:
     later = by_name(duels.duels(whole, PUBLISHED, {"table": (), "rivals": (10, 100, 140)}))
     assert {later["28+", other].looks for other in RIVAL_ROWS} == {3}
     assert later["28+", "CNN"].looks == 1, "nobody looked at the table's own runs before"
+    table = by_name(duels.duels(whole, PUBLISHED, {"table": (40,), "rivals": ()}))
+    assert (table["28+", "CNN"].looks, table["28+", "SS-CNN"].looks) == (2, 1)
 
 
 @pytest.mark.parametrize("realizations", [0, 1, 2, 3])

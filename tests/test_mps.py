@@ -40,6 +40,7 @@ if [ "$1" = -d ]; then
   mkdir -p "$pipes"; sleep 300 > /dev/null 2>&1 & echo $! > "$pipes/pid"; echo $! >> "$STAND_IN/servers"; exit 0
 fi
 while read -r command; do
+  if [ -e "$STAND_IN/sick" ]; then exit 3; fi
   pid=$(server)
   if [ "$pid" = 0 ] || ! kill -0 "$pid" 2> /dev/null; then echo "Cannot find MPS control daemon process"; exit 1; fi
   if [ "$command" = quit ]; then kill "$pid"; fi
@@ -141,7 +142,7 @@ def test_a_server_that_is_there_is_used_and_left_alone(
 
 
 @pytest.mark.parametrize("or_one", [False, True])
-@pytest.mark.parametrize("fault", ["absent", "broken", "mute", "no program"])
+@pytest.mark.parametrize("fault", ["absent", "broken", "mute", "sick", "no program"])
 def test_without_a_server_it_goes_on_and_says_why(
     stand_in: Path, monkeypatch: pytest.MonkeyPatch, fault: str, or_one: bool
 ) -> None:
@@ -150,6 +151,7 @@ def test_without_a_server_it_goes_on_and_says_why(
         "absent": "nvidia-cuda-mps-control is not installed",
         "broken": "nvidia-cuda-mps-control ended with code 1 (Failed to initialise)",
         "mute": "nvidia-cuda-mps-control started, but does not answer",
+        "sick": "nvidia-cuda-mps-control started, but does not answer",
         "no program": "nvidia-cuda-mps-control cannot be started (Exec format error)",
     }
     if fault == "absent":

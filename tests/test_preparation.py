@@ -252,15 +252,12 @@ def test_every_bar_comes_to_its_end(root: Path, tmp_path: Path, monkeypatch: pyt
     realizations.path_of(root, 0, "paper").unlink()
     bars.clear()
     assert main(["mnist-scale", "--root", str(root), "--realization", "0", "--png", str(tmp_path), "--png-md5"]) == 0
-    expected = ["MNIST-scale paper 0", "PNG files of paper 0", f"writing {tmp_path / 'paper-0'}"]
+    expected = ["MNIST-scale paper 0", f"writing {tmp_path / 'paper-0'}"]  # whose MD5 is that of what is written
     assert [bar.desc for bar in bars if bar.total == 220] == expected
     assert [(bar.desc, bar.n) for bar in bars] == [(bar.desc, bar.total) for bar in bars]
     bars.clear()
-    again = ["mnist-scale", "--root", str(root), "--realization", "0", "--png", str(tmp_path / "again"), "--png-md5"]
-    assert main(again) == 0
-    assert [bar.desc for bar in bars if bar.total == 220] == [f"writing {tmp_path / 'again' / 'paper-0'}"], (
-        "once is enough"
-    )
+    assert main(["mnist-scale", "--root", str(root), "--realization", "0", "--png-md5"]) == 0
+    assert [(bar.desc, bar.n) for bar in bars if bar.total == 220] == [("PNG files of paper 0", 220)]
 
 
 def test_a_failing_export_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,3 +225,10 @@ def test_statistics_of_vectors_are_in_more_than_bf16() -> None:
     # It went halfway from 1 to the unbiased variance.
     variance = (2 * norm.running_var.double() - 1) * (vectors - 1) / vectors
     assert ((variance - variance.bfloat16()) / variance).abs().mean() > 1e-4
+
+
+def test_what_does_not_fit_is_told_by_the_network_that_comes_nearest() -> None:
+    model = build("mnist_kanazawa_28")
+    model.blocks[1] = nn.Tanh()
+    with pytest.raises(ValueError, match=r"^blocks\.1 is a Tanh: the fast path knows a ReLU there$"):
+        accelerate(model)

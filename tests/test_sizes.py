@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from recorded import REFERENCE, recorded
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from sesn_lib.analysis import results, sizes
 from sesn_lib.analysis.published import COLUMNS
@@ -71,6 +72,15 @@ def test_trends_are_charged_for_looks_and_then_for_four_conditions() -> None:
     corrected = sizes.trend_table(recorded(), LOOKED)["p, corrected"]
     assert list(corrected) == ["0.48", "0.42", "0.007", "1.00"]
     assert all(np.isnan(t.p_ratio) for t in sizes.size_trends(recorded(2), LOOKED)), "too few realizations"
+
+
+def test_conditions_that_have_not_run_yet_count_in_the_correction() -> None:
+    found = [t for t in sizes.size_trends(recorded(50)) if t.count.n[0]]
+    assert [t.column for t in found] == ["28", "28+"]
+    for side in ("ratio", "count"):
+        charged = [min(1.0, getattr(t, side).p * t.looks * (t.looks + 1)) for t in found]
+        by_hand = multipletests([*charged, 1.0, 1.0], method="holm")[1][:2]
+        assert [getattr(t, f"p_{side}") for t in found] == pytest.approx(list(by_hand))
 
 
 def test_where_sesn_gains_is_said_with_its_test() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,6 +23,10 @@ def test_counted_arithmetic_of_the_networks_for_digits() -> None:
     assert convnet.forward_flops == 7 * maps + head
     assert scale_space.forward_flops == 2 * maps + head + 2 * 2 * 9 * 28**2
     assert (cnn.parameters, scale_space.parameters) == (494_549, 494_359)
+    forward = count("mnist_cnn_28", backward=False)
+    assert (forward.forward_flops, forward.saved_bytes) == (cnn.forward_flops, cnn.saved_bytes)
+    assert math.isnan(forward.step_flops)
+    assert cnn.step_flops > 2 * cnn.forward_flops
 
 
 def test_filters_are_made_once_a_batch() -> None:

@@ -145,6 +145,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         with looking.launched() as browser:
             visit = looking.opened(browser, f"{address}/lab?reset&token={token}")
             visit.page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('docmanager:open')")
+            visit.page.evaluate("() => window.jupyterapp.restored")  # before, it would put its launcher in front
             yield Lab(visit, checkout)
     finally:
         server.terminate()

@@ -26,6 +26,7 @@ SLOW_FILES = {
     "test_bench.py", "test_cluster.py", "test_full_disk.py", "test_jupyterlab.py", "test_kills.py",
     "test_notebook_conditions.py",
     "test_counting.py", "test_execution.py", "test_layer_properties.py", "test_stl10_cost.py",
+    "test_downloads.py", "test_phone.py", "test_probes.py",
     "test_mps.py", "test_poster.py", "test_results_notebooks.py", "test_site_in_browser.py",
 }  # fmt: skip
 """All tests of these are slow: `pytest -m quick` does not even import them."""

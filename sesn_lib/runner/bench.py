@@ -263,10 +263,14 @@ def _augmentation_seconds(device: torch.device, batch_size: int) -> float:
 
 
 def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:
+    from rich import box
     from rich.table import Table
 
     peaks = report["matrix_peak_flops"]
     table = Table(
+        box=box.SIMPLE,  # without lines between them all columns fit on 80 characters
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
         title=f"Training step, batch {report['batch_size']}, {report['device']}",
         caption=(
             f"median of {report['rounds']} rounds; matrix peak "
@@ -275,8 +279,9 @@ def _table(rows: Sequence[Measurement], report: dict[str, Any]) -> Any:
             "the share counts taps on padding, which a library may skip"
         ),
     )
-    for heading in ("network", "way", "step [ms]", "gain", "images/s", "matrix share", "memory [GiB]"):
-        table.add_column(heading, justify="left" if heading in ("network", "way") else "right")
+    for heading in ("network", "way", "step (ms)", "gain", "images/s", "matrix share", "memory (GiB)"):
+        left = heading in ("network", "way")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading in ("network", "images/s"))
     for row in rows:
         table.add_row(
             row.model if row.way == next(r.way for r in rows if r.model == row.model) else "",

@@ -180,8 +180,9 @@ def _table(rows: Sequence[Training]) -> object:
         title=f"{first.cells} trainings of {first.epochs} epochs, {first.train_images} images, {first.precision}",
         caption="gain: epochs in a second, over those of one job; start: all that is not training",
     )
-    for heading in ("network", "jobs", "whole [s]", "start [s]", "epoch [s]", "gain"):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for heading in ("network", "jobs", "whole (s)", "start (s)", "epoch (s)", "gain"):
+        left = heading == "network"
+        table.add_column(heading, justify="left" if left else "right", no_wrap=left)
     for row in rows:
         table.add_row(
             row.model,

@@ -64,6 +64,18 @@ def test_the_source_of_a_cell_is_text_on_its_page() -> None:
     assert {word.get_text() for word in block.select("span.o")} == {"=", "&"}, "in colours"
 
 
+def test_scripts_and_notes_of_others_stay_out_of_a_page() -> None:
+    """What an output or a text would run, and papermill's own word on an error, which the page says at its head."""
+    shown = new_output("display_data", data={"text/html": "<p>kept</p><script>alert(1)</script>"})
+    note = new_markdown_cell("An Exception was encountered", metadata={"tags": ["papermill-error-cell-tag"]})
+    soup, _ = page_of(
+        new_markdown_cell("# 1 · A\n\nIt is.\n\n<script>alert(2)</script>"), note, code("x", output=shown)
+    )
+    assert soup.select("script") == []
+    assert "kept" in soup.main.get_text()
+    assert "Exception" not in soup.get_text()
+
+
 # Folding
 
 

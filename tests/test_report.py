@@ -362,6 +362,7 @@ def test_names_of_an_index_stand_in_the_corner_of_its_table() -> None:
     assert len(page.select("thead tr")) == 2
     finish(page)
     assert [cell.get_text() for cell in page.select("thead tr *")] == ["row", "a", "b"]
+    assert [cell.get("scope") for cell in page.select("th")] == ["col"] * 3 + [None]
     both = pd.DataFrame([[1]], index=pd.Index(["x"], name="row"), columns=pd.Index(["a"], name="column"))
     page = BeautifulSoup(f"<main>{both.to_html()}</main>", "html.parser")
     finish(page)
@@ -418,6 +419,7 @@ def test_formulas_keep_to_what_all_browsers_draw(pages: Pages) -> None:
     ("latex", "text"),
     [
         (r"\mathbb R", "ℝ"),
+        (r"\mathbb{1}", "𝟙"),
         (r"\mathbf{x}", "𝐱"),
         (r"\boldsymbol{\alpha}", "𝜶"),
         (r"\mathcal{L}", "ℒ"),

@@ -145,7 +145,7 @@ def show_status(status: Status, console: Console) -> None:
     models, conditions, last = _axes(status)
     title = f"{status.experiment.title}: test error in percent and state of the runs"
     table = Table(title=f"{title}, repetitions 0 to {last}" if last else title, title_justify="left")
-    table.add_column("model", no_wrap=True)
+    table.add_column("model")
     for condition in conditions:
         table.add_column("runs" if condition is None else f"x{condition}", no_wrap=True)
         table.add_column("mean ± std (n)", justify="right")

@@ -59,12 +59,16 @@ def test_who_wants_no_gpu_is_given_none(sesn: Any, slurm: Any) -> None:
     assert only["time"] == str(cluster.DEFAULT_MINUTES)
 
 
-def test_a_job_ends_by_itself_before_the_cluster_ends_it(
-    sesn: Any, slurm: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[ClusterRunner] = []
+@pytest.fixture
+def given(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> list[ClusterRunner]:
+    """What is handed to submitit, and goes no further."""
+    runners: list[ClusterRunner] = []
     sent = SimpleNamespace(job_id="1", paths=SimpleNamespace(stdout="log"))
-    monkeypatch.setattr(submitit.AutoExecutor, "submit", lambda self, one: given.append(one) or sent)
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", lambda self, one: runners.append(one) or sent)
+    return runners
+
+
+def test_a_job_ends_by_itself_before_the_cluster_ends_it(sesn: Any, given: list[ClusterRunner]) -> None:
     for budget in ([], ["--time-budget", "50m"]):
         assert sesn("run", *CHOSEN, "--cluster", "slurm", *budget).code == 0
     assert [one.seconds for one in given] == [(240 - 2) * 60, 50 * 60]
@@ -90,11 +94,8 @@ def test_no_path_depends_on_where_the_cluster_works(sesn: Any, tmp_path: Path, m
 
 
 def test_folders_are_whole_paths_when_a_job_is_sent(
-    slurm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: list[ClusterRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[ClusterRunner] = []
-    sent = SimpleNamespace(job_id="1", paths=SimpleNamespace(stdout="log"))
-    monkeypatch.setattr(submitit.AutoExecutor, "submit", lambda self, one: given.append(one) or sent)
     monkeypatch.chdir(tmp_path)
     submit(Job(GRID[:1], Path("here"), checkpoints=Path("kept"), deadline=1.0), engine="slurm")
     assert (given[0].job.results, given[0].job.checkpoints) == (tmp_path / "here", tmp_path / "kept")
